@@ -1,0 +1,148 @@
+"""`Router`: collects handlers, for modules that do not know the broker."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from ..codecs import Codec
+from ..retry import RetryPolicy
+from ..routing import (
+    Declaration,
+    HandlerOptions,
+    HandlerT,
+    KeyFunction,
+    Middleware,
+    Order,
+    Plan,
+    Unknown,
+    declare,
+    plan,
+)
+
+_DEFAULT_RETRY = RetryPolicy()
+_GROUP_NOT_KNOWN = "(the broker's group)"
+
+
+class Router:
+    """Handlers that a broker takes over with `broker.include(router)`.
+
+    ```python
+    router = Router()
+
+    @router.handler("orders", group="mail")
+    async def mail(order: OrderPlaced) -> None: ...
+    ```
+    """
+
+    def __init__(self) -> None:
+        self._declarations: list[Declaration] = []
+        self._plan: Callable[[Sequence[Declaration]], list[Plan]] = functools.partial(plan, group=_GROUP_NOT_KNOWN)
+
+    @classmethod
+    def of_broker(cls, group: str | None, codec: Codec, middleware: Sequence[Middleware]) -> Router:
+        """The broker's own router, which knows what its handlers leave out."""
+        router = cls()
+        router._plan = functools.partial(plan, group=group, codec=codec, middleware=tuple(middleware))
+        return router
+
+    @property
+    def declarations(self) -> Sequence[Declaration]:
+        """What was declared, in order."""
+        return tuple(self._declarations)
+
+    def handler(
+        self,
+        stream: str,
+        *,
+        group: str | None = None,
+        event_type: str | None = None,
+        concurrency: int = 1,
+        order: Order | None = None,
+        key: KeyFunction | None = None,
+        start: str | datetime = "0",
+        lease: float = 30.0,
+        timeout: float | None = None,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        dead_letter: str | None = None,
+        codec: Codec | None = None,
+        middleware: Sequence[Middleware] = (),
+        unknown: Unknown = "dead_letter",
+    ) -> Callable[[HandlerT], HandlerT]:
+        """Declare a coroutine function as the handler of a stream's events: `async def bill(order: OrderPlaced) ->
+        None`.
+
+        The annotation of the first parameter says what the payload is decoded into; a second one annotated
+        `Delivery` gets the metadata. When the function returns, the event is acknowledged; when it raises, `retry`
+        decides. The function itself is returned unchanged.
+
+        * `group`: the consumer group; by default the broker's. Each group gets every event; the processes of one
+          group share them.
+        * `event_type`: which events; by default those named like the payload's type. `dict` and `bytes` take all
+          that no other handler takes.
+        * `concurrency`: how many events are handled at once. `order`: `"stream"` one after another in stream order
+          (default with concurrency 1), `"key"` the same for each key beside other keys (default with `key`),
+          `"none"` as they come (default with more).
+        * `key`: makes the ordering key of a payload; without it `order="key"` uses the key that was published.
+        * `start`: where a new group begins: `"0"` everything, `"$"` only new events, an entry id, or a `datetime`
+          with a time zone. Used for making the group and for nothing else.
+        * `lease`: seconds without a sign of life of this process after which another one takes its events over.
+          `timeout`: seconds that one call of the handler may take; then it is cancelled, which is a failure.
+        * `retry`: how failures are retried. `dead_letter`: the stream for events given up, by default
+          `{<stream>}:<group>:dead`.
+        * `codec`: how entries are read, if not like the broker's. `middleware`: runs around the handler, the first
+          outermost.
+        * `unknown`: what becomes of events that no handler of the subscription takes: `"dead_letter"`, or `"skip"`
+          to acknowledge them.
+
+        `concurrency`, `order`, `key`, `start`, `lease`, `dead_letter` and `unknown` belong to the subscription:
+        handlers that share stream and group must agree. Raises `HandlerDefinitionError` when the function or an
+        option cannot work.
+        """
+        options = HandlerOptions(
+            stream=stream,
+            group=group,
+            event_type=event_type,
+            concurrency=concurrency,
+            order=order,
+            key=key,
+            start=start,
+            lease=lease,
+            timeout=timeout,
+            retry=retry,
+            dead_letter=dead_letter,
+            codec=codec,
+            middleware=tuple(middleware),
+            unknown=unknown,
+        )
+
+        def decorate(handler: HandlerT) -> HandlerT:
+            self.add([declare(handler, options)])
+            return handler
+
+        return decorate
+
+    def add(self, declarations: Sequence[Declaration]) -> None:
+        """Take checked handlers in.
+
+        Raises `HandlerDefinitionError`, and takes none, when they contradict those that are there.
+        """
+        together = [*self._declarations, *declarations]
+        self._plan(together)
+        self._declarations = together
+
+    def plans(self) -> list[Plan]:
+        """The subscriptions that the handlers make."""
+        return self._plan(self._declarations)
+
+    def prefixed(self, prefix: str) -> list[Declaration]:
+        """The handlers with `prefix` before the names of their streams."""
+        return [
+            msgspec.structs.replace(
+                declared, options=msgspec.structs.replace(declared.options, stream=prefix + declared.options.stream)
+            )
+            for declared in self._declarations
+        ]

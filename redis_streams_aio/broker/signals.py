@@ -1,0 +1,45 @@
+"""Signals, for `broker.run()` alone: elsewhere they belong to the application (P26)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+logger = logging.getLogger("redis_streams_aio")
+
+
+@contextmanager
+def stop_on_signals(first: Callable[[], object], second: Callable[[], object]) -> Iterator[None]:
+    """Call `first` at the first SIGINT or SIGTERM, `second` at the next; the handlers that were there before come
+    back at the end.
+
+    Does nothing off the main thread, where Python gives no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    came = 0
+
+    def on_signal(number: int) -> None:
+        nonlocal came
+        came += 1
+        name = signal.Signals(number).name
+        logger.info("%s: stopping%s", name, "" if came == 1 else " at once")
+        (first if came == 1 else second)()
+
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number in STOPPING:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in STOPPING:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

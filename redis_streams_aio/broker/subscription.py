@@ -1,0 +1,230 @@
+"""One subscription at work: a consumer that reads, a schedule that orders, a pool that handles.
+
+The way of an event: fetcher -> schedule -> worker (attempt -> fate) -> settlement. Beside it, reclaimed and
+recovered entries enter the same schedule. Everything here runs in tasks that the supervisor owns: `read` once,
+`work` as often as `concurrency` says, `write` once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from ..checkpoint import CheckpointStore
+from ..config import Settings
+from ..connection import Connection
+from ..connection.backoff import delays
+from ..consumer import StreamConsumer
+from ..consumer.attempt import lane_by_key
+from ..consumer.holdings import Holdings
+from ..consumer.pace import Pace, room
+from ..consumer.pool import Pool
+from ..consumer.schedule import Schedule
+from ..delivery import Delivery
+from ..exceptions import RedisStreamsError
+from ..routing import Plan
+from ..telemetry import StepFailed, Telemetry
+from .periodic import wait_for
+
+_ONE_LANE = "stream"
+
+
+class SubscriptionStatus(msgspec.Struct, frozen=True):
+    """What a subscription is doing."""
+
+    stream: str
+    group: str
+    consumer: str
+    running: int
+    """Deliveries in a handler."""
+    buffered: int
+    """Deliveries that wait for a free worker, or behind another of their lane."""
+    delayed: int
+    """Deliveries that wait for their retry."""
+    unwritten: int
+    """Acknowledgements that Redis has not confirmed yet."""
+    settled: int
+    """Deliveries settled since the start."""
+
+
+class Subscription:
+    """See the module."""
+
+    def __init__(
+        self, plan: Plan, connection: Connection, settings: Settings, checkpoints: CheckpointStore, telemetry: Telemetry
+    ) -> None:
+        options = plan.options
+        self.options = options
+        self._plan = plan
+        self._telemetry = telemetry
+        self._schedule = Schedule()
+        self._consumer: StreamConsumer[object] = StreamConsumer(
+            connection,
+            options.stream,
+            options.group,
+            payload_type=object,
+            name=settings.consumer,
+            start=options.start,
+            lease=options.lease,
+            block=settings.block_ms / 1000,
+            count=settings.count,
+            checkpoints=checkpoints,
+            dead_letter=options.dead_letter,
+            telemetry=telemetry,
+            sink=self._accept,
+        )
+        self._settlement = self._consumer.settlement
+        self._pool = Pool(self._schedule, self._settlement, plan.routes, options.unknown, self._on_done)
+        self._most_held = options.concurrency + 2 * settings.count
+        self._pace = Pace(2 * settings.count)
+        self._freed = asyncio.Event()
+        self._stop = asyncio.Event()
+        self.reading = False
+        """Whether `read` has not yet come to its end."""
+
+    @property
+    def holdings(self) -> Holdings:
+        """What it holds."""
+        return self._consumer.holdings
+
+    @property
+    def status(self) -> SubscriptionStatus:
+        """What it is doing."""
+        return SubscriptionStatus(
+            self.options.stream,
+            self.options.group,
+            self._consumer.name,
+            self._pool.running,
+            self._schedule.buffered,
+            self._schedule.delayed,
+            self._settlement.unwritten,
+            self._settlement.count,
+        )
+
+    async def open(self) -> None:
+        """Join the group, and take over what drained or dead consumers left, before anything new is read (P7).
+
+        Raises `ServerError`, `RedisUnavailableError`.
+        """
+        await self._consumer.open()
+        await self.reclaim()
+
+    def stop(self) -> None:
+        """No more reads, and no handler is begun."""
+        self._stop.set()
+        self._consumer.stop()
+        self._freed.set()
+        self._pool.stop()
+
+    async def unblock(self) -> None:
+        """End a read that is waiting, if the server allows it."""
+        await self._consumer.unblock()
+
+    async def close(self) -> None:
+        """Write what was settled, give back what was not."""
+        await self._consumer.close()
+
+    # -- tasks ------------------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Read as there is room, until `stop`; wait through outages."""
+        self.reading = True
+        waits = delays()
+        try:
+            while not self._stop.is_set():
+                try:
+                    await self._read_once()
+                except RedisStreamsError as error:
+                    wait = next(waits)
+                    self._telemetry.emit(
+                        StepFailed(
+                            duty=f"read {self.options.stream}/{self.options.group}", error=str(error), delay=wait
+                        )
+                    )
+                    await wait_for(self._stop, wait)
+                else:
+                    waits = delays()
+        finally:
+            self.reading = False
+
+    async def work(self) -> None:
+        """One worker."""
+        await self._pool.work()
+
+    async def write(self) -> None:
+        """Write acknowledgements as they gather, without end; wait through outages."""
+        waits = delays()
+        while True:
+            await self._settlement.wait()
+            try:
+                await self._settlement.flush()
+            except RedisStreamsError as error:
+                wait = next(waits)
+                self._telemetry.emit(
+                    StepFailed(
+                        duty=f"acknowledge {self.options.stream}/{self.options.group}", error=str(error), delay=wait
+                    )
+                )
+                await asyncio.sleep(wait)
+            else:
+                waits = delays()
+
+    async def reclaim(self) -> None:
+        """Take over what the leases of others have let go, as far as there is room."""
+        if not self._stop.is_set() and (free := self._free()) > 0:
+            await self._consumer.reclaim(free)
+
+    async def save_checkpoint(self) -> None:
+        """Copy the group's checkpoint into the store."""
+        await self._consumer.save_checkpoint()
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    async def _read_once(self) -> None:
+        """Wait for room, and read into it.
+
+        How long the wait took, with work there all along, is the measure of the pace.
+        """
+        loop = asyncio.get_running_loop()
+        began, done = loop.time(), self._pool.done
+        waited = False
+        while not self._stop.is_set() and not (count := self._room()):
+            waited = True
+            self._freed.clear()
+            await self._freed.wait()
+        if self._stop.is_set():
+            return
+        if waited and self._pool.done > done:
+            self._pace.measured(self._pool.done - done, loop.time() - began)
+            count = self._room() or count
+        await self._consumer.fetch(count)
+
+    def _room(self) -> int:
+        idle = self.options.concurrency - self._pool.running
+        return room(free=self._free(), limit=self._pace.limit, buffered=self._schedule.buffered, idle=idle)
+
+    def _free(self) -> int:
+        """What may be held beyond what is held and not settled."""
+        return self._most_held - (len(self.holdings) - self._settlement.unwritten)
+
+    def _accept(self, deliveries: Sequence[Delivery]) -> None:
+        order = self.options.order
+        for delivery in deliveries:
+            if order == "stream":
+                delivery.lane = _ONE_LANE
+            elif order == "key":
+                delivery.lane = lane_by_key(delivery, self._plan.routes, self.options.key)
+            self._schedule.add(delivery)
+        self._pool.wake(len(deliveries))
+
+    def _on_done(self) -> None:
+        self._freed.set()
+
+    def __repr__(self) -> str:
+        status = self.status
+        return (
+            f"<Subscription {status.stream}/{status.group} {status.consumer}: "
+            f"{status.running} running, {status.buffered} buffered, {status.delayed} delayed>"
+        )

@@ -1,0 +1,141 @@
+"""The supervisor: starts what there is, and stops it in order (P26, P27).
+
+Every task lives below `run`, in two nested task groups. The outer one has the duties that go on until the last
+handler has ended: leases, acknowledgements, checkpoints, lag. The inner one has the work: reading, reclaiming,
+handling.
+
+Start: connect -> join every group -> duties -> work. Stop: no more reads -> handlers finish, for at most `grace`
+seconds, then are cancelled -> duties end -> what was settled is written, what was not is given back -> connections
+close. A second stop cancels the handlers at once. An error that is no `RedisStreamsError` is a bug of ours: it
+cancels everything and comes out of `run`.
+
+`run` is one task of its own, which `Broker` starts and awaits: the cancel scopes of task groups must be left by
+the task that entered them, and frameworks and test fixtures may well enter and leave a broker in two different
+tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
+from ..config import Settings
+from ..connection import Connection
+from ..consumer.lease import LeaseKeeper
+from ..monitoring import LagWatcher
+from ..producer import StreamManager
+from ..routing import Plan
+from ..telemetry import Telemetry
+from .periodic import repeat
+from .subscription import Subscription
+
+UNBLOCK_AGAIN = 0.05
+"""Seconds between attempts to end the reads: one that had not yet begun is missed."""
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(self, connection: Connection, plans: Sequence[Plan], settings: Settings, telemetry: Telemetry) -> None:
+        self._connection = connection
+        self._plans = plans
+        self._settings = settings
+        self._telemetry = telemetry
+        self._stop = asyncio.Event()
+        self._work: anyio.CancelScope | None = None
+        self.started = asyncio.Event()
+        self.subscriptions: list[Subscription] = []
+        groups = [(plan.options.stream, plan.options.group) for plan in plans]
+        self.lag = LagWatcher(connection, groups, high=settings.lag_high, low=settings.lag_low, telemetry=telemetry)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the drain has begun."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Begin the drain."""
+        self._stop.set()
+
+    def stop_now(self) -> None:
+        """Begin the drain, or go on with it, and give handlers no more time."""
+        self._stop.set()
+        if self._work is not None:
+            self._work.cancel()
+
+    async def run(self) -> None:
+        """From connecting to the end of the drain. Raises what connecting and joining raise, and our own bugs."""
+        async with self._connection:
+            checkpoints = self._checkpoint_store()
+            self.subscriptions = [
+                Subscription(plan, self._connection, self._settings, checkpoints, self._telemetry)
+                for plan in self._plans
+            ]
+            try:
+                for subscription in self.subscriptions:
+                    await subscription.open()
+                async with anyio.create_task_group() as duties:
+                    self._start_duties(duties)
+                    await self._run_work()
+                    duties.cancel_scope.cancel()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await asyncio.gather(*(subscription.close() for subscription in self.subscriptions))
+
+    async def _run_work(self) -> None:
+        async with anyio.create_task_group() as work:
+            self._work = work.cancel_scope
+            for subscription in self.subscriptions:
+                self._start_work(work, subscription)
+            self.started.set()
+            await self._stop.wait()
+            work.cancel_scope.deadline = anyio.current_time() + self._settings.grace
+            for subscription in self.subscriptions:
+                subscription.stop()
+            await self._end_reads()
+
+    async def _end_reads(self) -> None:
+        while reading := [subscription for subscription in self.subscriptions if subscription.reading]:
+            for subscription in reading:
+                await subscription.unblock()
+            await anyio.sleep(UNBLOCK_AGAIN)
+
+    def _start_work(self, work: TaskGroup, subscription: Subscription) -> None:
+        work.start_soon(subscription.read)
+        work.start_soon(
+            repeat, "reclaim", subscription.reclaim, self._settings.reclaim_interval, self._telemetry, self._stop
+        )
+        for _ in range(subscription.options.concurrency):
+            work.start_soon(subscription.work)
+
+    def _start_duties(self, duties: TaskGroup) -> None:
+        settings = self._settings
+        for subscription in self.subscriptions:
+            duties.start_soon(subscription.write)
+            duties.start_soon(
+                repeat, "checkpoint", subscription.save_checkpoint, settings.checkpoint_interval, self._telemetry
+            )
+        if self.subscriptions:
+            keeper = LeaseKeeper(subscription.holdings for subscription in self.subscriptions)
+            duties.start_soon(repeat, "renew leases", keeper.run_once, keeper.interval, self._telemetry)
+            duties.start_soon(repeat, "measure lag", self.lag.run_once, settings.lag_interval, self._telemetry)
+        if bounds := {
+            stream: options.alert_length
+            for stream, options in settings.streams.items()
+            if options.alert_length is not None
+        }:
+            manager = StreamManager(self._connection, telemetry=self._telemetry)
+            for stream, bound in bounds.items():
+                manager.watch_length(stream, bound)
+            duties.start_soon(repeat, "measure lengths", manager.check_lengths, settings.lag_interval, self._telemetry)
+
+    def _checkpoint_store(self) -> CheckpointStore:
+        return (
+            InMemoryCheckpointStore()
+            if self._settings.checkpoints == "memory"
+            else RedisCheckpointStore(self._connection)
+        )

@@ -1,0 +1,182 @@
+"""Settings: every option of a broker in one frozen record, from code, from `config.yaml`, and from the environment
+on top.
+
+Strict: an unknown key, a wrong type or a value out of range raises `ConfigError` with the key's path
+(`$.redis_streams.streams.orders.maxlen`). Times are seconds, but for keys that end in `_ms`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from . import naming
+from .exceptions import ConfigError
+
+SECTION = "redis_streams"
+ENVIRONMENT_PREFIX = "REDIS_STREAMS_"
+
+_Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+_Name = Annotated[str, Meta(min_length=1, max_length=512)]
+
+logger = logging.getLogger("redis_streams_aio")
+
+
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of one stream."""
+
+    maxlen: Annotated[int, Meta(ge=1)] | None = None
+    """Trim to about this many entries at each publish (`MAXLEN ~`).
+
+    Trimming also takes entries that a slow group has not read.
+    """
+    alert_length: Annotated[int, Meta(ge=1)] | None = None
+    """Tell (fact `StreamPastBound`, a warning in the log) when the stream grows longer than this."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All options of a broker. Every one has a default."""
+
+    redis_url: str | None = None
+    """`redis://`, `rediss://`, `unix://`, `embedded://[/path]` or `memory://`."""
+    group: _Name | None = None
+    """Consumer group of handlers that name none."""
+    consumer: _Name | None = None
+    """This process's name in its groups, the same after a restart. Default: a new one each time, `host-pid-random`."""
+    streams: dict[_Name, StreamSettings] = {}
+    """Options by stream name."""
+    block_ms: Annotated[int, Meta(ge=10, le=60_000)] = 2_000
+    """How long one read waits for new entries, in milliseconds."""
+    count: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    """At most this many entries in one read."""
+    max_payload_bytes: Annotated[int, Meta(ge=1, le=512 * 1024 * 1024)] = 1024 * 1024
+    """Largest encoded payload that `publish` takes."""
+    connect_timeout: _Seconds | None = None
+    """Seconds to wait for Redis at start before giving up.
+
+    Default: wait for as long as it takes, and say so in the log.
+    """
+    command_timeout: _Seconds = 10.0
+    """Seconds after which a command that Redis does not answer, or cannot be sent, fails."""
+    reclaim_interval: _Seconds = 5.0
+    """Seconds between looks for entries of consumers that are gone."""
+    checkpoints: Literal["redis", "memory"] = "redis"
+    """Where checkpoints are kept."""
+    checkpoint_interval: _Seconds = 1.0
+    """Seconds between checkpoints, while events are settled."""
+    lag_interval: _Seconds = 5.0
+    """Seconds between measurements of lag."""
+    lag_high: Annotated[int, Meta(ge=1)] = 10_000
+    """A group this many entries behind raises the backpressure signal."""
+    lag_low: Annotated[int, Meta(ge=0)] = 1_000
+    """The signal is withdrawn when the group is no more than this many entries behind."""
+    grace: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
+    """Seconds that running handlers get to finish at a stop."""
+
+    def __post_init__(self) -> None:
+        if self.lag_low >= self.lag_high:
+            raise ValueError(f"lag_low ({self.lag_low}) must be below lag_high ({self.lag_high})")
+        for name in (self.group, self.consumer, *self.streams):
+            if name is not None and (wrong := naming.problem(name)):
+                raise ValueError(f"the name {wrong}")
+
+    def stream(self, name: str) -> StreamSettings:
+        """The options of a stream; the defaults where none are given."""
+        return self.streams.get(name, _DEFAULT_STREAM)
+
+
+_DEFAULT_STREAM = StreamSettings()
+
+
+def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of section `redis_streams` of a YAML file, with `REDIS_STREAMS_<KEY>` of the environment on top.
+
+    Raises `ConfigError`.
+    """
+    import yaml  # noqa: PLC0415  # only those who have a file pay for it
+
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: is no YAML: {error}") from error
+    if not isinstance(document, dict) or SECTION not in document:
+        raise ConfigError(f"{path}: has no section {SECTION!r} at the top")
+    section = document[SECTION]
+    if section is None:
+        section = {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path}: expected a mapping, got {type(section).__name__} - at $.{SECTION}")
+    checked = _convert(section, f"{path}: ")
+    return _on_top(checked, os.environ if environment is None else environment)
+
+
+def _on_top(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """The settings, with what the environment says in place of what the file says."""
+    given = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    changes: dict[object, object] = {}
+    for variable, value in given.items():
+        key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if key not in Settings.__struct_fields__ or key == "streams":
+            # no error: an orchestrator may set such names too (a Kubernetes service called redis-streams does)
+            logger.warning("environment variable %s is no setting and is ignored%s", variable, _suggestion(key))
+            continue
+        try:
+            changes[key] = msgspec.convert(value, _field_type(key), strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"environment variable {variable}: {error}{_unit(key)}") from None
+    settled: dict[object, object] = {**msgspec.to_builtins(settings), **changes}
+    return _convert(settled, "environment: ")
+
+
+def _field_type(key: str) -> object:
+    return next(field.type for field in msgspec.structs.fields(Settings) if field.name == key)
+
+
+def _convert(section: Mapping[object, object], source: str) -> Settings:
+    try:
+        return msgspec.convert({SECTION: section}, _File).redis_streams
+    except msgspec.ValidationError as error:
+        raise ConfigError(source + _explain(str(error))) from None
+
+
+class _File(msgspec.Struct, frozen=True):
+    redis_streams: Settings
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*)` - at `(?P<path>.*)`", re.DOTALL)
+_AT = re.compile(r"(?P<problem>.*) - at `(?:key in )?(?P<path>\$.*)`", re.DOTALL)
+
+
+def _explain(problem: str) -> str:
+    """The words of msgspec, with the whole path of the key, what a near miss may have meant, and the unit."""
+    if match := _UNKNOWN.fullmatch(problem):
+        key, path = match["key"], match["path"]
+        known = StreamSettings if ".streams" in path else Settings
+        return f"unknown key - at {path}.{key}{_suggestion(key, known)}"
+    if match := _AT.fullmatch(problem):
+        return f"{match['problem']} - at {match['path']}{_unit(match['path'])}"
+    return problem
+
+
+def _suggestion(key: str, record: type[msgspec.Struct] = Settings) -> str:
+    near = difflib.get_close_matches(key, record.__struct_fields__, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _unit(path: str) -> str:
+    key = path.rpartition(".")[2]
+    if key.endswith("_ms"):
+        return " (in milliseconds, a whole number)"
+    if key.endswith(("timeout", "interval")) or key == "grace":
+        return " (in seconds, a number)"
+    return ""

@@ -1,0 +1,10 @@
+"""The one door to Redis: addresses, connections, the pipelined link, replies, errors and scripts.
+
+Roles use `Connection` and nothing else of redis-py. redis-py itself is imported when a connection is first opened,
+not before: the import costs several times as much as all of this library.
+"""
+
+from .connection import Connection
+from .scripts import Script
+
+__all__ = ["Connection", "Script"]

@@ -1,0 +1,68 @@
+"""Addresses: what a URL means, and how it is shown without its credentials. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import msgspec
+
+from ..exceptions import ConfigError
+
+Scheme = Literal["redis", "rediss", "unix", "embedded", "memory"]
+SCHEMES: tuple[Scheme, ...] = ("redis", "rediss", "unix", "embedded", "memory")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where the server is."""
+
+    scheme: Scheme
+    url: str
+    path: str
+    """`embedded://`: the data folder, `""` for a temporary one; `memory://`: the name, `""` for one of its own."""
+    shown: str
+    """The URL without credentials, for logs and errors."""
+
+    def __repr__(self) -> str:
+        return f"<Address {self.shown}>"
+
+
+def parse(url: str) -> Address:
+    """Check a URL. Raises `ConfigError`, whose text never has the URL's credentials in it."""
+    try:
+        parts = urlsplit(url)
+        shown = _without_credentials(parts)
+        _ = parts.port
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigError("redis_url: cannot be read; expected e.g. redis://localhost:6379/0") from None
+    scheme = next((known for known in SCHEMES if known == parts.scheme), None)
+    if scheme is None:
+        allowed = ", ".join(f"{known}://" for known in SCHEMES)
+        got = f"{parts.scheme}://" if parts.scheme and "://" in url else "none"
+        raise ConfigError(f"redis_url: unknown scheme {got}; expected one of {allowed}")
+    if scheme in ("redis", "rediss"):
+        _check_database(parts)
+    return Address(scheme, url, _local_part(parts) if scheme in ("embedded", "memory") else parts.path, shown)
+
+
+def _check_database(parts: SplitResult) -> None:
+    database = parts.path.strip("/")
+    if database and not database.isdecimal():
+        raise ConfigError(f"redis_url: the database after the last slash is a number, not {database!r}")
+
+
+def _local_part(parts: SplitResult) -> str:
+    if parts.scheme == "memory":
+        return parts.netloc + parts.path
+    if parts.netloc:
+        raise ConfigError(
+            f"redis_url: embedded:// takes an absolute path: write embedded:///{parts.netloc}{parts.path}, 3 slashes"
+        )
+    return parts.path.rstrip("/")
+
+
+def _without_credentials(parts: SplitResult) -> str:
+    netloc = parts.netloc
+    if "@" in netloc:
+        netloc = "***@" + netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))

@@ -1,0 +1,201 @@
+"""`Connection`: the door to Redis, as the roles see it.
+
+It owns the endpoint (and the embedded server, where it is one), a few shared links told apart by purpose so that a
+big reply or a queue of publishes never delays a lease, and the readers, one for each subscription. It is opened
+once, and closes all that it opened; the client that a user passed in is only read for its configuration, and never
+used or closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError
+from ..version import __version__
+from . import replies
+from .address import Address, parse
+from .backoff import delays
+from .packing import Argument
+from .replies import Reply, Server
+from .scripts import Script
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from redis.asyncio.connection import AbstractConnection
+
+    from .endpoints import Factory
+    from .link import Link
+    from .reader import Reader
+
+Purpose = Literal["publish", "settle", "control", "lease"]
+
+logger = logging.getLogger("redis_streams_aio")
+
+_MEMORY_POLL = 0.005
+"""Seconds between reads of `memory://`: fakeredis 2.40 answers a blocking XREADGROUP at once (RESP2)."""
+
+
+class Connection:
+    """Connections to one Redis, Valkey, embedded server or fakeredis.
+
+    `async with Connection("redis://localhost:6379/0") as connection:` opens and closes it. Opening waits for
+    Redis, with backoff and a line in the log for each try, for `connect_timeout` seconds or (default) as long as
+    it takes.
+
+    Raises `ConfigError` for a wrong URL at once, and when opening: `AuthenticationFailedError`,
+    `UnsupportedServerError` at once, `RedisUnavailableError` after `connect_timeout`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Redis | None = None,
+        connect_timeout: float | None = None,
+        command_timeout: float = 10.0,
+    ) -> None:
+        self._address: Address | None = None if url is None else parse(url)
+        self._client = client
+        self._connect_timeout = connect_timeout
+        self._command_timeout = command_timeout
+        self._stack = AsyncExitStack()
+        self._make: Factory | None = None
+        self._links: dict[Purpose, Link] = {}
+        self._readers: list[Reader] = []
+        self._server: Server | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect; see the class."""
+        from .endpoints import open_endpoint  # noqa: PLC0415  # imports redis-py: only now
+
+        if self._make is not None:
+            raise RuntimeError("the connection is open already")
+        self._stack = AsyncExitStack()
+        try:
+            self._make = await self._stack.enter_async_context(open_endpoint(self._address, self._client, __version__))
+            self._server = await self._first_contact()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close all connections, and stop the embedded server. Closing twice is fine."""
+        for reader in self._readers:
+            await reader.close()
+        for link in self._links.values():
+            await link.close()
+        self._readers.clear()
+        self._links.clear()
+        self._make = None
+        await self._stack.aclose()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened and not yet closed."""
+        return self._make is not None
+
+    @property
+    def server(self) -> str:
+        """The server's name and version, e.g. `valkey 9.1.2`; `""` before the first contact."""
+        return f"{self._server.name} {self._server.version}" if self._server else ""
+
+    @property
+    def shown(self) -> str:
+        """Where it leads, without credentials."""
+        return self._address.shown if self._address else "the client passed in"
+
+    def link(self, purpose: Purpose) -> Link:
+        """The shared link for a purpose, made when it is first asked for. Raises `NotOpenError`."""
+        if (link := self._links.get(purpose)) is None:
+            from .link import Link  # noqa: PLC0415  # imports redis-py
+
+            self._check_open()
+            link = self._links[purpose] = Link(self._dial, timeout=self._command_timeout, where=self.shown)
+        return link
+
+    def reader(self) -> Reader:
+        """A new reader with a connection of its own. Raises `NotOpenError`."""
+        from .reader import Reader  # noqa: PLC0415  # imports redis-py
+
+        self._check_open()
+        poll = _MEMORY_POLL if self._address is not None and self._address.scheme == "memory" else None
+        reader = Reader(self._dial_and_greet, self.call, timeout=self._command_timeout, where=self.shown, poll=poll)
+        self._readers.append(reader)
+        return reader
+
+    async def call(self, *command: Argument, purpose: Purpose = "control") -> Reply:
+        """Send a command on a shared link and return its raw reply. Raises the errors of `Link` and `errors`."""
+        return await self.link(purpose).call(*command)
+
+    async def run(self, script: Script, *arguments: Argument, purpose: Purpose = "control") -> Reply:
+        """Run a script.
+
+        Keys first, then arguments. A server that does not know it (restart, `SCRIPT FLUSH`) is taught it.
+        """
+        link = self.link(purpose)
+        try:
+            return await link.call("EVALSHA", script.sha, script.keys, *arguments)
+        except ScriptMissingError:
+            return await link.call("EVAL", script.source, script.keys, *arguments)
+
+    async def _first_contact(self) -> Server:
+        waits = delays()
+        loop = asyncio.get_running_loop()
+        give_up = None if self._connect_timeout is None else loop.time() + self._connect_timeout
+        while True:
+            try:
+                connection, server = await self._dial_and_greet()
+            except RedisUnavailableError as error:
+                wait = next(waits)
+                if give_up is not None and loop.time() + wait > give_up:
+                    raise RedisUnavailableError(
+                        f"gave up after connect_timeout={self._connect_timeout:g} s: {error}"
+                    ) from error
+                logger.warning("Redis is not available, trying again in %.1f s: %s", wait, error)
+                await asyncio.sleep(wait)
+            else:
+                await connection.disconnect(nowait=True)
+                logger.info("connected to %s (%s %s)", self.shown, server.name, server.version)
+                return server
+
+    async def _dial(self) -> AbstractConnection:
+        return (await self._dial_and_greet())[0]
+
+    async def _dial_and_greet(self) -> tuple[AbstractConnection, Server]:
+        """A new connection that is connected, authenticated and checked for its version."""
+        from . import errors  # noqa: PLC0415  # imports redis-py
+
+        connection = self._check_open()()
+        try:
+            async with asyncio.timeout(self._command_timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command("HELLO", check_health=False)
+                return connection, replies.server(await connection.read_response(disable_decoding=True))
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if isinstance(error, RedisStreamsError | asyncio.CancelledError) or not isinstance(error, Exception):
+                raise
+            raise errors.from_connecting(error, self.shown) from error
+
+    def _check_open(self) -> Factory:
+        if self._make is None:
+            raise NotOpenError(
+                "the connection is not open: use 'async with connection:' (or 'async with broker:') around it"
+            )
+        return self._make
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.shown}: {'open' if self.is_open else 'closed'}, {self.server or 'server not known'}>"

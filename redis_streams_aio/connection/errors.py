@@ -1,0 +1,118 @@
+"""The one place that turns redis-py's errors into ours.
+
+Redis tells its errors apart by the first word of the text, and redis-py has classes for some of them only
+(`NOGROUP`, `UNBLOCKED`, `BUSYGROUP` are plain `ResponseError`), so the text decides. Imported late: it imports
+redis-py.
+"""
+
+from __future__ import annotations
+
+from redis import exceptions as redis_errors
+
+from ..exceptions import (
+    AuthenticationFailedError,
+    GroupExistsError,
+    GroupNotFoundError,
+    PermissionDeniedError,
+    RedisRefusedError,
+    RedisStreamsError,
+    RedisUnavailableError,
+    ScriptMissingError,
+    ServerError,
+    StreamNotFoundError,
+    StreamTypeError,
+    UnansweredError,
+)
+
+_BY_FIRST_WORD: dict[str, type[RedisStreamsError]] = {
+    "NOGROUP": GroupNotFoundError,
+    "UNBLOCKED": GroupNotFoundError,  # Redis 7.0 says this when the stream goes away under a blocked read
+    "BUSYGROUP": GroupExistsError,
+    "WRONGTYPE": StreamTypeError,
+    "NOSCRIPT": ScriptMissingError,
+    "NOPERM": PermissionDeniedError,
+    "NOAUTH": AuthenticationFailedError,
+    "WRONGPASS": AuthenticationFailedError,
+    **dict.fromkeys(
+        (
+            "LOADING",
+            "READONLY",
+            "OOM",
+            "MISCONF",
+            "BUSY",
+            "CLUSTERDOWN",
+            "TRYAGAIN",
+            "MASTERDOWN",
+            "NOREPLICAS",
+            "NOGOODSLAVE",
+        ),
+        RedisRefusedError,
+    ),
+}
+
+_BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
+    # redis-py cuts the first word off where it has a class for it
+    (redis_errors.AuthenticationError, "NOAUTH"),
+    (redis_errors.BusyLoadingError, "LOADING"),
+    (redis_errors.NoScriptError, "NOSCRIPT"),
+    (redis_errors.ReadOnlyError, "READONLY"),
+    (redis_errors.OutOfMemoryError, "OOM"),
+    (redis_errors.NoPermissionError, "NOPERM"),
+    (redis_errors.ClusterDownError, "CLUSTERDOWN"),
+    (redis_errors.TryAgainError, "TRYAGAIN"),
+    (redis_errors.MasterDownError, "MASTERDOWN"),
+)
+
+LOST_CONNECTION: tuple[type[Exception], ...] = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.InvalidResponse,
+    OSError,
+)
+"""What redis-py raises when the connection is of no more use (`BusyLoadingError` and `AuthenticationError` are
+among them).
+"""
+
+
+def from_reply(error: Exception) -> RedisStreamsError:
+    """Our error for an error reply of the server."""
+    text = str(error)
+    word = next((word for kind, word in _BY_CLASS if isinstance(error, kind)), text.partition(" ")[0])
+    if not text.startswith(word):
+        text = f"{word} {text}"
+    if "requires the key to exist" in text or text.lower().startswith(("err no such key", "no such key")):
+        return StreamNotFoundError(text)
+    if "user executing the script" in text or "can't run this command" in text:
+        return PermissionDeniedError(text)
+    if "invalid username-password" in text.lower():
+        return AuthenticationFailedError(text)
+    return _BY_FIRST_WORD.get(_inner_word(text, word), ServerError)(text)
+
+
+def _inner_word(text: str, word: str) -> str:
+    """The word that counts: an error inside a Lua script may come with another one before it."""
+    if word in _BY_FIRST_WORD:
+        return word
+    return next((known for known in _BY_FIRST_WORD if f"{known} " in text), word)
+
+
+def from_connecting(error: Exception, where: str) -> RedisStreamsError:
+    """Our error for a connection that did not come about."""
+    if isinstance(error, redis_errors.AuthenticationError):
+        return AuthenticationFailedError(f"{where}: Redis refused the credentials: {error}")
+    if isinstance(error, redis_errors.ResponseError | redis_errors.BusyLoadingError):
+        return from_reply(error)
+    return RedisUnavailableError(f"{where}: {_reason(error)}")
+
+
+def from_lost(error: Exception, where: str) -> RedisStreamsError:
+    """Our error for a command whose answer did not come."""
+    if isinstance(error, redis_errors.BusyLoadingError | redis_errors.AuthenticationError):
+        return from_reply(error)
+    return UnansweredError(
+        f"{where}: {_reason(error)}; the command was sent, and whether Redis carried it out is not known"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -1,0 +1,210 @@
+"""`Link`: one connection that many tasks share, with its commands pipelined.
+
+Commands that are posted while a round trip is under way gather, and leave together in the next one: no timer, no
+added latency, and a hundred publishing tasks share round trips (P23). Order of posting is the order on the wire.
+
+States: *idle* (nothing queued) -> *connecting* -> *serving* (a batch is written and its replies are read) ->
+*idle*. One task runs them; it is started with the first command and ended by `close()`.
+
+What happens when things fail:
+
+* No connection: the queue waits, connecting is tried again with backoff, and each command fails with
+  `RedisUnavailableError` when its time is up. None of these was sent.
+* The connection is lost, or the server does not answer in time: commands of the batch under way fail with
+  `UnansweredError` (Redis may have carried them out), those behind them wait for the next connection.
+* Credentials refused, server too old: what is queued fails with that error at once.
+* A caller is cancelled: its command may still be sent; the reply is read and dropped, so that the next one gets
+  its own.
+
+The replies are read raw, without redis-py's response callbacks, which cost ten times as much as the bytes;
+redis-py's `Connection` does the connecting, TLS, authentication and handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from redis.exceptions import ResponseError
+
+from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError
+from . import errors
+from .backoff import delays
+from .packing import Argument, Command, pack
+from .replies import Reply
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+MOST_QUEUED = 16 * 1024 * 1024
+"""Bytes that may wait to be sent before callers wait too: a slow Redis must not fill this process's memory."""
+MOST_AT_ONCE = 1024 * 1024
+"""Bytes in one round trip: a long queue must not hold the first caller until the last one's reply."""
+STALE_AFTER = 1.0
+"""Seconds of silence after which the connection is checked before it is used.
+
+Nothing is sent on one that the server has closed.
+"""
+
+Dial = Callable[[], Awaitable["AbstractConnection"]]
+Answer = Reply | RedisStreamsError
+
+
+class _Request:
+    """One caller's commands, written together; its future gets a list with one answer for each."""
+
+    __slots__ = ("expected", "expires", "future", "packed")
+
+    def __init__(self, packed: bytes, expected: int, future: asyncio.Future[list[Answer]], expires: float) -> None:
+        self.packed = packed
+        self.expected = expected
+        self.future = future
+        self.expires = expires
+
+    def fail(self, error: RedisStreamsError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Link:
+    """See the module."""
+
+    def __init__(self, dial: Dial, *, timeout: float, where: str) -> None:
+        self._dial = dial
+        self._timeout = timeout
+        self._where = where
+        self._queue: deque[_Request] = deque()
+        self._under_way: deque[_Request] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self._used_at = 0.0
+        self._loop = asyncio.get_running_loop()
+
+    async def call(self, *command: Argument) -> Reply:
+        """Send one command and return its raw reply.
+
+        Raises what the module says, and the server's error reply as our error.
+        """
+        [answer] = await self.send(pack(command), 1)
+        if isinstance(answer, RedisStreamsError):
+            raise answer
+        return answer
+
+    async def call_many(self, commands: Sequence[Command]) -> list[Answer]:
+        """Send commands together; a server's error reply takes the place of that command's reply."""
+        return await self.send(b"".join(map(pack, commands)), len(commands))
+
+    async def send(self, packed: bytes, expected: int) -> list[Answer]:
+        """Send packed commands and return their `expected` answers; waits first while too much is queued."""
+        while not self._room.is_set():
+            await self._room.wait()
+        if self._closed:
+            raise NotOpenError("the connection is closed")
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"redis_streams_aio link {self._where}")
+        future: asyncio.Future[list[Answer]] = self._loop.create_future()
+        self._queue.append(_Request(packed, expected, future, self._loop.time() + self._timeout))
+        self._queued_bytes += len(packed)
+        if self._queued_bytes > MOST_QUEUED:
+            self._room.clear()
+        self._wake.set()
+        return await future
+
+    async def close(self) -> None:
+        """End the task and the connection; commands not answered fail."""
+        self._closed = True
+        self._room.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        self._fail(self._under_way, errors.from_lost(ConnectionError("the connection was closed"), self._where))
+        self._fail(self._queue, NotOpenError("the connection was closed"))
+
+    async def _run(self) -> None:
+        waits = delays()
+        while True:
+            await self._wake.wait()
+            try:
+                connection = await self._dial()
+            except RedisUnavailableError as error:
+                await self._wait_unconnected(next(waits), error)
+                continue
+            except RedisStreamsError as error:
+                self._fail(self._queue, error)
+                self._wake.clear()
+                continue
+            waits = delays()
+            try:
+                await self._serve(connection)
+            finally:
+                await connection.disconnect(nowait=True)
+
+    async def _wait_unconnected(self, wait: float, error: RedisUnavailableError) -> None:
+        """Sleep before the next try to connect; commands whose time is up fail with the reason."""
+        until = self._loop.time() + wait
+        while self._queue and self._queue[0].expires <= until:
+            await asyncio.sleep(max(0.0, self._queue[0].expires - self._loop.time()))
+            while self._queue and self._queue[0].expires <= self._loop.time():
+                self._take().fail(RedisUnavailableError(str(error)))
+        if not self._queue:
+            self._wake.clear()
+        await asyncio.sleep(max(0.0, until - self._loop.time()))
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        """Batch after batch, until the connection is of no more use."""
+        self._used_at = self._loop.time()
+        try:
+            while True:
+                await self._wake.wait()
+                if self._loop.time() - self._used_at > STALE_AFTER and await connection.can_read():
+                    return
+                self._fill_batch()
+                async with asyncio.timeout(self._timeout):
+                    await connection.send_packed_command(
+                        [request.packed for request in self._under_way], check_health=False
+                    )
+                    await self._answer_batch(connection)
+                self._used_at = self._loop.time()
+        except errors.LOST_CONNECTION as error:
+            self._fail(self._under_way, errors.from_lost(error, self._where))
+
+    def _fill_batch(self) -> None:
+        size = 0
+        while self._queue and size < MOST_AT_ONCE:
+            request = self._take()
+            if not request.future.done():  # else its caller is gone, and nothing was sent: not sent then
+                size += len(request.packed)
+                self._under_way.append(request)
+        if not self._queue:
+            self._wake.clear()
+
+    async def _answer_batch(self, connection: AbstractConnection) -> None:
+        read = connection.read_response
+        while self._under_way:
+            request = self._under_way[0]
+            answers: list[Answer] = []
+            for _ in range(request.expected):
+                try:
+                    answers.append(await read(disable_decoding=True))
+                except ResponseError as error:
+                    answers.append(errors.from_reply(error))
+            self._under_way.popleft()
+            if not request.future.done():
+                request.future.set_result(answers)
+
+    def _take(self) -> _Request:
+        request = self._queue.popleft()
+        self._queued_bytes -= len(request.packed)
+        if not self._room.is_set() and self._queued_bytes <= MOST_QUEUED // 2:
+            self._room.set()
+        return request
+
+    def _fail(self, requests: deque[_Request], error: RedisStreamsError) -> None:
+        while requests:
+            (self._take() if requests is self._queue else requests.popleft()).fail(error)

@@ -1,0 +1,101 @@
+"""`Reader`: the blocking reads of one subscription, on a connection of its own.
+
+A read that waits for new entries keeps its connection busy, so nothing else may share it. The connection has no
+socket timeout (redis-py's default of 5 s breaks longer blocks, and on Python 3.11 swallows cancellation); each
+read has its own deadline, a little longer than the block. A read is never cancelled to stop it: what the server
+has sent by then would be stranded in the pending list. `unblock()` ends it from outside where the server allows
+that, and the block is short where it does not.
+
+After any failure the connection is closed, the next read makes a new one, and `interrupted` is true until the
+caller has picked up what a lost reply may have left in its pending list (P5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from redis.exceptions import ResponseError
+
+from ..exceptions import RedisStreamsError
+from . import errors
+from .packing import pack
+from .replies import RawEntry, Server, read_entries
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
+Call = Callable[..., Awaitable[object]]
+
+
+class Reader:
+    """See the module."""
+
+    def __init__(
+        self, dial: DialAndGreet, call: Call, *, timeout: float, where: str, poll: float | None = None
+    ) -> None:
+        self._dial = dial
+        self._call = call
+        self._timeout = timeout
+        self._poll = poll  # seconds to wait after an empty read from a server that does not block
+        self._where = where
+        self._connection: AbstractConnection | None = None
+        self._client_id = 0
+        self.interrupted = True
+        """Whether a reply may have been lost since the caller last looked at its own pending list.
+
+        True at the start, for a stable name.
+        """
+
+    async def read(self, stream: str, group: str, consumer: str, *, count: int, block: float) -> list[RawEntry]:
+        """`XREADGROUP ... >`: up to `count` new entries, after at most `block` seconds; `[]` when none came.
+
+        Raises `RedisUnavailableError`, `GroupNotFoundError`, `StreamTypeError` and other `ServerError`.
+        """
+        command = (
+            "XREADGROUP",
+            "GROUP",
+            group,
+            consumer,
+            "COUNT",
+            count,
+            "BLOCK",
+            max(1, round(block * 1000)),
+            "STREAMS",
+            stream,
+            ">",
+        )
+        if self._connection is None:
+            self._connection, greeted = await self._dial()
+            self._client_id = greeted.client_id
+        try:
+            async with asyncio.timeout(block + self._timeout):
+                await self._connection.send_packed_command([pack(command)], check_health=False)
+                entries = read_entries(await self._connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            raise errors.from_reply(error) from None
+        except BaseException as error:
+            self.interrupted = True
+            await self.close()
+            if isinstance(error, errors.LOST_CONNECTION):
+                raise errors.from_lost(error, self._where) from None
+            raise
+        if self._poll is not None and not entries:
+            await asyncio.sleep(self._poll)
+        return entries
+
+    async def unblock(self) -> None:
+        """End a read that is waiting now, from outside. Does nothing where the server does not allow it."""
+        if self._connection is not None:
+            try:
+                await self._call("CLIENT", "UNBLOCK", self._client_id)
+            except RedisStreamsError:
+                return  # not allowed, or Redis is away: the short block ends it
+
+    async def close(self) -> None:
+        """Close the connection; a later read opens a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)

@@ -1,0 +1,172 @@
+"""Lua scripts: steps that must be atomic. Each checks the owner first where a lost lease must not write (P4).
+
+All keys of a script are on one Cluster slot (`naming.sibling`). `XPENDING key group id id 1 consumer` answers
+whether the consumer still owns the entry; `XCLAIM ... JUSTID` renews without counting a delivery. Times come from
+the server's clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+
+class Script:
+    """A Lua script and its hash."""
+
+    __slots__ = ("keys", "sha", "source")
+
+    def __init__(self, keys: int, source: str) -> None:
+        self.keys = keys
+        self.source = source.strip()
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+CREATE_GROUP = Script(
+    1,  # stream
+    """
+-- ARGV: group, start position, 'exact' or ''. A group made at '$' is told how many entries were ever added, so that
+-- its lag is known at once.
+if ARGV[2] == '$' then
+  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '$', 'MKSTREAM')
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'entries-added' then
+      redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], '$', 'ENTRIESREAD', info[i + 1])
+    elseif info[i] == 'last-generated-id' then
+      ARGV[2] = info[i + 1]
+    end
+  end
+else
+  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
+end
+return ARGV[2]
+""",
+)
+
+DELETE_CONSUMER = Script(
+    1,  # stream
+    """
+-- ARGV: group, consumer. Only without pending entries: XGROUP DELCONSUMER throws them away for good (P22).
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+return 1
+""",
+)
+
+RENEW = Script(
+    1,  # stream
+    """
+-- ARGV: group, consumer, ids. Returns the ids that are still ours.
+local kept = {}
+for i = 3, #ARGV do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
+    kept[#kept + 1] = ARGV[i]
+  end
+end
+return kept
+""",
+)
+
+TAKE_OWN = Script(
+    1,  # stream
+    """
+-- ARGV: group, consumer, ids. Delivers again what is still pending for this consumer: {{id, fields}, ...}, or {id}
+-- for entries that were deleted.
+local taken = {}
+for i = 3, #ARGV do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
+    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i])
+    if #claimed == 1 and claimed[1] then
+      taken[#taken + 1] = claimed[1]
+    else
+      redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
+      taken[#taken + 1] = {ARGV[i]}
+    end
+  end
+end
+return taken
+""",
+)
+
+HISTORIES = Script(
+    2,  # stream, failures
+    """
+-- ARGV: group, ids. Returns the server's time in ms, then for each id {deliveries, failure record or false}.
+local now = redis.call('TIME')
+local found = {string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))}
+for i = 2, #ARGV do
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)
+  local deliveries = 0
+  if #pending == 1 then deliveries = pending[1][4] end
+  found[#found + 1] = {deliveries, redis.call('HGET', KEYS[2], ARGV[i])}
+end
+return found
+""",
+)
+
+RETRY = Script(
+    2,  # stream, failures
+    """
+-- ARGV: group, consumer, id, delay in ms, failures, time of the first failure in ms (0: now), error.
+-- Returns the time of the first failure in ms, or 0 when the entry is not ours any more and nothing was written.
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '0' end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local first = tonumber(ARGV[6])
+if first == 0 then first = now end
+local record = string.format('%.0f %.0f %.0f ', ARGV[5], first, now + ARGV[4]) .. ARGV[7]
+redis.call('HSET', KEYS[2], ARGV[3], record)
+redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'JUSTID')
+return string.format('%.0f', first)
+""",
+)
+
+DEAD_LETTER = Script(
+    3,  # stream, failures, dead-letter stream
+    """
+-- ARGV: group, consumer, id, then the dead letter's fields and values. One step: written there and acknowledged here
+-- (P12).
+-- Returns the dead letter's id, or '' when the entry is not ours any more and nothing was written.
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '' end
+local dead = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 4))
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
+redis.call('HDEL', KEYS[2], ARGV[3])
+return dead
+""",
+)
+
+RELEASE = Script(
+    1,  # stream
+    """
+-- ARGV: group, consumer, then pairs of id and the delivery count to leave behind. Makes the entries claimable at
+-- once; the delivery is not counted.
+local released = 0
+for i = 3, #ARGV, 2 do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', 86400000, 'RETRYCOUNT', ARGV[i + 1], 'JUSTID')
+    released = released + 1
+  end
+end
+return released
+""",
+)
+
+CHECKPOINT = Script(
+    1,  # stream
+    """
+-- ARGV: group. Returns {lowest pending id or '', last delivered id}, or nothing when the group is not there.
+local lowest = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1)
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local name, last
+  for i = 1, #group, 2 do
+    if group[i] == 'name' then name = group[i + 1] end
+    if group[i] == 'last-delivered-id' then last = group[i + 1] end
+  end
+  if name == ARGV[1] then
+    return {lowest[1] and lowest[1][1] or '', last}
+  end
+end
+return {}
+""",
+)

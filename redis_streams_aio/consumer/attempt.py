@@ -1,0 +1,104 @@
+"""One attempt at a delivery: find its handler, decode, call, and say what becomes of it.
+
+Whatever the user's code raises ends here as a value (P14): a fate, decided by `retry.decide`. Only a cancellation
+from outside (a drain whose grace is over) goes through; the delivery is then neither failed nor settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ..delivery import Delivery
+from ..entries import event_type_of, get
+from ..exceptions import DecodeError
+from ..retry import ACK, DISCARD, DeadLetter, Outcome, decide
+from ..routing import KeyFunction, Route, RouteTable, Unknown
+
+
+def prepare(delivery: Delivery, route: Route) -> None:
+    """Decode the payload, or keep why it cannot be."""
+    delivery.prepared = True
+    try:
+        delivery.payload = route.decode(delivery.fields)
+    except DecodeError as error:
+        delivery.refusal = error
+
+
+def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None) -> object:
+    """The lane of a delivery under `order="key"`: what the key function makes of the payload, else the publisher's key.
+
+    A delivery without a key waits for no other. An error of the key function counts as raised by the handler.
+    """
+    if key is None:
+        return get(delivery.fields, b"key")
+    route = routes.find(delivery.fields)
+    if route is None:
+        return None
+    prepare(delivery, route)
+    if delivery.refusal is None:
+        try:
+            lane = key(delivery.payload)
+            hash(lane)
+        except Exception as error:  # noqa: BLE001  # the attempt says what becomes of it
+            delivery.refusal = error
+        else:
+            return lane
+    return None
+
+
+async def attempt(delivery: Delivery, routes: RouteTable, unknown: Unknown) -> Outcome:
+    """Handle the delivery once; what becomes of it."""
+    route = routes.find(delivery.fields)
+    if route is None:
+        return DISCARD if unknown == "skip" else _unhandled(delivery)
+    if delivery.deliveries > route.retry.max_deliveries:
+        return _too_many_deliveries(delivery)
+    if not delivery.prepared:
+        prepare(delivery, route)
+    if delivery.refusal is not None:
+        return _fate(delivery.refusal, delivery, route)
+    return await _call(delivery, route)
+
+
+async def _call(delivery: Delivery, route: Route) -> Outcome:
+    try:
+        if route.timeout is None:
+            await route.call(delivery.payload, delivery)
+        else:
+            async with asyncio.timeout(route.timeout):
+                await route.call(delivery.payload, delivery)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is a value from here on
+        return _fate(error, delivery, route)
+    except asyncio.CancelledError as error:
+        if _is_being_cancelled():
+            raise
+        return _fate(error, delivery, route)  # the handler's own: something it awaited was cancelled
+    return ACK
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _fate(error: BaseException, delivery: Delivery, route: Route) -> Outcome:
+    if isinstance(error, DecodeError) and error is delivery.refusal:
+        return DeadLetter("undecodable", str(error), delivery.failures)
+    delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
+    delivery.refusal = None
+    failing_for = time.time() - delivery.first_failure if delivery.first_failure else 0.0
+    if isinstance(error, asyncio.CancelledError):
+        error = RuntimeError(f"something that {route.name} awaited was cancelled").with_traceback(error.__traceback__)
+    return decide(error, delivery.failures, route.retry, failing_for)
+
+
+def _too_many_deliveries(delivery: Delivery) -> DeadLetter:
+    error = f"delivered {delivery.deliveries} times, and none came to an end"
+    return DeadLetter("deliveries", error, delivery.failures)
+
+
+def _unhandled(delivery: Delivery) -> DeadLetter:
+    event_type = event_type_of(delivery.fields).decode("utf-8", "replace")
+    what = f"event type {event_type!r}" if event_type else "an entry without an event type"
+    return DeadLetter("unhandled", f"no handler takes {what}", delivery.failures)

@@ -1,0 +1,106 @@
+"""Consumer groups: made, described, reset and deleted.
+
+A group's start is used for making it and for nothing else (P8). `join` is how consumers come to their group: if it
+is there, it stays as it is; if it is not, it is made at its checkpoint, or at `start` when it has none (P17).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from .. import entry_ids, naming
+from ..connection import Connection, replies
+from ..connection.scripts import CREATE_GROUP, DELETE_CONSUMER
+from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, InvalidEventError, StreamNotFoundError
+from ..models import ConsumerInfo, GroupInfo
+
+
+class ConsumerGroupManager:
+    """Makes, describes, resets and deletes consumer groups."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def create_group(self, stream: str, group: str, start: str | datetime = entry_ids.BEGINNING) -> str:
+        """Make a group (and the stream, if need be), and return the id it starts after.
+
+        `start`: `"0"` everything, `"$"` only new events, an entry id (what comes after it), or a `datetime` (what
+        came at or after it). A group made at `"$"` knows its lag from the first event on. Raises
+        `GroupExistsError`, `ConfigError`, `StreamTypeError`.
+        """
+        _check(stream, group)
+        return replies.text(await self._connection.run(CREATE_GROUP, stream, group, entry_ids.start_position(start)))
+
+    async def join(self, stream: str, group: str, start: str, checkpoint: str | None) -> str | None:
+        """Make the group if it is not there; return the position it was made at, `None` when it was there.
+
+        A checkpoint beyond everything the stream has ever had is of an earlier life of the stream: then the group
+        starts at the beginning.
+        """
+        position = start if checkpoint is None else checkpoint
+        if checkpoint is not None and await self._is_younger(stream, checkpoint):
+            position = entry_ids.BEGINNING
+        try:
+            return await self.create_group(stream, group, position)
+        except GroupExistsError:
+            return None
+
+    async def _is_younger(self, stream: str, checkpoint: str) -> bool:
+        try:
+            info = replies.stream_info(stream, await self._connection.call("XINFO", "STREAM", stream))
+        except StreamNotFoundError:
+            return True
+        return entry_ids.parse(info.last_generated_id) < entry_ids.parse(checkpoint)
+
+    async def delete_group(self, stream: str, group: str) -> bool:
+        """Delete a group with its pending entries, its checkpoint and its failure records; whether there was one.
+
+        A group of that name that is made later begins where its `start` says. Raises `StreamTypeError`.
+        """
+        _check(stream, group)
+        await self._connection.call("UNLINK", naming.checkpoint(stream, group), naming.failures(stream, group))
+        try:
+            return replies.integer(await self._connection.call("XGROUP", "DESTROY", stream, group)) == 1
+        except StreamNotFoundError:
+            return False
+
+    async def reset_group(self, stream: str, group: str, start: str | datetime) -> None:
+        """Move an existing group.
+
+        What comes after `start` is delivered (again). Pending entries stay. Raises `GroupNotFoundError`.
+        """
+        _check(stream, group)
+        await self._connection.call("XGROUP", "SETID", stream, group, entry_ids.start_position(start))
+
+    async def list_groups(self, stream: str) -> list[GroupInfo]:
+        """The groups of a stream. Raises `StreamNotFoundError`, `StreamTypeError`."""
+        _check(stream)
+        return replies.group_infos(await self._connection.call("XINFO", "GROUPS", stream))
+
+    async def get_group_info(self, stream: str, group: str) -> GroupInfo:
+        """One group. Raises `GroupNotFoundError`, `StreamNotFoundError`, `StreamTypeError`."""
+        _check(stream, group)
+        for info in await self.list_groups(stream):
+            if info.name == group:
+                return info
+        raise GroupNotFoundError(f"stream {stream!r} has no group {group!r}")
+
+    async def list_consumers(self, stream: str, group: str) -> list[ConsumerInfo]:
+        """The consumers of a group, dead ones included. Raises `GroupNotFoundError`, `StreamNotFoundError`."""
+        _check(stream, group)
+        return replies.consumer_infos(await self._connection.call("XINFO", "CONSUMERS", stream, group))
+
+    async def delete_consumer(self, stream: str, group: str, consumer: str) -> bool:
+        """Remove a consumer's name if nothing is pending for it.
+
+        Whether it was removed. Checked and done in one step (P22).
+        """
+        _check(stream, group)
+        return replies.integer(await self._connection.run(DELETE_CONSUMER, stream, group, consumer)) == 1
+
+
+def _check(stream: str, group: str = "group") -> None:
+    if problem := naming.problem(stream):
+        raise InvalidEventError(f"stream: the name {problem}")
+    if problem := naming.problem(group):
+        raise ConfigError(f"group: the name {problem}")

@@ -1,0 +1,43 @@
+"""What happened to an entry before this consumer got it: how often it was delivered, how often it failed, when its
+retry is due (P10, P11).
+
+Only entries that were pending have a history; new ones cost nothing. The failure record is one hash field by entry
+id, written by the script `RETRY`, as text: `failures first_ms due_ms error`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ..connection import replies
+from ..connection.replies import Reply
+from ..connection.scripts import HISTORIES
+from ..delivery import Delivery
+from .holdings import Holdings
+
+
+async def recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
+    """Fill in `deliveries`, `failures`, `first_failure` and `due` of entries that were pending before.
+
+    Raises `RedisUnavailableError`, `ServerError`.
+    """
+    if not deliveries:
+        return
+    ids = [delivery.raw_id for delivery in deliveries]
+    found = replies.rows(
+        await holdings.connection.run(HISTORIES, holdings.stream, holdings.failures_key, holdings.group, *ids)
+    )
+    now_ms = replies.integer(found[0])
+    for delivery, history in zip(deliveries, map(replies.rows, found[1:]), strict=True):
+        delivery.deliveries = replies.integer(history[0])
+        _apply(delivery, history[1], now_ms)
+
+
+def _apply(delivery: Delivery, record: Reply, now_ms: int) -> None:
+    if isinstance(record, bytes):
+        failures, first_ms, due_ms, _error = record.split(b" ", 3)
+        delivery.failures = int(failures)
+        delivery.first_failure = int(first_ms) / 1000
+        if (delay_ms := int(due_ms) - now_ms) > 0:
+            delivery.due = asyncio.get_running_loop().time() + delay_ms / 1000

@@ -1,0 +1,63 @@
+"""`Holdings`: who a consumer is, and the deliveries it answers for.
+
+The one place that knows which entries this process holds: running, buffered, waiting for a retry, or settled with
+the write still under way. The fetcher and the reclaimer add to it, settlement and lost leases take away; the lease
+keeper renews what is in it. An id is in it at most once, however often Redis hands the entry out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .. import naming
+from ..connection import Connection
+from ..connection.replies import RawEntry
+from ..delivery import Delivery
+from ..telemetry import EntriesVanished, LeaseLost, Telemetry
+
+
+class Holdings:
+    """See the module."""
+
+    def __init__(
+        self, connection: Connection, *, stream: str, group: str, consumer: str, lease: float, telemetry: Telemetry
+    ) -> None:
+        self.connection = connection
+        self.stream = stream
+        self.group = group
+        self.consumer = consumer
+        self.lease = lease
+        """Seconds without renewal after which another consumer may take an entry over."""
+        self.telemetry = telemetry
+        self.failures_key = naming.failures(stream, group)
+        self.by_id: dict[bytes, Delivery] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    def take(self, entries: Iterable[RawEntry]) -> list[Delivery]:
+        """Hold entries that Redis handed over; those held already, and those whose content is gone, are left out."""
+        taken: list[Delivery] = []
+        for raw_id, fields in entries:
+            if fields is not None and raw_id not in self.by_id:
+                delivery = self.by_id[raw_id] = Delivery(self.stream, raw_id, fields)
+                taken.append(delivery)
+        return taken
+
+    def drop(self, delivery: Delivery) -> None:
+        """Hold it no longer."""
+        if self.by_id.get(delivery.raw_id) is delivery:
+            del self.by_id[delivery.raw_id]
+
+    def lose(self, delivery: Delivery) -> None:
+        """Hold it no longer, as it is another consumer's now, or gone; its handler can see that (P4)."""
+        if not delivery.lost and not delivery.settled:
+            delivery.lost = True
+            self.telemetry.emit(LeaseLost(stream=self.stream, group=self.group, id=delivery.id))
+        self.drop(delivery)
+
+    def report_vanished(self, ids: Iterable[bytes]) -> None:
+        """Tell of entries that were deleted or trimmed while they were pending (P20)."""
+        gone = tuple(entry_id.decode() for entry_id in ids)
+        if gone:
+            self.telemetry.emit(EntriesVanished(stream=self.stream, group=self.group, ids=gone))

@@ -1,0 +1,57 @@
+"""The reclaimer: takes over entries of consumers that are gone (P2), also on a stream where nothing new arrives.
+
+An entry whose lease ran out (idle for longer than `lease`) is claimed with `XAUTOCLAIM`. The scan goes by its
+cursor, which is kept between steps: a scan may return nothing and not be at its end. It claims no more than there
+is room for, and entries that this process holds are left as they are, though a late renewal may have let them be
+scanned.
+"""
+
+from __future__ import annotations
+
+from ..connection import replies
+from ..delivery import Delivery
+from ..telemetry import Reclaimed
+from .history import recall
+from .holdings import Holdings
+
+BEGINNING = "0-0"
+
+
+class Reclaimer:
+    """Claims with `XAUTOCLAIM`."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._cursor = BEGINNING
+
+    async def run_once(self, room: int) -> list[Delivery]:
+        """One scan to its end, or until `room` is full; the deliveries taken over.
+
+        Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` when the group is lost).
+        """
+        taken: list[Delivery] = []
+        while len(taken) < room:
+            taken += await self._scan(room - len(taken))
+            if self._cursor == BEGINNING:
+                break
+        if taken:
+            self._holdings.telemetry.emit(
+                Reclaimed(stream=self._holdings.stream, group=self._holdings.group, count=len(taken))
+            )
+        return taken
+
+    async def _scan(self, count: int) -> list[Delivery]:
+        holdings = self._holdings
+        idle_ms = round(holdings.lease * 1000)
+        reply = await holdings.connection.call(
+            "XAUTOCLAIM", holdings.stream, holdings.group, holdings.consumer, idle_ms, self._cursor, "COUNT", count
+        )
+        cursor, claimed, deleted = replies.rows(reply)
+        self._cursor = replies.text(cursor)
+        gone = [entry_id for entry_id in replies.rows(deleted) if isinstance(entry_id, bytes)]
+        holdings.report_vanished(gone)
+        if gone:
+            await holdings.connection.call("HDEL", holdings.failures_key, *gone)
+        taken = holdings.take(replies.entries(claimed))
+        await recall(holdings, taken)
+        return taken

@@ -1,0 +1,57 @@
+"""Own pending entries: what Redis thinks this consumer has, and it has not (P5).
+
+A reply that was lost on its way, and a restart under a stable name, leave entries in the consumer's own pending
+list that nobody holds. They are looked up with `XPENDING` rather than with a read of the history, which would
+count a delivery for entries that are held and fine, and delivered again one by one, if still ours, in one atomic
+step.
+"""
+
+from __future__ import annotations
+
+from ..connection import replies
+from ..connection.replies import RawEntry
+from ..connection.scripts import TAKE_OWN
+from ..delivery import Delivery
+from ..telemetry import Recovered
+from .history import recall
+from .holdings import Holdings
+
+PAGE = 100
+
+
+async def recover_own(holdings: Holdings, room: int) -> tuple[list[Delivery], bool]:
+    """Take up to `room` own pending entries, oldest first; and whether that was all.
+
+    Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` when the group is lost).
+    """
+    taken: list[Delivery] = []
+    start = "-"
+    while len(taken) < room:
+        page = replies.rows(
+            await holdings.connection.call(
+                "XPENDING", holdings.stream, holdings.group, start, "+", PAGE, holdings.consumer
+            )
+        )
+        ids = [entry_id for entry_id, *_ in map(replies.rows, page) if isinstance(entry_id, bytes)]
+        wanted = [entry_id for entry_id in ids if entry_id not in holdings.by_id][: room - len(taken)]
+        taken += await _take(holdings, wanted)
+        if len(ids) < PAGE and len(taken) < room:
+            return taken, True
+        if ids:
+            start = f"({replies.text(ids[-1])}"
+    return taken, False
+
+
+async def _take(holdings: Holdings, ids: list[bytes]) -> list[Delivery]:
+    if not ids:
+        return []
+    reply = replies.rows(
+        await holdings.connection.run(TAKE_OWN, holdings.stream, holdings.group, holdings.consumer, *ids)
+    )
+    entries = [RawEntry(item[0], item[1] if len(item) > 1 else None) for item in map(replies.rows, reply)]  # type: ignore[arg-type]
+    holdings.report_vanished(entry.id for entry in entries if entry.fields is None)
+    taken = holdings.take(entries)
+    await recall(holdings, taken)
+    if taken:
+        holdings.telemetry.emit(Recovered(stream=holdings.stream, group=holdings.group, count=len(taken)))
+    return taken

@@ -1,0 +1,88 @@
+"""The schedule: which delivery is handled next. Pure: no tasks, no clock of its own.
+
+Every delivery has a *lane*; deliveries of one lane are handled one after another, in the order they came (P7). The
+three orders are three ways to choose it: `"stream"` has one lane for all, `"key"` one for each key, `"none"` no
+lanes. So one rule serves all three:
+
+* a delivery is *ready* when nobody of its lane is before it,
+* one that failed is *delayed* until its retry is due, and keeps its lane: those behind it wait,
+* when its fate is settled, it *leaves*, and the next of its lane is ready.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from itertools import count
+
+from ..delivery import Delivery
+
+
+class Schedule:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._ready: deque[Delivery] = deque()
+        self._behind: dict[
+            object, deque[Delivery]
+        ] = {}  # a lane is in here while one of it is ready, running or delayed
+        self._delayed: list[tuple[float, int, Delivery]] = []
+        self._waiting = 0
+        self._order = count()
+
+    @property
+    def buffered(self) -> int:
+        """Deliveries that are ready, or wait behind another of their lane."""
+        return len(self._ready) + self._waiting
+
+    @property
+    def delayed(self) -> int:
+        """Deliveries that wait for their retry."""
+        return len(self._delayed)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next retry is due, on the clock of `Delivery.due`."""
+        return self._delayed[0][0] if self._delayed else None
+
+    def add(self, delivery: Delivery) -> None:
+        """Take a delivery in; one with a `due` time is not handled before it."""
+        lane = delivery.lane
+        if lane is None:
+            self._start(delivery)
+        elif (behind := self._behind.get(lane)) is not None:
+            behind.append(delivery)
+            self._waiting += 1
+        else:
+            self._behind[lane] = deque()
+            self._start(delivery)
+
+    def take(self, now: float) -> Delivery | None:
+        """The next delivery to handle, `None` when there is none now. A due retry goes before newer ones."""
+        if self._delayed and self._delayed[0][0] <= now:
+            return heapq.heappop(self._delayed)[2]
+        return self._ready.popleft() if self._ready else None
+
+    def delay(self, delivery: Delivery, due: float) -> None:
+        """Put a delivery that was taken out aside until `due`; its lane waits."""
+        delivery.due = due
+        heapq.heappush(self._delayed, (due, next(self._order), delivery))
+
+    def leave(self, delivery: Delivery) -> bool:
+        """A delivery that was taken out is done with: the next of its lane is ready. Whether there was one."""
+        lane = delivery.lane
+        if lane is None:
+            return False
+        behind = self._behind[lane]
+        if behind:
+            self._waiting -= 1
+            self._start(behind.popleft())
+            return True
+        del self._behind[lane]
+        return False
+
+    def _start(self, delivery: Delivery) -> None:
+        if delivery.due:
+            self.delay(delivery, delivery.due)
+        else:
+            self._ready.append(delivery)

@@ -1,0 +1,96 @@
+"""The wire format: which fields an entry has, and in which order (docs/wire-format.md).
+
+`event_type`, `payload`, then only those that are set of `content_type`, `key`, `event_id`, and `h:<name>` for
+headers. The same fields in the same order each time, so that Redis stores the names once per node of the stream.
+An entry is a flat list of names and values in turn, bytes as Redis sends them; names and values written by others
+may be anything, so everything here takes any bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+Fields = list[bytes]
+"""Names and values in turn."""
+
+EVENT_TYPE = b"event_type"
+PAYLOAD = b"payload"
+CONTENT_TYPE = b"content_type"
+KEY = b"key"
+EVENT_ID = b"event_id"
+HEADER = b"h:"
+
+
+class Attributes(msgspec.Struct, frozen=True):
+    """What an entry says about its event, beside the payload."""
+
+    event_type: str = ""
+    content_type: str | None = None
+    key: str | None = None
+    event_id: str | None = None
+    headers: Mapping[str, str] = {}
+
+
+def get(fields: Fields, name: bytes) -> bytes | None:
+    """The value of a field, or `None`. Our own entries have it within the first few."""
+    for index in range(0, len(fields) - 1, 2):
+        if fields[index] == name:
+            return fields[index + 1]
+    return None
+
+
+def event_type_of(fields: Fields) -> bytes:
+    """The event type, `b""` where none is named. Our own entries begin with it: one comparison."""
+    if fields and fields[0] == EVENT_TYPE:
+        return fields[1]
+    return get(fields, EVENT_TYPE) or b""
+
+
+def payload_of(fields: Fields) -> bytes | None:
+    """The encoded payload, or `None` where the entry has none."""
+    if len(fields) > 3 and fields[2] == PAYLOAD:
+        return fields[3]
+    return get(fields, PAYLOAD)
+
+
+def attributes(fields: Fields) -> Attributes:
+    """All that the entry says about its event. Text that is not UTF-8 is kept readable with replacement characters."""
+    values: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    for name, value in zip(fields[::2], fields[1::2], strict=False):
+        if name.startswith(HEADER):
+            headers[_text(name[len(HEADER) :])] = _text(value)
+        elif name in _ATTRIBUTE_NAMES:
+            values[name.decode()] = _text(value)
+    return Attributes(**values, headers=headers)
+
+
+def compose(
+    event_type: str,
+    payload: bytes,
+    *,
+    content_type: str | None,
+    key: str | None,
+    event_id: str | None,
+    headers: Mapping[str, str],
+) -> list[bytes | str]:
+    """The fields of a new entry, in the order of the wire format."""
+    fields: list[bytes | str] = [EVENT_TYPE, event_type, PAYLOAD, payload]
+    if content_type is not None:
+        fields += (CONTENT_TYPE, content_type)
+    if key is not None:
+        fields += (KEY, key)
+    if event_id is not None:
+        fields += (EVENT_ID, event_id)
+    for name, value in headers.items():
+        fields += (f"h:{name}", value)
+    return fields
+
+
+_ATTRIBUTE_NAMES = frozenset((EVENT_TYPE, CONTENT_TYPE, KEY, EVENT_ID))
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

@@ -1,0 +1,135 @@
+"""The lag watcher: how far each group is behind, and the backpressure signals (P28).
+
+Redis's own `lag` may be unknown (`nil`) or wrong, so it is believed only where it can be (`known_lag`): nothing is
+unread when the last entry was delivered; otherwise Redis's number, at most the stream's length; otherwise a
+bounded count. What remains unknown is reported as `None`, never as 0 (P20).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from . import entry_ids
+from .connection import Connection, replies
+from .exceptions import StreamNotFoundError
+from .models import GroupInfo, LagReport, StreamInfo
+from .telemetry import SILENT, LagHigh, LagLow, LagMeasured, Telemetry
+
+LagCallback = Callable[[LagReport], None]
+COUNTED_AT_MOST = 1000
+"""Entries read to count a lag that Redis does not know; where there are more, the lag stays unknown."""
+
+
+def known_lag(stream: StreamInfo, group: GroupInfo) -> int | None:
+    """The group's lag as far as Redis's own numbers can be believed; `None`: count, or say unknown."""
+    if stream.last_id is None or entry_ids.parse(group.last_delivered_id) >= entry_ids.parse(stream.last_id):
+        return 0
+    return None if group.lag is None else min(group.lag, stream.length)
+
+
+class LagWatcher:
+    """Measures groups, and tells when one falls behind by more than `high` entries, and when it is back at `low`
+    or fewer.
+
+    Between the two marks the signal stays as it was, so that it does not flutter. Entries behind = not yet
+    delivered + not yet settled.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        groups: Iterable[tuple[str, str]],
+        *,
+        high: int = 10_000,
+        low: int = 1_000,
+        on_high: LagCallback | None = None,
+        on_low: LagCallback | None = None,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._connection = connection
+        self._groups = tuple(dict.fromkeys(groups))
+        self._high = high
+        self._low = low
+        self._on_high = on_high
+        self._on_low = on_low
+        self._telemetry = telemetry
+        self._behind: set[tuple[str, str]] = set()
+        self.reports: dict[tuple[str, str], LagReport] = {}
+        """The last report of each (stream, group)."""
+
+    def is_behind(self, stream: str, group: str) -> bool:
+        """Whether the high mark was passed and the low one not yet reached again."""
+        return (stream, group) in self._behind
+
+    async def run_once(self) -> list[LagReport]:
+        """Measure all groups, and raise or withdraw their signals. A stream or group that is not there is left out.
+
+        Raises `RedisUnavailableError`, `ServerError`.
+        """
+        streams = dict.fromkeys(stream for stream, _ in self._groups)
+        measured = await asyncio.gather(*(self._measure_stream(stream) for stream in streams))
+        reports = [report for found in measured for report in found]
+        for report in reports:
+            self._signal(report)
+        return reports
+
+    async def _measure_stream(self, stream: str) -> list[LagReport]:
+        link = self._connection.link("control")
+        described, listed, clock = await link.call_many(
+            [("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream), ("TIME",)]
+        )
+        for answer in (described, listed, clock):
+            if isinstance(answer, Exception):
+                if isinstance(answer, StreamNotFoundError):
+                    return []
+                raise answer
+        seconds, microseconds = map(replies.integer, replies.rows(clock))  # type: ignore[arg-type]
+        now = seconds + microseconds / 1_000_000
+        info = replies.stream_info(stream, described)  # type: ignore[arg-type]
+        found = {group.name: group for group in replies.group_infos(listed)}  # type: ignore[arg-type]
+        watched = [found[group] for of_stream, group in self._groups if of_stream == stream and group in found]
+        return list(await asyncio.gather(*(self._measure_group(info, group, now) for group in watched)))
+
+    async def _measure_group(self, stream: StreamInfo, group: GroupInfo, now: float) -> LagReport:
+        lag = known_lag(stream, group)
+        if lag is None:
+            lag = await self._count_unread(stream.name, group.last_delivered_id)
+        oldest = await self._oldest_unsettled(stream.name, group, lag)
+        age = None if oldest is None else max(0.0, now - entry_ids.parse(oldest)[0] / 1000)
+        return LagReport(stream.name, group.name, lag, group.pending, age)
+
+    async def _count_unread(self, stream: str, last_delivered: str) -> int | None:
+        unread = await self._connection.call("XRANGE", stream, f"({last_delivered}", "+", "COUNT", COUNTED_AT_MOST)
+        count = len(replies.rows(unread))
+        return None if count == COUNTED_AT_MOST else count
+
+    async def _oldest_unsettled(self, stream: str, group: GroupInfo, lag: int | None) -> str | None:
+        if group.pending:
+            lowest = replies.pending(await self._connection.call("XPENDING", stream, group.name, "-", "+", 1))
+            if lowest:
+                return lowest[0].id
+        if lag == 0:
+            return None
+        unread = replies.entries(
+            await self._connection.call("XRANGE", stream, f"({group.last_delivered_id}", "+", "COUNT", 1)
+        )
+        return replies.text(unread[0].id) if unread else None
+
+    def _signal(self, report: LagReport) -> None:
+        group = (report.stream, report.group)
+        self.reports[group] = report
+        if self._telemetry.active:
+            self._telemetry.emit(LagMeasured(report=report))
+        if group not in self._behind and report.behind > self._high:
+            self._behind.add(group)
+            self._telemetry.emit(LagHigh(report=report))
+            self._tell(self._on_high, report)
+        elif group in self._behind and report.lag is not None and report.behind <= self._low:
+            self._behind.discard(group)
+            self._telemetry.emit(LagLow(report=report))
+            self._tell(self._on_low, report)
+
+    def _tell(self, callback: LagCallback | None, report: LagReport) -> None:
+        if callback is not None:
+            self._telemetry.guard(callback, report)

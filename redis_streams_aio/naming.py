@@ -1,0 +1,59 @@
+"""Names.
+
+Which ones Redis keys and consumers may have, what ours are called, and how a consumer names itself. Pure but for
+`consumer_name`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+
+_BAD = re.compile(r"[\s\x00-\x1f\x7f]")
+_LONGEST = 512
+
+
+def problem(name: object) -> str | None:
+    """What is wrong with a stream, group or consumer name; `None` when it is fine."""
+    if not isinstance(name, str):
+        return f"expected text, got {type(name).__name__}"
+    if not name:
+        return "is empty"
+    if len(name) > _LONGEST:
+        return f"has {len(name)} characters, at most {_LONGEST} are allowed"
+    if _BAD.search(name):
+        return f"{name!r} has white space or control characters"
+    return None
+
+
+def consumer_name() -> str:
+    """A name that no other consumer has: `host-pid-random`."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def sibling(stream: str, *parts: str) -> str:
+    """A key beside the stream, on the same Cluster slot: `{orders}:billing:dead`.
+
+    A stream that has a hash tag of its own keeps it: `{eu}orders:billing:dead`.
+    Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+    """
+    opening = stream.find("{")
+    tagged = opening >= 0 and stream.find("}", opening) > opening + 1
+    return ":".join((stream if tagged else f"{{{stream}}}", *parts))
+
+
+def dead_letters(stream: str, group: str) -> str:
+    """The stream of the group's dead letters."""
+    return sibling(stream, group, "dead")
+
+
+def failures(stream: str, group: str) -> str:
+    """The hash of failure records of entries waiting for their retry, by entry id."""
+    return sibling(stream, group, "failures")
+
+
+def checkpoint(stream: str, group: str) -> str:
+    """The key that holds the group's checkpoint."""
+    return sibling(stream, group, "checkpoint")

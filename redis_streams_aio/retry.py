@@ -1,0 +1,129 @@
+"""What becomes of a delivery: `RetryPolicy`, the fates, and the one function that decides.
+
+Pure: no clock, no randomness that is not passed in, no input or output. Two counters with two limits (P10):
+`failures` grows when a handler raises and for no other reason; `deliveries` is Redis's count of how often the
+entry was handed out, and catches events that kill the process.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable
+
+import msgspec
+
+from .exceptions import ConfigError, Reject, RetryLater
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """Handled: acknowledge."""
+
+
+class Discard(msgspec.Struct, frozen=True):
+    """No handler wants it, and that is fine (`unknown="skip"`): acknowledge."""
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Handle it again, not before `delay` seconds from now."""
+
+    delay: float
+    failures: int
+    """Failures so far, this one included (unchanged by `RetryLater`)."""
+    error: str
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Give up: move it to the dead letters."""
+
+    reason: str
+    """One word for filters: `failures`, `gave_up`, `deadline`, `rejected`, `deliveries`, `undecodable`, `unhandled`."""
+    error: str
+    failures: int
+    traceback: str = ""
+
+
+Outcome = Ack | Discard | Retry | DeadLetter
+
+ACK = Ack()
+DISCARD = Discard()
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When and how often a failed event is tried again. Times in seconds.
+
+    The n-th failure waits up to `base * factor ** (n - 1)`, at most `cap`: with `jitter` a random part of that
+    ("full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), without it all of
+    it. Raises `ConfigError` for values that make no sense.
+    """
+
+    max_failures: int = 5
+    """At this many failures the event is dead-lettered."""
+    max_deliveries: int = 20
+    """Handed out more often than this, it is dead-lettered unhandled: it probably kills the process."""
+    base: float = 1.0
+    factor: float = 2.0
+    cap: float = 300.0
+    jitter: bool = True
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    """Only these are tried again; others are dead-lettered at once."""
+    give_up_on: tuple[type[BaseException], ...] = ()
+    """These are dead-lettered at once; wins over `retry_on`."""
+    deadline: float | None = None
+    """No retry begins later than this after the first failure."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_failures >= 1, "max_failures", self.max_failures, "1 or more")
+        _require(self.max_deliveries >= 1, "max_deliveries", self.max_deliveries, "1 or more")
+        _require(self.base >= 0, "base", self.base, "seconds, 0 or more")
+        _require(self.factor >= 1, "factor", self.factor, "1 or more")
+        _require(self.cap >= 0, "cap", self.cap, "seconds, 0 or more")
+        _require(self.deadline is None or self.deadline > 0, "deadline", self.deadline, "seconds above 0, or None")
+
+    def delay(self, failures: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
+        """Seconds to wait after the given number of failures (1 or more)."""
+        try:
+            longest = min(self.cap, self.base * self.factor ** (failures - 1))
+        except OverflowError:
+            longest = self.cap
+        return uniform(0, longest) if self.jitter else longest
+
+
+def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for: float = 0.0) -> Retry | DeadLetter:
+    """The fate of a delivery whose handler raised `error`.
+
+    `failures` counts the earlier ones; `failing_for` is the time in seconds since the first of them.
+    """
+    if isinstance(error, RetryLater):
+        return Retry(error.delay, failures, str(error))
+    text = describe(error)
+    if isinstance(error, Reject):
+        return DeadLetter("rejected", error.reason, failures, traceback_of(error))
+    failures += 1
+    if isinstance(error, policy.give_up_on) or not isinstance(error, policy.retry_on):
+        return DeadLetter("gave_up", text, failures, traceback_of(error))
+    if failures >= policy.max_failures:
+        return DeadLetter("failures", text, failures, traceback_of(error))
+    delay = policy.delay(failures)
+    if policy.deadline is not None and failing_for + delay > policy.deadline:
+        return DeadLetter("deadline", text, failures, traceback_of(error))
+    return Retry(delay, failures, text)
+
+
+def describe(error: BaseException) -> str:
+    """One line: `ValueError: no such order`."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_ERROR_LIMIT]
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback's last 8 KiB: the end is where the cause stands."""
+    return "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:]
+
+
+_ERROR_LIMIT = 1024
+_TRACEBACK_LIMIT = 8 * 1024
+
+
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:  # noqa: FBT001  # it is the point
+    if not holds:
+        raise ConfigError(f"RetryPolicy({name}={value!r}): expected {allowed}")
