@@ -174,14 +174,10 @@ def _event_type_problem(event_type: object, payload: object) -> str:
 def _attribute_problem(event_type: str, key: object, event_id: object, headers: object) -> str:
     if not isinstance(headers, Mapping):
         return f"headers: expected a mapping of text to text, got {type(headers).__name__}"
-    texts = {
-        "event_type": event_type,
-        "key": key,
-        "event_id": event_id,
-        **{f"headers[{name!r:.40}]": value for name, value in headers.items()},
-    }
-    for field, value in texts.items():
-        if value is not None and not isinstance(value, str):
+    options = {"event_type": event_type, "key": key, "event_id": event_id}
+    texts = {field: value for field, value in options.items() if value is not None}
+    for field, value in {**texts, **{f"headers[{name!r:.40}]": value for name, value in headers.items()}}.items():
+        if not isinstance(value, str):
             return f"{field}: expected text, got {type(value).__name__}"
     return "event_type, key, event_id, headers: text that cannot be written as UTF-8"
 

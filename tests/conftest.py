@@ -1,4 +1,7 @@
-"""Fixtures: a server for the session, emptied for each test; a server of one's own to kill; a plain client to look with."""
+"""Fixtures.
+
+A server for the session, emptied for each test; a server of one's own to kill; a plain client to look with.
+"""
 
 from __future__ import annotations
 

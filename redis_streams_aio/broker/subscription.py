@@ -16,9 +16,9 @@ from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection import Connection
 from ..connection.backoff import delays
-from ..consumer import StreamConsumer
 from ..consumer.attempt import lane_by_key
 from ..consumer.holdings import Holdings
+from ..consumer.member import Member, MemberOptions
 from ..consumer.pace import Pace, room
 from ..consumer.pool import Pool
 from ..consumer.schedule import Schedule
@@ -60,22 +60,18 @@ class Subscription:
         self._plan = plan
         self._telemetry = telemetry
         self._schedule = Schedule()
-        self._consumer: StreamConsumer[object] = StreamConsumer(
-            connection,
-            options.stream,
-            options.group,
-            payload_type=object,
+        member = MemberOptions(
+            stream=options.stream,
+            group=options.group,
             name=settings.consumer,
             start=options.start,
             lease=options.lease,
             block=settings.block_ms / 1000,
             count=settings.count,
-            checkpoints=checkpoints,
             dead_letter=options.dead_letter,
-            telemetry=telemetry,
-            sink=self._accept,
         )
-        self._settlement = self._consumer.settlement
+        self._member = Member(connection, member, checkpoints, telemetry, self._accept)
+        self._settlement = self._member.settlement
         self._pool = Pool(self._schedule, self._settlement, plan.routes, options.unknown, self._on_done)
         self._most_held = options.concurrency + 2 * settings.count
         self._pace = Pace(2 * settings.count)
@@ -87,7 +83,7 @@ class Subscription:
     @property
     def holdings(self) -> Holdings:
         """What it holds."""
-        return self._consumer.holdings
+        return self._member.holdings
 
     @property
     def status(self) -> SubscriptionStatus:
@@ -95,7 +91,7 @@ class Subscription:
         return SubscriptionStatus(
             self.options.stream,
             self.options.group,
-            self._consumer.name,
+            self.holdings.consumer,
             self._pool.running,
             self._schedule.buffered,
             self._schedule.delayed,
@@ -108,23 +104,22 @@ class Subscription:
 
         Raises `ServerError`, `RedisUnavailableError`.
         """
-        await self._consumer.open()
+        await self._member.open()
         await self.reclaim()
 
     def stop(self) -> None:
         """No more reads, and no handler is begun."""
         self._stop.set()
-        self._consumer.stop()
         self._freed.set()
         self._pool.stop()
 
     async def unblock(self) -> None:
         """End a read that is waiting, if the server allows it."""
-        await self._consumer.unblock()
+        await self._member.unblock()
 
     async def close(self) -> None:
         """Write what was settled, give back what was not."""
-        await self._consumer.close()
+        await self._member.close()
 
     # -- tasks ------------------------------------------------------------------------------------------------
 
@@ -174,11 +169,11 @@ class Subscription:
     async def reclaim(self) -> None:
         """Take over what the leases of others have let go, as far as there is room."""
         if not self._stop.is_set() and (free := self._free()) > 0:
-            await self._consumer.reclaim(free)
+            await self._member.reclaim(free)
 
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store."""
-        await self._consumer.save_checkpoint()
+        await self._member.save_checkpoint()
 
     # -- inside -----------------------------------------------------------------------------------------------
 
@@ -199,7 +194,7 @@ class Subscription:
         if waited and self._pool.done > done:
             self._pace.measured(self._pool.done - done, loop.time() - began)
             count = self._room() or count
-        await self._consumer.fetch(count)
+        await self._member.fetch(count)
 
     def _room(self) -> int:
         idle = self.options.concurrency - self._pool.running

@@ -36,6 +36,9 @@ from .subscription import Subscription
 UNBLOCK_AGAIN = 0.05
 """Seconds between attempts to end the reads: one that had not yet begun is missed."""
 
+READ_OVERDUE = 1.0
+"""Seconds that a read may take longer than its block before a drain cancels it."""
+
 
 class Supervisor:
     """See the module."""
@@ -89,23 +92,27 @@ class Supervisor:
     async def _run_work(self) -> None:
         async with anyio.create_task_group() as work:
             self._work = work.cancel_scope
-            for subscription in self.subscriptions:
-                self._start_work(work, subscription)
-            self.started.set()
-            await self._stop.wait()
-            work.cancel_scope.deadline = anyio.current_time() + self._settings.grace
-            for subscription in self.subscriptions:
-                subscription.stop()
-            await self._end_reads()
+            async with anyio.create_task_group() as reads:
+                for subscription in self.subscriptions:
+                    reads.start_soon(subscription.read)
+                    self._start_work(work, subscription)
+                self.started.set()
+                await self._stop.wait()
+                now = anyio.current_time()
+                work.cancel_scope.deadline = now + self._settings.grace
+                reads.cancel_scope.deadline = now + self._settings.block_ms / 1000 + READ_OVERDUE
+                for subscription in self.subscriptions:
+                    subscription.stop()
+                await self._end_reads()
 
     async def _end_reads(self) -> None:
+        """End the reads that are waiting; where Redis does not answer, they are cancelled a little after their time."""
         while reading := [subscription for subscription in self.subscriptions if subscription.reading]:
             for subscription in reading:
                 await subscription.unblock()
             await anyio.sleep(UNBLOCK_AGAIN)
 
     def _start_work(self, work: TaskGroup, subscription: Subscription) -> None:
-        work.start_soon(subscription.read)
         work.start_soon(
             repeat, "reclaim", subscription.reclaim, self._settings.reclaim_interval, self._telemetry, self._stop
         )

@@ -42,12 +42,6 @@ MOST_QUEUED = 16 * 1024 * 1024
 """Bytes that may wait to be sent before callers wait too: a slow Redis must not fill this process's memory."""
 MOST_AT_ONCE = 1024 * 1024
 """Bytes in one round trip: a long queue must not hold the first caller until the last one's reply."""
-STALE_AFTER = 1.0
-"""Seconds of silence after which the connection is checked before it is used.
-
-Nothing is sent on one that the server has closed.
-"""
-
 Dial = Callable[[], Awaitable["AbstractConnection"]]
 Answer = Reply | RedisStreamsError
 
@@ -83,7 +77,6 @@ class Link:
         self._room.set()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
-        self._used_at = 0.0
         self._loop = asyncio.get_running_loop()
 
     async def call(self, *command: Argument) -> Reply:
@@ -158,19 +151,17 @@ class Link:
 
     async def _serve(self, connection: AbstractConnection) -> None:
         """Batch after batch, until the connection is of no more use."""
-        self._used_at = self._loop.time()
         try:
             while True:
                 await self._wake.wait()
-                if self._loop.time() - self._used_at > STALE_AFTER and await connection.can_read():
-                    return
+                if await connection.can_read():
+                    return  # the server has closed it: nothing may be sent on it
                 self._fill_batch()
                 async with asyncio.timeout(self._timeout):
                     await connection.send_packed_command(
                         [request.packed for request in self._under_way], check_health=False
                     )
                     await self._answer_batch(connection)
-                self._used_at = self._loop.time()
         except errors.LOST_CONNECTION as error:
             self._fail(self._under_way, errors.from_lost(error, self._where))
 

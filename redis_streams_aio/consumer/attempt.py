@@ -21,7 +21,7 @@ def prepare(delivery: Delivery, route: Route) -> None:
     delivery.prepared = True
     try:
         delivery.payload = route.decode(delivery.fields)
-    except DecodeError as error:
+    except Exception as error:  # noqa: BLE001  # a codec of the user's may raise anything; the attempt says what becomes of it
         delivery.refusal = error
 
 
@@ -85,8 +85,8 @@ def _is_being_cancelled() -> bool:
 def _fate(error: BaseException, delivery: Delivery, route: Route) -> Outcome:
     if isinstance(error, DecodeError) and error is delivery.refusal:
         return DeadLetter("undecodable", str(error), delivery.failures)
-    delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
-    delivery.refusal = None
+    if delivery.refusal is None:
+        delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
     failing_for = time.time() - delivery.first_failure if delivery.first_failure else 0.0
     if isinstance(error, asyncio.CancelledError):
         error = RuntimeError(f"something that {route.name} awaited was cancelled").with_traceback(error.__traceback__)

@@ -7,12 +7,15 @@ on (P17).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from ..connection.reader import Reader
 from ..delivery import Delivery
 from ..exceptions import GroupNotFoundError
 from ..telemetry import Fetched, GroupRecreated
 from .holdings import Holdings
+
+if TYPE_CHECKING:
+    from ..connection.reader import Reader  # imports redis-py
 
 
 class Fetcher:

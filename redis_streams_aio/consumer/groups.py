@@ -37,6 +37,8 @@ class ConsumerGroupManager:
         A checkpoint beyond everything the stream has ever had is of an earlier life of the stream: then the group
         starts at the beginning.
         """
+        if await self._exists(stream, group):  # looked up first: a Redis that is full refuses even to try
+            return None
         position = start if checkpoint is None else checkpoint
         if checkpoint is not None and await self._is_younger(stream, checkpoint):
             position = entry_ids.BEGINNING
@@ -44,6 +46,12 @@ class ConsumerGroupManager:
             return await self.create_group(stream, group, position)
         except GroupExistsError:
             return None
+
+    async def _exists(self, stream: str, group: str) -> bool:
+        try:
+            return any(info.name == group for info in await self.list_groups(stream))
+        except StreamNotFoundError:
+            return False
 
     async def _is_younger(self, stream: str, checkpoint: str) -> bool:
         try:

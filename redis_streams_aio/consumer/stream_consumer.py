@@ -1,8 +1,6 @@
-"""`StreamConsumer`: one consumer of one group, made of the parts; the broker's subscriptions are made of it, and
-it can be used on its own.
+"""`StreamConsumer`: a consumer without a broker, as an async iterator.
 
-It has no tasks: every duty is a step (`fetch`, `renew`, `reclaim`, `flush`, `save_checkpoint`). The broker repeats
-them beside each other; the iterator `subscribe()` does those that are due between two events.
+It has no tasks either: `subscribe()` does what is due (leases, reclaiming, checkpoints) between two events.
 
 States: *starting* (not yet in its group) -> *running* -> *draining* (`stop()` was called: no more reads) ->
 *stopped*. *failed*: it could not start, or `subscribe()` ended with an error.
@@ -13,43 +11,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Generic, Literal, TypeVar, cast
+from typing import Generic, Literal, Self, TypeVar, cast
 
 import msgspec
 
-from .. import entry_ids, naming
-from ..checkpoint import CheckpointStore, CheckpointWriter
+from .. import entry_ids
+from ..checkpoint import CheckpointStore
 from ..codecs import Codec, JsonCodec
 from ..connection import Connection, replies
 from ..connection.backoff import delays
-from ..connection.reader import Reader
 from ..delivery import Delivery
-from ..exceptions import (
-    ConfigError,
-    DecodeError,
-    GroupNotFoundError,
-    NotOpenError,
-    RedisStreamsError,
-    RedisUnavailableError,
-    StreamNotFoundError,
-)
+from ..exceptions import ConfigError, DecodeError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ..models import EventMessage, PendingMessage
 from ..retry import DeadLetter
 from ..telemetry import SILENT, StepFailed, Telemetry
-from . import lease
-from .fetcher import Fetcher
-from .groups import ConsumerGroupManager
-from .holdings import Holdings
-from .reclaimer import Reclaimer
-from .recovery import recover_own
-from .settlement import Settlement
+from .member import Member, MemberOptions
 
 T = TypeVar("T")
 State = Literal["starting", "running", "draining", "stopped", "failed"]
-Sink = Callable[[Sequence[Delivery]], None]
 
 logger = logging.getLogger("redis_streams_aio")
 
@@ -61,7 +43,7 @@ class ConsumerStatus(msgspec.Struct, frozen=True):
     held: int
     """Entries it answers for: handed out by Redis, not yet settled."""
     buffered: int
-    """Of these, those not yet given to a handler or to the iterator."""
+    """Of these, those not yet yielded."""
     unwritten: int
     """Acknowledgements not yet confirmed by Redis."""
     settled: int
@@ -109,55 +91,37 @@ class StreamConsumer(Generic[T]):
         checkpoint_interval: float = 1.0,
         dead_letter: str | None = None,
         telemetry: Telemetry = SILENT,
-        sink: Sink | None = None,
     ) -> None:
-        name = naming.consumer_name() if name is None else name
-        for what, given in (("stream", stream), ("group", group), ("name", name)):
-            if wrong := naming.problem(given):
-                raise ConfigError(f"{what}: the name {wrong}")
-        for what, seconds in (
-            ("lease", lease),
-            ("block", block),
-            ("reclaim_interval", reclaim_interval),
-            ("checkpoint_interval", checkpoint_interval),
-        ):
+        options = MemberOptions(
+            stream=stream,
+            group=group,
+            name=name,
+            start=entry_ids.start_position(start),
+            lease=lease,
+            block=block,
+            count=count,
+            dead_letter=dead_letter,
+        )
+        for what, seconds in (("reclaim_interval", reclaim_interval), ("checkpoint_interval", checkpoint_interval)):
             if not seconds > 0:
                 raise ConfigError(f"{what}={seconds!r}: expected seconds above 0")
-        if count < 1:
-            raise ConfigError(f"count={count!r}: expected a whole number, 1 or more")
         self._connection = connection
-        self._start = entry_ids.start_position(start)
-        self._block = block
-        self._count = count
+        self._telemetry = telemetry
         self._decode = (codec or JsonCodec()).decoder(payload_type)
-        self._groups = ConsumerGroupManager(connection)
-        self._checkpoints = checkpoints
-        self._checkpoint_writer = (
-            CheckpointWriter(connection, checkpoints, stream, group, telemetry=telemetry) if checkpoints else None
-        )
-        self._position: str | None = None
-        self._checkpointed = 0
-        self._holdings = Holdings(
-            connection, stream=stream, group=group, consumer=name, lease=lease, telemetry=telemetry
-        )
-        self._settlement = Settlement(self._holdings, dead_letter or naming.dead_letters(stream, group))
-        self._reclaimer = Reclaimer(self._holdings)
         self._buffer: deque[Delivery] = deque()
-        self._sink: Sink = sink or self._buffer.extend
+        self._member = Member(connection, options, checkpoints, telemetry, self._buffer.extend)
         self._acknowledged = asyncio.Event()
-        self._reader: Reader | None = None
-        self._fetcher: Fetcher | None = None
         self._state: State = "starting"
         self._error: str | None = None
         self._duties = [
             _Duty(lease / 3, self.renew),
-            _Duty(reclaim_interval, self._reclaim_into_room),
-            _Duty(checkpoint_interval, self.save_checkpoint),
+            _Duty(reclaim_interval, self.reclaim),
+            _Duty(checkpoint_interval, self._member.save_checkpoint),
         ]
 
     # -- life -------------------------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> StreamConsumer[T]:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 
@@ -172,50 +136,26 @@ class StreamConsumer(Generic[T]):
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
         try:
-            await self._join()
+            await self._member.open()
         except RedisStreamsError as error:
             self._state, self._error = "failed", str(error)
             raise
-        self._reader = self._connection.reader()
-        self._fetcher = Fetcher(self._holdings, self._reader, self._join)
         self._state = "running"
 
     def stop(self) -> None:
-        """No more reads: `subscribe()` ends after what it has begun. May be called from a signal handler's callback."""
+        """No more reads: `subscribe()` ends after what it has begun."""
         if self._state in ("starting", "running"):
             self._state = "draining"
 
     async def close(self) -> None:
-        """Write what was acknowledged, give everything else back so that another consumer has it at once, and
-        close the connection.
+        """Write what was acknowledged, and give everything else back so that another consumer has it at once.
 
-        Does not raise: where Redis is away, leases run out by themselves.
+        Does not raise.
         """
         self.stop()
-        try:
-            if self._connection.is_open and self._fetcher is not None:
-                async with asyncio.timeout(_CLOSE_TIMEOUT):
-                    await self._give_back()
-        except (RedisStreamsError, TimeoutError) as error:
-            logger.warning(
-                "%r: not everything was given back, other consumers will have it when the lease runs out: %s",
-                self,
-                error,
-            )
-        finally:
-            if self._reader is not None:
-                await self._reader.close()
-            if self._state != "failed":
-                self._state = "stopped"
-
-    async def _give_back(self) -> None:
-        await self._settlement.flush()
-        try:
-            await recover_own(self._holdings, _ALL)  # what a read that was cut short may have left
-        except GroupNotFoundError:
-            return
-        await self._settlement.release()
-        await self.save_checkpoint()
+        await self._member.close()
+        if self._state != "failed":
+            self._state = "stopped"
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -223,32 +163,55 @@ class StreamConsumer(Generic[T]):
         """Yield events as they come, in stream order, until `stop()`.
 
         Waits through outages. No more than `2 * count` events are handed out before some are acknowledged. Raises
-        `ServerError` when Redis refuses for good (permissions, a key that is no stream).
+        `NotOpenError`, and `ServerError` when Redis refuses for good (permissions, a key that is no stream).
         """
-        self._opened()
         waits = delays()
-        while self._state == "running":
+        while self._state in ("starting", "running"):
             try:
-                await self._do_what_is_due()
-                if not self._buffer:
-                    await self._fetch_or_wait()
+                await self._read_once()
             except RedisStreamsError as error:
-                self._check_survivable(error)
-                wait = next(waits)
-                self._holdings.telemetry.emit(
-                    StepFailed(duty=f"read {self._holdings.stream}", error=str(error), delay=wait)
-                )
-                await asyncio.sleep(wait)
+                await self._survive(error, next(waits))
                 continue
             waits = delays()
             if self._buffer and (event := await self._next_event(self._buffer.popleft())) is not None:
                 yield event
 
-    async def _fetch_or_wait(self) -> None:
-        room = 2 * self._count - len(self._holdings)
-        if room > 0:
-            await self.fetch(min(room, self._count))
+    async def fetch(self, room: int) -> int:
+        """Read up to `room` entries into the buffer, after at most `block` seconds.
+
+        How many came. `subscribe()` does this.
+        """
+        return await self._member.fetch(room)
+
+    async def reclaim(self) -> int:
+        """Take over entries whose lease ran out at other consumers, as far as there is room.
+
+        How many. `subscribe()` yields them.
+        """
+        return await self._member.reclaim(self._room())
+
+    async def renew(self) -> int:
+        """Renew the leases of everything held; how many were lost to other consumers."""
+        return await self._member.renew()
+
+    def _room(self) -> int:
+        return 2 * self._member.options.count - len(self._member.holdings)
+
+    async def _read_once(self) -> None:
+        """Do what is due, and fill the buffer if it is empty."""
+        now = asyncio.get_running_loop().time()
+        for duty in self._duties:
+            if now >= duty.due:
+                await duty.step()
+                duty.due = now + duty.interval
+        if self._buffer:
             return
+        if (room := self._room()) > 0:
+            await self.fetch(room)
+        else:
+            await self._wait_for_acknowledgements()
+
+    async def _wait_for_acknowledgements(self) -> None:
         self._acknowledged.clear()
         try:
             async with asyncio.timeout(self._duties[0].interval):
@@ -260,84 +223,20 @@ class StreamConsumer(Generic[T]):
         if delivery.lost:
             return None
         try:
-            payload = self._decode(delivery.fields)
+            delivery.payload = self._decode(delivery.fields)
         except DecodeError as error:
-            await self._settlement.dead_letter(delivery, DeadLetter("undecodable", str(error), delivery.failures))
+            await self._member.settlement.dead_letter(
+                delivery, DeadLetter("undecodable", str(error), delivery.failures)
+            )
             return None
-        delivery.payload = payload
         return cast("EventMessage[T]", delivery.event)
 
-    def _check_survivable(self, error: RedisStreamsError) -> None:
+    async def _survive(self, error: RedisStreamsError, wait: float) -> None:
         if not isinstance(error, RedisUnavailableError | StreamNotFoundError):
             self._state, self._error = "failed", str(error)
             raise error
-
-    async def _do_what_is_due(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for duty in self._duties:
-            if now >= duty.due:
-                await duty.step()
-                duty.due = now + duty.interval
-
-    # -- steps, which the broker repeats by itself ------------------------------------------------------------
-
-    async def fetch(self, room: int) -> int:
-        """Read up to `room` entries.
-
-        First what is pending for this consumer and not held (P5), then new ones; how many came.
-        """
-        fetcher, reader = self._opened()
-        if reader.interrupted:
-            taken, complete = await self._recover(room)
-            reader.interrupted = not complete
-            if taken or not complete:
-                self._sink(taken)
-                return len(taken)
-        taken = await fetcher.run_once(min(room, self._count), self._block)
-        self._sink(taken)
-        return len(taken)
-
-    async def _recover(self, room: int) -> tuple[list[Delivery], bool]:
-        try:
-            return await recover_own(self._holdings, room)
-        except GroupNotFoundError:
-            return [], True  # nothing is pending where there is no group; the read that follows makes it again
-
-    async def reclaim(self, room: int | None = None) -> int:
-        """Take over entries whose lease ran out at other consumers.
-
-        How many. They are handled like those that were read.
-        """
-        self._opened()
-        room = 2 * self._count - len(self._holdings) if room is None else room
-        try:
-            taken = await self._reclaimer.run_once(room)
-        except GroupNotFoundError:
-            return 0
-        self._sink(taken)
-        return len(taken)
-
-    async def _reclaim_into_room(self) -> None:
-        await self.reclaim()
-
-    async def renew(self) -> int:
-        """Renew the leases of everything held; how many were lost to other consumers."""
-        return await lease.renew(self._holdings)
-
-    async def save_checkpoint(self) -> None:
-        """Copy the group's checkpoint into the store, if something was settled since the last time."""
-        settled = self._settlement.count
-        if self._checkpoint_writer is not None and settled != self._checkpointed:
-            try:
-                self._position = await self._checkpoint_writer.run_once() or self._position
-            except GroupNotFoundError:
-                return
-            self._checkpointed = settled
-
-    async def unblock(self) -> None:
-        """End a read that is waiting, if the server allows it."""
-        if self._reader is not None:
-            await self._reader.unblock()
+        self._telemetry.emit(StepFailed(duty=f"read {self._member.options.stream}", error=str(error), delay=wait))
+        await asyncio.sleep(wait)
 
     # -- acknowledging and looking ----------------------------------------------------------------------------
 
@@ -346,14 +245,13 @@ class StreamConsumer(Generic[T]):
 
         Raises `RedisUnavailableError`: the acknowledgements are kept, and written with the next call.
         """
-        self._opened()
         known = 0
         for event in events:
-            delivery = self._holdings.by_id.get((event if isinstance(event, str) else event.id).encode())
+            delivery = self._member.holdings.by_id.get((event if isinstance(event, str) else event.id).encode())
             if delivery is not None and not delivery.settled:
-                self._settlement.ack(delivery)
+                self._member.settlement.ack(delivery)
                 known += 1
-        await self._settlement.flush()
+        await self._member.settlement.flush()
         self._acknowledged.set()
         return known
 
@@ -362,64 +260,27 @@ class StreamConsumer(Generic[T]):
 
         Raises `GroupNotFoundError`.
         """
+        options = self._member.options
         of_consumer = () if consumer is None else (consumer,)
         return replies.pending(
-            await self._connection.call(
-                "XPENDING", self._holdings.stream, self._holdings.group, "-", "+", count, *of_consumer
-            )
+            await self._connection.call("XPENDING", options.stream, options.group, "-", "+", count, *of_consumer)
         )
 
     @property
     def name(self) -> str:
         """This consumer's name in its group."""
-        return self._holdings.consumer
-
-    @property
-    def holdings(self) -> Holdings:
-        """What it holds."""
-        return self._holdings
-
-    @property
-    def settlement(self) -> Settlement:
-        """What carries out fates."""
-        return self._settlement
+        return self._member.holdings.consumer
 
     @property
     def status(self) -> ConsumerStatus:
         """What it is doing."""
-        return ConsumerStatus(
-            self._state,
-            len(self._holdings),
-            len(self._buffer),
-            self._settlement.unwritten,
-            self._settlement.count,
-            self._error,
-        )
-
-    async def _join(self) -> str | None:
-        """Make sure that the group is there; the position it was made at, if it was made."""
-        stream, group = self._holdings.stream, self._holdings.group
-        checkpoint = await self._checkpoints.load(stream, group) if self._checkpoints else None
-        position = await self._groups.join(stream, group, self._start, checkpoint or self._position)
-        if position is not None:
-            self._position = position
-            if self._checkpoints is not None:
-                await self._checkpoints.save(stream, group, position)
-        return position
-
-    def _opened(self) -> tuple[Fetcher, Reader]:
-        if self._fetcher is None or self._reader is None:
-            raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
-        return self._fetcher, self._reader
+        settlement = self._member.settlement
+        held = len(self._member.holdings)
+        return ConsumerStatus(self._state, held, len(self._buffer), settlement.unwritten, settlement.count, self._error)
 
     def __repr__(self) -> str:
-        status = self.status
-        where = f"{self._holdings.stream}/{self._holdings.group}"
-        return f"<StreamConsumer {where} {self.name}: {status.state}, {status.held} held>"
-
-
-_CLOSE_TIMEOUT = 5.0
-_ALL = 1_000_000
+        options = self._member.options
+        return f"<StreamConsumer {options.stream}/{options.group} {self.name}: {self._state}, {self.status.held} held>"
 
 
 class _Duty:

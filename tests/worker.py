@@ -1,0 +1,72 @@
+"""A consumer as a process of its own, for tests that kill and freeze it: prints a line for each start and end of a
+handler.
+
+python -m tests.worker URL [--group g] [--lease 1] [--work 0.01] [--concurrency 1] [--name N] [--hang N] [--die N]
+[--fail N] [--grace 30]"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+
+from redis_streams_aio import Broker, Delivery, RetryPolicy, Settings
+
+from .events import Order
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def build(options: argparse.Namespace) -> Broker:
+    settings = Settings(
+        consumer=options.name, reclaim_interval=options.reclaim, grace=options.grace, checkpoint_interval=0.05
+    )
+    broker = Broker(options.url, group=options.group, settings=settings)
+    retry = RetryPolicy(base=0.05, max_failures=options.max_failures, max_deliveries=options.max_deliveries)
+
+    @broker.handler(options.stream, concurrency=options.concurrency, lease=options.lease, retry=retry)
+    async def handle(order: Order, delivery: Delivery) -> None:
+        say("start", order.number, delivery.deliveries, delivery.failures)
+        if order.number == options.die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order.number == options.hang:
+            await asyncio.sleep(3600)
+        await asyncio.sleep(options.work)
+        if order.number == options.fail:
+            raise ValueError("told to fail")
+        say("end", order.number)
+
+    return broker
+
+
+async def run(options: argparse.Namespace) -> None:
+    broker = build(options)
+    running = asyncio.create_task(broker.run())
+    while not broker.status and not running.done():
+        await asyncio.sleep(0.001)
+    say("ready")
+    await running
+    say("stopped")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--stream", default="orders")
+    parser.add_argument("--group", default="g")
+    parser.add_argument("--name")
+    for option, kind, default in (
+        ("lease", float, 1.0), ("work", float, 0.01), ("reclaim", float, 0.2), ("grace", float, 30.0), ("concurrency", int, 1),
+        ("max-failures", int, 5), ("max-deliveries", int, 20), ("hang", int, -1), ("die", int, -1), ("fail", int, -1),
+    ):  # fmt: skip
+        parser.add_argument(f"--{option}", type=kind, default=default)
+    asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
