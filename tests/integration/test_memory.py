@@ -1,0 +1,64 @@
+"""What is promised of `memory://`: the broker's everyday work without a server, for users' own tests."""
+
+from __future__ import annotations
+
+import asyncio
+
+from redis_streams_aio import Broker, Delivery, RetryPolicy
+
+from ..events import Order
+from ..waiting import until
+
+
+async def test_publish_handle_retry_and_dead_letter() -> None:
+    seen: list[tuple[int, int]] = []
+    broker = Broker("memory://", group="g")
+
+    @broker.handler("orders", retry=RetryPolicy(base=0.001, max_failures=2))
+    async def handle(order: Order, delivery: Delivery) -> None:
+        seen.append((order.number, delivery.failures))
+        if order.number == 1:
+            raise ValueError("no")
+
+    async with broker:
+        await broker.publish_many("orders", [Order(0), Order(1), Order(2)])
+        await until(lambda: seen == [(0, 0), (1, 0), (1, 1), (2, 0)])
+        await until(lambda: broker.status[0].settled == 3)
+        dead = await broker.connection.call("XLEN", "{orders}:g:dead")
+        assert dead == 1
+
+
+async def test_each_memory_is_its_own_and_named_ones_are_shared() -> None:
+    got: list[int] = []
+    consumer = Broker("memory://shared", group="g")
+
+    @consumer.handler("orders")
+    async def handle(order: Order) -> None:
+        got.append(order.number)
+
+    async with (
+        consumer,
+        Broker("memory://shared") as sharing,
+        Broker("memory://") as other,
+        Broker("memory://") as another,
+    ):
+        await other.publish("orders", Order(1))
+        await sharing.publish("orders", Order(2))
+        await until(lambda: got)
+        assert await another.connection.call("EXISTS", "orders") == 0
+    assert got == [2]
+
+
+async def test_fifty_concurrent_publishers_and_a_concurrent_handler() -> None:
+    got: list[int] = []
+    broker = Broker("memory://", group="g")
+
+    @broker.handler("orders", concurrency=10)
+    async def handle(order: Order) -> None:
+        await asyncio.sleep(0)
+        got.append(order.number)
+
+    async with broker:
+        await asyncio.gather(*(broker.publish("orders", Order(number)) for number in range(50)))
+        await until(lambda: len(got) == 50)
+    assert sorted(got) == list(range(50))

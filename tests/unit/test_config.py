@@ -1,0 +1,119 @@
+"""`config.yaml` and the environment: strict, with the path, the unit and the near miss (issue 2, bad input)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from redis_streams_aio import Broker, ConfigError, Settings, StreamSettings, config
+from redis_streams_aio.exceptions import RedisStreamsError
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_everything_is_optional(write) -> None:
+    assert config.load(write("redis_streams:\n"), {}) == Settings()
+
+
+def test_a_file_and_the_environment_on_top(write) -> None:
+    path = write(
+        """
+        redis_streams:
+          redis_url: redis://file:6379/0
+          group: billing
+          block_ms: 500
+          count: 10
+          grace: 5
+          streams:
+            orders: {maxlen: 1000, alert_length: 900}
+            clicks: {}
+        other_section: {anything: goes}
+        """
+    )
+    environment = {"REDIS_STREAMS_REDIS_URL": "redis://env:6379/1", "REDIS_STREAMS_COUNT": "20", "HOME": "/x"}
+    settings = config.load(path, environment)
+    assert settings == Settings(
+        redis_url="redis://env:6379/1",
+        group="billing",
+        block_ms=500,
+        count=20,
+        grace=5.0,
+        streams={"orders": StreamSettings(maxlen=1000, alert_length=900), "clicks": StreamSettings()},
+    )
+    assert settings.stream("orders").maxlen == 1000
+    assert settings.stream("unheard-of").maxlen is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("redis_streams: {block: 5}", r"unknown key - at \$.redis_streams.block \(did you mean block_ms\?\)"),
+        ("redis_streams: {zzz: 5}", r"unknown key - at \$.redis_streams.zzz$"),
+        (
+            "redis_streams: {block_ms: 2s}",
+            r"Expected `int`, got `str` - at \$.redis_streams.block_ms \(in milliseconds",
+        ),
+        ("redis_streams: {block_ms: 1.5}", r"Expected `int`, got `float` - at \$.redis_streams.block_ms"),
+        ("redis_streams: {block_ms: 2}", r"Expected `int` >= 10 - at \$.redis_streams.block_ms \(in milliseconds"),
+        ("redis_streams: {grace: 30s}", r"Expected `float`, got `str` - at \$.redis_streams.grace \(in seconds"),
+        ("redis_streams: {lag_interval: -1}", r"Expected `float` > 0.0 - at \$.redis_streams.lag_interval \(in sec"),
+        ("redis_streams: {count: 0}", r"Expected `int` >= 1 - at \$.redis_streams.count"),
+        ("redis_streams: {checkpoints: disk}", r"Invalid enum value 'disk' - at \$.redis_streams.checkpoints"),
+        ("redis_streams: {streams: {orders: {maxlen: many}}}", r"at \$.redis_streams.streams\[...\].maxlen"),
+        ("redis_streams: {streams: {orders: {maxlne: 1}}}", r"streams\[...\].maxlne \(did you mean maxlen\?\)"),
+        ("redis_streams: {lag_high: 5, lag_low: 6}", r"lag_low \(6\) must be below lag_high \(5\)"),
+        ("redis_streams: {group: 'two words'}", "white space"),
+        ("redis_streams: [1]", r"expected a mapping, got list - at \$.redis_streams"),
+        ("redis_streams: {1: 2}", "Expected `str`"),
+        ("something: else", "has no section 'redis_streams'"),
+        ("", "has no section"),
+        ("a: [", "is no YAML"),
+        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_path(write, text: str, expected: str) -> None:
+    path = write(text)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        Broker.from_config(path)
+    assert str(path) in str(caught.value)
+    assert isinstance(caught.value, RedisStreamsError)
+
+
+def test_a_wrong_environment_variable_is_named(write) -> None:
+    path = write("redis_streams:\n")
+    with pytest.raises(ConfigError, match="environment variable REDIS_STREAMS_BLOCK_MS: .*milliseconds"):
+        config.load(path, {"REDIS_STREAMS_BLOCK_MS": "2s"})
+    with pytest.raises(ConfigError, match="lag_low"):
+        config.load(path, {"REDIS_STREAMS_LAG_LOW": "999999"})
+
+
+def test_an_unknown_environment_variable_is_warned_of(write, caplog: pytest.LogCaptureFixture) -> None:
+    """No error: an orchestrator may set such names too."""
+    with caplog.at_level(logging.WARNING):
+        settings = config.load(
+            write("redis_streams:\n"), {"REDIS_STREAMS_SERVICE_HOST": "x", "REDIS_STREAMS_BLOK_MS": "1"}
+        )
+    assert settings == Settings()
+    assert "REDIS_STREAMS_SERVICE_HOST is no setting" in caplog.text
+    assert "did you mean block_ms?" in caplog.text
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        Broker.from_config(tmp_path / "nothing.yaml")
+
+
+def test_from_config_makes_a_broker(write) -> None:
+    broker = Broker.from_config(write("redis_streams: {redis_url: 'redis://u:secret@h/0', group: g}"))
+    assert broker.settings.group == "g"
+    assert "secret" not in repr(broker)

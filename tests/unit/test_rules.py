@@ -1,0 +1,259 @@
+"""The pure parts: ids, names, retry decisions, the schedule of lanes, the pace, the lag rule. Most as properties."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redis_streams_aio import (
+    ConfigError,
+    Delivery,
+    GroupInfo,
+    LagReport,
+    Reject,
+    RetryLater,
+    RetryPolicy,
+    StreamInfo,
+    entry_ids,
+    naming,
+)
+from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, delays
+from redis_streams_aio.consumer.pace import GROWTH, Pace, room
+from redis_streams_aio.consumer.schedule import Schedule
+from redis_streams_aio.monitoring import known_lag
+from redis_streams_aio.retry import DeadLetter, Retry, decide, describe, traceback_of
+
+ids = st.tuples(st.integers(0, 2**63), st.integers(0, 2**64 - 1))
+
+
+# -- ids and names --------------------------------------------------------------------------------------------
+
+
+@given(ids)
+def test_the_previous_id_is_the_greatest_below(entry_id: tuple[int, int]) -> None:
+    text = f"{entry_id[0]}-{entry_id[1]}"
+    before = entry_ids.parse(entry_ids.previous(text))
+    if entry_id == (0, 0):
+        assert before == (0, 0)
+    else:
+        following = (before[0], before[1] + 1) if before[1] < 2**64 - 1 else (before[0] + 1, 0)
+        assert following == entry_id
+
+
+def test_ids_compare_as_redis_compares_them() -> None:
+    assert entry_ids.parse("9-10") < entry_ids.parse("10-9") < entry_ids.parse("10-10")
+    assert entry_ids.parse("5") == entry_ids.parse("5-0")
+    assert entry_ids.timestamp("1000-7") == datetime.fromtimestamp(1, UTC)
+
+
+@pytest.mark.parametrize("start", ["0", "$", "0-0", "1700000000000", "1700000000000-5"])
+def test_start_positions_that_are(start: str) -> None:
+    assert entry_ids.start_position(start) == start
+
+
+@pytest.mark.parametrize("start", ["", "yesterday", ">", "-1", "1-", "1-2-3", "+", datetime(2026, 1, 1)])  # noqa: DTZ001
+def test_start_positions_that_are_not(start: str | datetime) -> None:
+    with pytest.raises(ConfigError, match="start="):
+        entry_ids.start_position(start)
+
+
+def test_a_time_starts_with_the_first_entry_of_its_millisecond() -> None:
+    assert entry_ids.start_position(datetime.fromtimestamp(2, UTC)) == f"1999-{2**64 - 1}"
+    assert entry_ids.start_position(datetime.fromtimestamp(0, UTC) - timedelta(days=9)) == "0-0"
+
+
+@given(st.text("ab:{}é", min_size=1) | st.text(min_size=1))
+def test_siblings_are_on_the_streams_slot(stream: str) -> None:
+    if "}" in stream and _hash_tag(stream) == stream:
+        return  # no key can be beside it
+    assert _hash_tag(naming.dead_letters(stream, "g")) == _hash_tag(stream)
+
+
+def _hash_tag(key: str) -> str:
+    """What Redis Cluster hashes: the text between the first { and the first } after it, if there is any."""
+    opening = key.find("{")
+    closing = key.find("}", opening + 1)
+    return key[opening + 1 : closing] if opening >= 0 and closing > opening + 1 else key
+
+
+def test_consumer_names_are_their_own() -> None:
+    assert len({naming.consumer_name() for _ in range(100)}) == 100
+
+
+# -- retry ----------------------------------------------------------------------------------------------------
+
+policies = st.builds(
+    RetryPolicy,
+    max_failures=st.integers(1, 20),
+    base=st.floats(0, 100),
+    factor=st.floats(1, 10),
+    cap=st.floats(0, 1000),
+    jitter=st.booleans(),
+    deadline=st.none() | st.floats(0.1, 1000),
+)
+
+
+@given(policies, st.integers(1, 5000))
+def test_a_delay_is_never_negative_nor_beyond_the_cap(policy: RetryPolicy, failures: int) -> None:
+    assert 0 <= policy.delay(failures) <= policy.cap
+
+
+@given(policies, st.integers(0, 30), st.floats(0, 2000))
+def test_every_failure_is_retried_or_dead_lettered_within_the_limits(
+    policy: RetryPolicy, failures: int, failing_for: float
+) -> None:
+    fate = decide(ValueError("x"), failures, policy, failing_for)
+    assert fate.failures == failures + 1
+    if isinstance(fate, Retry):
+        assert fate.failures < policy.max_failures
+        assert policy.deadline is None or failing_for + fate.delay <= policy.deadline
+    else:
+        assert fate.reason in ("failures", "deadline")
+
+
+@given(policies, st.integers(0, 100), st.floats(0, 1e6))
+def test_retry_later_and_reject_count_no_failure(policy: RetryPolicy, failures: int, delay: float) -> None:
+    assert decide(RetryLater(delay), failures, policy) == Retry(delay, failures, f"retry in {delay:g} s")
+    rejected = decide(Reject("no"), failures, policy)
+    assert isinstance(rejected, DeadLetter)
+    assert (rejected.reason, rejected.error, rejected.failures) == ("rejected", "no", failures)
+
+
+def test_policies_per_exception() -> None:
+    policy = RetryPolicy(retry_on=(LookupError,), give_up_on=(KeyError,))
+    assert isinstance(decide(IndexError("x"), 0, policy), Retry)
+    assert decide(KeyError("x"), 0, policy).reason == "gave_up"  # type: ignore[union-attr]
+    assert decide(ValueError("x"), 0, policy).reason == "gave_up"  # type: ignore[union-attr]
+
+
+def test_delays_grow_to_the_cap_without_jitter() -> None:
+    policy = RetryPolicy(base=1, factor=2, cap=5, jitter=False)
+    assert [policy.delay(failures) for failures in (1, 2, 3, 4, 5000)] == [1, 2, 4, 5, 5]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_failures": 0}, {"max_deliveries": 0}, {"base": -1}, {"factor": 0.5}, {"cap": -1}, {"deadline": 0}],
+)
+def test_policies_that_make_no_sense(options: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        RetryPolicy(**options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="seconds"):
+        RetryLater(float("nan"))
+
+
+def test_errors_are_told_in_one_line_and_tracebacks_are_cut() -> None:
+    assert describe(ValueError("two\nlines")) == "ValueError: two lines"
+    assert len(describe(ValueError("x" * 10_000))) == 1024
+    assert len(traceback_of(ValueError("x" * 100_000))) == 8192
+
+
+# -- the schedule ---------------------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_lanes_keep_their_order_and_nothing_is_lost(data: st.DataObject) -> None:
+    """However deliveries are added, taken, delayed and done with: one of a lane at a time, in the order they came."""
+    schedule, now, added = Schedule(), 0.0, 0
+    running: list[Delivery] = []
+    came: dict[object, list[bytes]] = defaultdict(list)
+    left: dict[object, list[bytes]] = defaultdict(list)
+    for _ in range(data.draw(st.integers(1, 60))):
+        action = data.draw(st.sampled_from(["add", "take", "leave", "delay", "wait"]))
+        if action == "add":
+            delivery = Delivery("s", str(added).encode(), [])
+            delivery.lane = data.draw(st.sampled_from([None, "a", "b", "c"]))
+            delivery.due = data.draw(st.sampled_from([0.0, now + 1]))
+            came[delivery.lane].append(delivery.raw_id)
+            schedule.add(delivery)
+            added += 1
+        elif action == "take" and (taken := schedule.take(now)) is not None:
+            assert taken.due <= now, "too early"
+            assert taken.lane is None or taken.lane not in {other.lane for other in running}, "two of one lane"
+            running.append(taken)
+        elif action in ("leave", "delay") and running:
+            delivery = running.pop(data.draw(st.integers(0, len(running) - 1)))
+            if action == "leave":
+                left[delivery.lane].append(delivery.raw_id)
+                schedule.leave(delivery)
+            else:
+                schedule.delay(delivery, now + data.draw(st.integers(0, 3)))
+        elif action == "wait":
+            now += 1
+    assert schedule.buffered + schedule.delayed + len(running) + sum(map(len, left.values())) == added
+    now += 10
+    while running or (taken := schedule.take(now)) is not None:
+        delivery = running.pop() if running else taken
+        assert delivery is not None
+        left[delivery.lane].append(delivery.raw_id)
+        schedule.leave(delivery)
+    assert (schedule.buffered, schedule.delayed, schedule.next_due) == (0, 0, None)
+    for lane, order in came.items():
+        assert sorted(left[lane]) == sorted(order)
+        if lane is not None:
+            assert left[lane] == order
+
+
+# -- the pace -------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.floats(0, 10)), max_size=30), st.integers(1, 500))
+def test_the_buffer_never_exceeds_its_bound_nor_a_quarter_second_of_work(
+    samples: list[tuple[int, float]], most: int
+) -> None:
+    pace = Pace(most)
+    for done, seconds in samples:
+        before = pace.limit
+        pace.measured(done, seconds)
+        assert 0 <= pace.limit <= most
+        assert pace.limit <= max(before, 1) * GROWTH
+        assert pace.limit <= done / max(seconds, 1e-6) * 0.25
+
+
+@given(st.integers(-10, 300), st.integers(0, 200), st.integers(0, 200), st.integers(0, 100))
+def test_reads_fit_the_room(free: int, limit: int, buffered: int, idle: int) -> None:
+    count = room(free=free, limit=limit, buffered=buffered, idle=idle)
+    assert 0 <= count <= max(0, free)
+    assert count + buffered <= max(limit, idle, buffered)
+    if idle and not buffered and free > 0:
+        assert count > 0, "an idle worker and nothing to do: read"
+
+
+# -- the lag rule ---------------------------------------------------------------------------------------------
+
+
+def _stream(last_id: str | None, length: int) -> StreamInfo:
+    return StreamInfo("s", length, 1, None, last_id, last_id or "0-0", length)
+
+
+def _group(last_delivered: str, lag: int | None) -> GroupInfo:
+    return GroupInfo("g", 1, 0, last_delivered, None, lag)
+
+
+@pytest.mark.parametrize(
+    ("stream", "group", "lag"),
+    [
+        (_stream("5-0", 5), _group("5-0", 3), 0),  # Redis 7.0 after a trim: says 3 with nothing to read
+        (_stream("5-0", 5), _group("9-0", None), 0),
+        (_stream(None, 0), _group("0-0", None), 0),
+        (_stream("5-0", 2), _group("1-0", 8), 2),  # Valkey after a trim: says 8 of 2
+        (_stream("5-0", 5), _group("1-0", 4), 4),
+        (_stream("5-0", 5), _group("1-0", None), None),
+    ],
+)
+def test_p20_lag_is_believed_only_where_it_can_be(stream: StreamInfo, group: GroupInfo, lag: int | None) -> None:
+    assert known_lag(stream, group) == lag
+
+
+def test_behind_counts_what_is_not_settled() -> None:
+    assert LagReport("s", "g", 3, 4, None).behind == 7
+    assert LagReport("s", "g", None, 4, None).behind == 4
+
+
+def test_backoff_stays_within_its_bounds() -> None:
+    waits = delays()
+    assert all(SHORTEST / 2 <= next(waits) <= LONGEST for _ in range(1000))
