@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from . import entries, naming
 from .codecs import JsonCodec, PayloadCodec
@@ -25,10 +26,14 @@ from .exceptions import (
     PayloadTooLargeError,
     RedisRefusedError,
     RedisStreamsError,
+    RedisUnavailableError,
     StreamNotFoundError,
 )
 from .models import StreamInfo
 from .telemetry import SILENT, StreamPastBound, Telemetry
+
+if TYPE_CHECKING:
+    from .connection.link import Link  # imports redis-py
 
 _NO_HEADERS: Mapping[str, str] = {}
 _NAMELESS = (dict, bytes, bytearray, memoryview, str, int, float, list, tuple, bool, type(None))
@@ -135,16 +140,29 @@ class StreamProducer:
         """Send XADDs; those that Redis refuses for now are sent again, in order, until `command_timeout` is over."""
         if not packed:
             return []
-        answers = [
-            _id_or_error(answer)
-            for answer in await self._connection.link("publish").send(b"".join(packed), len(packed))
-        ]
+        link = self._connection.link("publish")
+        if len(packed) == 1:
+            answers = [_id_or_error(answer) for answer in await link.send(packed[0], 1)]
+        else:
+            answers = await self._send_in_parts(link, packed)
         if any(isinstance(answer, RedisRefusedError) for answer in answers):
-            await self._send_refused(packed, answers)
+            await self._send_refused(link, packed, answers)
         return answers
 
-    async def _send_refused(self, packed: list[bytes], answers: list[str | RedisStreamsError]) -> None:
-        link = self._connection.link("publish")
+    async def _send_in_parts(self, link: Link, packed: list[bytes]) -> list[str | RedisStreamsError]:
+        """Send many, part after part, so that no part takes longer than its time; once one is lost, the rest is not sent."""
+        answers: list[str | RedisStreamsError] = []
+        for start in range(0, len(packed), _PART):
+            part = packed[start : start + _PART]
+            try:
+                answers += map(_id_or_error, await link.send(b"".join(part), len(part)))
+            except RedisUnavailableError as error:
+                rest = RedisUnavailableError(f"not sent, as those before it failed: {error}")
+                answers += [error] * len(part) + [rest] * (len(packed) - start - len(part))
+                break
+        return answers
+
+    async def _send_refused(self, link: Link, packed: list[bytes], answers: list[str | RedisStreamsError]) -> None:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._settings.command_timeout
         for wait in delays():
@@ -158,6 +176,7 @@ class StreamProducer:
 
 
 _HEADS_KEPT = 1024
+_PART = 1000
 
 
 def _id_or_error(answer: Reply | RedisStreamsError) -> str | RedisStreamsError:

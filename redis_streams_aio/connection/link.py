@@ -57,7 +57,7 @@ class _Request:
         self.future = future
         self.expires = expires
 
-    def fail(self, error: RedisStreamsError) -> None:
+    def fail(self, error: Exception) -> None:
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -120,6 +120,15 @@ class Link:
         self._fail(self._queue, NotOpenError("the connection was closed"))
 
     async def _run(self) -> None:
+        try:
+            await self._connect_and_serve()
+        except Exception as bug:
+            self._closed = True
+            for request in (*self._under_way, *self._queue):
+                request.fail(bug)  # loudly: nobody may wait for ever
+            raise
+
+    async def _connect_and_serve(self) -> None:
         waits = delays()
         while True:
             await self._wake.wait()

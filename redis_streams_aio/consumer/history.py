@@ -8,20 +8,32 @@ id, written by the script `RETRY`, as text: `failures first_ms due_ms error`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..connection import replies
-from ..connection.replies import Reply
+from ..connection.replies import RawEntry, Reply
 from ..connection.scripts import HISTORIES
 from ..delivery import Delivery
 from .holdings import Holdings
 
 
-async def recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
-    """Fill in `deliveries`, `failures`, `first_failure` and `due` of entries that were pending before.
+async def take_pending(holdings: Holdings, entries: Iterable[RawEntry]) -> list[Delivery]:
+    """Hold entries that were pending before, with their history.
 
-    Raises `RedisUnavailableError`, `ServerError`.
+    Raises `RedisUnavailableError`, `ServerError`, and then holds none of them: they stay pending and are found again.
     """
+    taken = holdings.take(entries)
+    try:
+        await _recall(holdings, taken)
+    except BaseException:
+        for delivery in taken:
+            holdings.drop(delivery)
+        raise
+    return taken
+
+
+async def _recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
+    """Fill in `deliveries`, `failures`, `first_failure` and `due`."""
     if not deliveries:
         return
     ids = [delivery.raw_id for delivery in deliveries]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -136,7 +136,7 @@ class Member:
     async def _give_back(self) -> None:
         holdings = self.holdings
         await self.settlement.flush()
-        await recover_own(holdings, _ALL)  # what a read that was cut short may have left
+        await self._recover(_ALL)  # what a read that was cut short may have left
         await self.settlement.release()
         await self.save_checkpoint()
         if self.options.name is None:
@@ -151,29 +151,31 @@ class Member:
         if self._reader is None or self._fetcher is None:
             raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
         if self._reader.interrupted:
-            taken, complete = await self._recover(room)
-            self._reader.interrupted = not complete
-            if taken or not complete:
-                self._sink(taken)
-                return len(taken)
+            came = await self._recover(room)
+            self._reader.interrupted = came == room  # there may be more
+            if came:
+                return came
         taken = await self._fetcher.run_once(min(room, self.options.count), self.options.block)
         self._sink(taken)
         return len(taken)
 
-    async def _recover(self, room: int) -> tuple[list[Delivery], bool]:
+    async def _recover(self, room: int) -> int:
+        return await self._sink_all(recover_own(self.holdings, room))
+
+    async def _sink_all(self, parts: AsyncIterator[list[Delivery]]) -> int:
+        """Hand on what comes, part by part: what is held must not be forgotten because a later part fails."""
+        came = 0
         try:
-            return await recover_own(self.holdings, room)
+            async for taken in parts:
+                self._sink(taken)
+                came += len(taken)
         except GroupNotFoundError:
-            return [], True  # nothing is pending where there is no group; the read that follows makes it again
+            pass  # nothing is pending where there is no group; the next read makes it again
+        return came
 
     async def reclaim(self, room: int) -> int:
         """Take over up to `room` entries whose lease ran out at other consumers; how many."""
-        try:
-            taken = await self._reclaimer.run_once(room)
-        except GroupNotFoundError:
-            return 0
-        self._sink(taken)
-        return len(taken)
+        return await self._sink_all(self._reclaimer.run_once(room))
 
     async def renew(self) -> int:
         """Renew the leases of everything held; how many were lost to other consumers."""

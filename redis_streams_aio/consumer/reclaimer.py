@@ -8,10 +8,12 @@ scanned.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from ..connection import replies
 from ..delivery import Delivery
 from ..telemetry import Reclaimed
-from .history import recall
+from .history import take_pending
 from .holdings import Holdings
 
 BEGINNING = "0-0"
@@ -24,21 +26,17 @@ class Reclaimer:
         self._holdings = holdings
         self._cursor = BEGINNING
 
-    async def run_once(self, room: int) -> list[Delivery]:
-        """One scan to its end, or until `room` is full; the deliveries taken over.
+    async def run_once(self, room: int) -> AsyncIterator[list[Delivery]]:
+        """One scan to its end, or until `room` is full: what is taken over, part by part, as each part is held at once.
 
         Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` when the group is lost).
         """
-        taken: list[Delivery] = []
-        while len(taken) < room:
-            taken += await self._scan(room - len(taken))
+        while room > 0:
+            taken = await self._scan(room)
+            room -= len(taken)
+            yield taken
             if self._cursor == BEGINNING:
-                break
-        if taken:
-            self._holdings.telemetry.emit(
-                Reclaimed(stream=self._holdings.stream, group=self._holdings.group, count=len(taken))
-            )
-        return taken
+                return
 
     async def _scan(self, count: int) -> list[Delivery]:
         holdings = self._holdings
@@ -52,6 +50,7 @@ class Reclaimer:
         holdings.report_vanished(gone)
         if gone:
             await holdings.connection.call("HDEL", holdings.failures_key, *gone)
-        taken = holdings.take(replies.entries(claimed))
-        await recall(holdings, taken)
+        taken = await take_pending(holdings, replies.entries(claimed))
+        if taken:
+            holdings.telemetry.emit(Reclaimed(stream=holdings.stream, group=holdings.group, count=len(taken)))
         return taken

@@ -8,38 +8,36 @@ step.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from ..connection import replies
 from ..connection.replies import RawEntry
 from ..connection.scripts import TAKE_OWN
 from ..delivery import Delivery
 from ..telemetry import Recovered
-from .history import recall
+from .history import take_pending
 from .holdings import Holdings
 
 PAGE = 100
 
 
-async def recover_own(holdings: Holdings, room: int) -> tuple[list[Delivery], bool]:
-    """Take up to `room` own pending entries, oldest first; and whether that was all.
+async def recover_own(holdings: Holdings, room: int) -> AsyncIterator[list[Delivery]]:
+    """Take own pending entries, oldest first, until `room` is full or there are no more: part by part.
 
     Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` when the group is lost).
     """
-    taken: list[Delivery] = []
     start = "-"
-    while len(taken) < room:
-        page = replies.rows(
-            await holdings.connection.call(
-                "XPENDING", holdings.stream, holdings.group, start, "+", PAGE, holdings.consumer
-            )
+    while room > 0:
+        page = await holdings.connection.call(
+            "XPENDING", holdings.stream, holdings.group, start, "+", PAGE, holdings.consumer
         )
-        ids = [entry_id for entry_id, *_ in map(replies.rows, page) if isinstance(entry_id, bytes)]
-        wanted = [entry_id for entry_id in ids if entry_id not in holdings.by_id][: room - len(taken)]
-        taken += await _take(holdings, wanted)
-        if len(ids) < PAGE and len(taken) < room:
-            return taken, True
-        if ids:
-            start = f"({replies.text(ids[-1])}"
-    return taken, False
+        ids = [entry_id for entry_id, *_ in map(replies.rows, replies.rows(page)) if isinstance(entry_id, bytes)]
+        taken = await _take(holdings, [entry_id for entry_id in ids if entry_id not in holdings.by_id][:room])
+        room -= len(taken)
+        yield taken
+        if len(ids) < PAGE:
+            return
+        start = f"({replies.text(ids[-1])}"
 
 
 async def _take(holdings: Holdings, ids: list[bytes]) -> list[Delivery]:
@@ -50,8 +48,7 @@ async def _take(holdings: Holdings, ids: list[bytes]) -> list[Delivery]:
     )
     entries = [RawEntry(item[0], item[1] if len(item) > 1 else None) for item in map(replies.rows, reply)]  # type: ignore[arg-type]
     holdings.report_vanished(entry.id for entry in entries if entry.fields is None)
-    taken = holdings.take(entries)
-    await recall(holdings, taken)
+    taken = await take_pending(holdings, entries)
     if taken:
         holdings.telemetry.emit(Recovered(stream=holdings.stream, group=holdings.group, count=len(taken)))
     return taken

@@ -65,15 +65,24 @@ async def test_an_offline_consumer_catches_up(url: str) -> None:
 
 
 async def test_p2_a_killed_consumers_entries_are_taken_over_on_a_quiet_stream(url: str, redis: Redis) -> None:
-    await publish(url, *range(20))
+    ids = await publish(url, *range(20))
     async with worker(url, "--hang", 3, "--lease", 0.5) as victim:
         await until(lambda: victim.said("start", 3))
+        await until(lambda: _lowest_pending_is(redis, ids[3]))
         await victim.kill()
         async with worker(url, "--lease", 0.5) as heir:
             await until(lambda: set(victim.numbers("end")) | set(heir.numbers("end")) == set(range(20)), 10)
             await until(lambda: _nothing_pending(redis))
         assert sorted(victim.numbers("end") + heir.numbers("end")) == list(range(20)), "handled twice"
         assert heir.said("start", 3, 2, 0), "the second delivery, and no failure counted (P10)"
+
+
+async def _count_pending(redis: Redis, count: int) -> bool:
+    return (await redis.xpending("orders", "g"))["pending"] == count
+
+
+async def _lowest_pending_is(redis: Redis, entry_id: str) -> bool:
+    return (await redis.xpending("orders", "g"))["min"] == entry_id
 
 
 async def _nothing_pending(redis: Redis) -> bool:
@@ -144,11 +153,11 @@ async def test_p4_renewing_never_steals_an_entry_back(connection: Connection, re
         assert [type(fact) for fact in facts if isinstance(fact, LeaseLost)] == [LeaseLost]
 
 
-async def test_p5_a_restart_under_a_stable_name_picks_its_own_entries_up_at_once(url: str) -> None:
+async def test_p5_a_restart_under_a_stable_name_picks_its_own_entries_up_at_once(url: str, redis: Redis) -> None:
     await publish(url, 0, 1, 2)
     async with worker(url, "--name", "me", "--lease", 600, "--hang", 1, "--concurrency", 3) as victim:
         await until(lambda: victim.said("start", 1))
-        await until(lambda: victim.said("end", 2))
+        await until(lambda: _count_pending(redis, 1))
         await victim.kill()
     async with worker(url, "--name", "me", "--lease", 600) as heir:
         await until(lambda: heir.said("end", 1), 3)

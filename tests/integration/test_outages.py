@@ -12,7 +12,17 @@ from collections.abc import Callable
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, RedisRefusedError, RedisUnavailableError, Settings, UnansweredError
+from redis_streams_aio import (
+    Broker,
+    Connection,
+    PartialPublishError,
+    RedisRefusedError,
+    RedisUnavailableError,
+    Settings,
+    StreamConsumer,
+    StreamProducer,
+    UnansweredError,
+)
 
 from ..events import Order
 from ..servers import Server
@@ -125,7 +135,7 @@ async def test_a_full_redis_refuses_publishes_clearly_and_consumers_drain_it(new
     async with Broker(server.url, settings=Settings(command_timeout=0.5)) as publisher:
         await publisher.publish_many("orders", [Order(number) for number in range(100)])
         await redis.xgroup_create("orders", "g", "0")
-        await redis.config_set("maxmemory", "1mb")
+        await redis.config_set("maxmemory", "1")
         with pytest.raises(RedisRefusedError, match="OOM"):
             await publisher.publish("orders", Order(100))
         async with consumer(server.url, got, checkpoints="memory"):
@@ -139,7 +149,7 @@ async def test_a_full_redis_refuses_publishes_clearly_and_consumers_drain_it(new
 async def test_what_redis_refuses_for_now_is_published_when_it_can_be(url: str, redis: Redis) -> None:
     """READONLY, then not: within `command_timeout`, and once."""
     server_is_full = await redis.config_get("maxmemory")
-    await redis.config_set("maxmemory", "1mb")
+    await redis.config_set("maxmemory", "1")
     async with Broker(url) as broker:
         publishing = asyncio.create_task(broker.publish_many("orders", [Order(n) for n in range(5)]))
         await until(lambda: _refused(redis))
@@ -238,3 +248,54 @@ async def test_credentials_that_change_at_run_time(new_server: Callable[..., Ser
         await admin.xadd("orders", {"event_type": "Order", "payload": '{"number":2}'})
         await until(lambda: 2 in got, 15)
     await admin.aclose()
+
+
+async def test_p23_publish_many_says_which_were_published_when_redis_went_away_in_the_middle(
+    url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from redis_streams_aio.connection.link import Link
+
+    send, calls = Link.send, 0
+
+    async def lose_the_second(self: Link, packed: bytes, expected: int) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise UnansweredError("lost")
+        return await send(self, packed, expected)
+
+    async with Broker(url) as broker:
+        monkeypatch.setattr(Link, "send", lose_the_second)
+        with pytest.raises(PartialPublishError, match="1500 of 2500 events were not published") as caught:
+            await broker.publish_many("orders", [Order(number) for number in range(2500)])
+        monkeypatch.undo()
+    error = caught.value
+    in_stream = [entry_id for entry_id, _ in await redis.xrange("orders")]
+    assert error.ids[:1000] == in_stream
+    assert error.ids[1000:] == [None] * 1500
+    assert isinstance(error.errors[0], UnansweredError)
+    assert not isinstance(error.errors[-1], UnansweredError), "never sent, and may be sent again"
+
+
+async def test_what_was_taken_over_is_not_forgotten_when_its_history_cannot_be_read(
+    connection: Connection, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P5: held but not handed on would be lost for as long as this process renews it."""
+    from redis_streams_aio.consumer import history
+
+    await StreamProducer(connection).publish_many("orders", [Order(number) for number in range(3)])
+    await redis.xgroup_create("orders", "g", "0")
+    await redis.xreadgroup("g", "me", {"orders": ">"})
+
+    async def unavailable(*_: object) -> None:
+        raise RedisUnavailableError("away")
+
+    consumer = StreamConsumer(connection, "orders", "g", name="me", payload_type=Order)
+    async with consumer:
+        with monkeypatch.context() as patched:
+            patched.setattr(history, "_recall", unavailable)
+            with pytest.raises(RedisUnavailableError):
+                await consumer.fetch(10)
+        assert consumer.status.held == 0
+        assert await consumer.fetch(10) == 3
+        assert consumer.status.held == 3
