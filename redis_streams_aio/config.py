@@ -27,7 +27,7 @@ ENVIRONMENT_PREFIX = "REDIS_STREAMS_"
 _Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 
-logger = logging.getLogger("redis_streams_aio")
+_logger = logging.getLogger("redis_streams_aio")
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,7 +128,7 @@ def _on_top(settings: Settings, environment: Mapping[str, str]) -> Settings:
         key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if key not in Settings.__struct_fields__ or key == "streams":
             # no error: an orchestrator may set such names too (a Kubernetes service called redis-streams does)
-            logger.warning("environment variable %s is no setting and is ignored%s", variable, _suggestion(key))
+            _logger.warning("environment variable %s is no setting and is ignored%s", variable, _suggestion(key))
             continue
         try:
             changes[key] = msgspec.convert(value, _field_type(key), strict=False)

@@ -31,26 +31,26 @@ class Delivery:
     )
 
     def __init__(self, stream: str, raw_id: bytes, fields: Fields, deliveries: int = 1) -> None:
-        self.stream = stream
-        self.raw_id = raw_id
+        self.stream: str = stream
+        self.raw_id: bytes = raw_id
         """The entry id as Redis sent it."""
-        self.fields = fields
+        self.fields: Fields = fields
         """The entry's field names and values in turn, as they are in Redis."""
-        self.deliveries = deliveries
+        self.deliveries: int = deliveries
         """How often Redis has handed the entry out, this time included."""
-        self.failures = 0
+        self.failures: int = 0
         """How often a handler has raised on it, over all consumers and restarts."""
-        self.first_failure = 0.0
+        self.first_failure: float = 0.0
         """When a handler first raised on it, in epoch seconds of Redis's clock; 0 before that."""
-        self.due = 0.0
+        self.due: float = 0.0
         """When its retry is due, on the event loop's clock; 0: at once."""
-        self.lost = False
+        self.lost: bool = False
         """True once the lease was lost: another consumer may be handling this event now."""
-        self.settled = False
+        self.settled: bool = False
         """True once its fate is decided; only the write to Redis may still be under way."""
         self.lane: object = None
         """Deliveries of one lane are handled one after another; `None` waits for no other (see `consumer.schedule`)."""
-        self.prepared = False
+        self.prepared: bool = False
         """Whether it was decoded: `payload` or `refusal` is set."""
         self.payload: object = None
         """The decoded payload."""

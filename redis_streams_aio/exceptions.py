@@ -133,4 +133,4 @@ class RetryLater(HandlerSignal):
         if not delay >= 0:
             raise ValueError(f"RetryLater(delay): seconds, 0 or more, not {delay!r}")
         super().__init__(f"retry in {delay:g} s")
-        self.delay = float(delay)
+        self.delay: float = float(delay)

@@ -150,7 +150,7 @@ class StreamProducer:
         return answers
 
     async def _send_in_parts(self, link: Link, packed: list[bytes]) -> list[str | RedisStreamsError]:
-        """Send many, part after part, so that no part takes longer than its time; once one is lost, the rest is not sent."""
+        """Send many, part after part, so that each stays within its time; once one is lost, the rest is not sent."""
         answers: list[str | RedisStreamsError] = []
         for start in range(0, len(packed), _PART):
             part = packed[start : start + _PART]

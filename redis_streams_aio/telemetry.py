@@ -15,7 +15,7 @@ import msgspec
 
 from .models import LagReport
 
-logger = logging.getLogger("redis_streams_aio")
+_logger = logging.getLogger("redis_streams_aio")
 P = ParamSpec("P")
 
 
@@ -159,12 +159,12 @@ class Telemetry:
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self._observers = tuple(observers)
-        self.active = bool(self._observers)
+        self.active: bool = bool(self._observers)
         """Whether anyone but the log listens: facts of the hot path are made only then."""
 
     def emit(self, fact: Fact) -> None:
         """Log the fact at its level, and tell every observer."""
-        logger.log(fact.level, "%s", fact)
+        _logger.log(fact.level, "%s", fact)
         for observer in self._observers:
             self.guard(observer, fact)
 
@@ -173,7 +173,7 @@ class Telemetry:
         try:
             callback(*args, **kwargs)
         except Exception:
-            logger.exception("callback %r raised", callback)
+            _logger.exception("callback %r raised", callback)
 
 
 SILENT = Telemetry()

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _NO_HEADERS: Mapping[str, str] = {}
 _DEFAULT_RETRY = RetryPolicy()
 
-logger = logging.getLogger("redis_streams_aio")
+_logger = logging.getLogger("redis_streams_aio")
 
 
 class Broker:
@@ -297,7 +297,7 @@ class Broker:
         supervisor = self._supervisor
         if host.cancelled() or host.exception() is None or supervisor is None:
             return
-        logger.critical("the broker ended by an error", exc_info=host.exception())
+        _logger.critical("the broker ended by an error", exc_info=host.exception())
         if not supervisor.stopping and self._opened_by is not None and not self._opened_by.done():
             self._cancelled_opener = self._opened_by.cancel()
 

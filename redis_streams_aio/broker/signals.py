@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
-logger = logging.getLogger("redis_streams_aio")
+_logger = logging.getLogger("redis_streams_aio")
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def stop_on_signals(first: Callable[[], object], second: Callable[[], object]) -
         nonlocal came
         came += 1
         name = signal.Signals(number).name
-        logger.info("%s: stopping%s", name, "" if came == 1 else " at once")
+        _logger.info("%s: stopping%s", name, "" if came == 1 else " at once")
         (first if came == 1 else second)()
 
     before = {number: signal.getsignal(number) for number in STOPPING}

@@ -77,7 +77,7 @@ class Subscription:
         self._pace = Pace(2 * settings.count)
         self._freed = asyncio.Event()
         self._stop = asyncio.Event()
-        self.reading = False
+        self.reading: bool = False
         """Whether `read` has not yet come to its end."""
 
     @property

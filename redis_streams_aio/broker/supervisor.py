@@ -50,10 +50,12 @@ class Supervisor:
         self._telemetry = telemetry
         self._stop = asyncio.Event()
         self._work: anyio.CancelScope | None = None
-        self.started = asyncio.Event()
+        self.started: asyncio.Event = asyncio.Event()
         self.subscriptions: list[Subscription] = []
         groups = [(plan.options.stream, plan.options.group) for plan in plans]
-        self.lag = LagWatcher(connection, groups, high=settings.lag_high, low=settings.lag_low, telemetry=telemetry)
+        self.lag: LagWatcher = LagWatcher(
+            connection, groups, high=settings.lag_high, low=settings.lag_low, telemetry=telemetry
+        )
 
     @property
     def stopping(self) -> bool:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Purpose = Literal["publish", "settle", "control", "lease"]
 
-logger = logging.getLogger("redis_streams_aio")
+_logger = logging.getLogger("redis_streams_aio")
 
 _MEMORY_POLL = 0.005
 """Seconds between reads of `memory://`: fakeredis 2.40 answers a blocking XREADGROUP at once (RESP2)."""
@@ -164,11 +164,11 @@ class Connection:
                     raise RedisUnavailableError(
                         f"gave up after connect_timeout={self._connect_timeout:g} s: {error}"
                     ) from error
-                logger.warning("Redis is not available, trying again in %.1f s: %s", wait, error)
+                _logger.warning("Redis is not available, trying again in %.1f s: %s", wait, error)
                 await asyncio.sleep(wait)
             else:
                 await connection.disconnect(nowait=True)
-                logger.info("connected to %s (%s %s)", self.shown, server.name, server.version)
+                _logger.info("connected to %s (%s %s)", self.shown, server.name, server.version)
                 return server
 
     async def _dial(self) -> AbstractConnection:

@@ -43,7 +43,7 @@ class Reader:
         self._where = where
         self._connection: AbstractConnection | None = None
         self._client_id = 0
-        self.interrupted = True
+        self.interrupted: bool = True
         """Whether a reply may have been lost since the caller last looked at its own pending list.
 
         True at the start, for a stable name.

@@ -16,9 +16,9 @@ class Script:
     __slots__ = ("keys", "sha", "source")
 
     def __init__(self, keys: int, source: str) -> None:
-        self.keys = keys
-        self.source = source.strip()
-        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        self.keys: int = keys
+        self.source: str = source.strip()
+        self.sha: str = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
 CREATE_GROUP = Script(

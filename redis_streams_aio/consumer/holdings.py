@@ -29,7 +29,7 @@ class Holdings:
         self.lease = lease
         """Seconds without renewal after which another consumer may take an entry over."""
         self.telemetry = telemetry
-        self.failures_key = naming.failures(stream, group)
+        self.failures_key: str = naming.failures(stream, group)
         self.by_id: dict[bytes, Delivery] = {}
 
     def __len__(self) -> int:

@@ -40,7 +40,7 @@ CLOSE_TIMEOUT = 5.0
 """Seconds that a Redis which does not answer can hold up closing."""
 _ALL = 1_000_000
 
-logger = logging.getLogger("redis_streams_aio")
+_logger = logging.getLogger("redis_streams_aio")
 
 
 class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +87,12 @@ class Member:
         self.options = options
         name = options.name or naming.consumer_name()
         stream, group = options.stream, options.group
-        self.holdings = Holdings(
+        self.holdings: Holdings = Holdings(
             connection, stream=stream, group=group, consumer=name, lease=options.lease, telemetry=telemetry
         )
-        self.settlement = Settlement(self.holdings, options.dead_letter or naming.dead_letters(stream, group))
+        self.settlement: Settlement = Settlement(
+            self.holdings, options.dead_letter or naming.dead_letters(stream, group)
+        )
         self._connection = connection
         self._sink = sink
         self._groups = ConsumerGroupManager(connection)
@@ -129,7 +131,7 @@ class Member:
         except GroupNotFoundError:
             pass  # nothing is pending where there is no group
         except (RedisStreamsError, TimeoutError) as error:
-            logger.warning("%r: not all was given back; others will have it when the lease runs out: %r", self, error)
+            _logger.warning("%r: not all was given back; others will have it when the lease runs out: %r", self, error)
         finally:
             await reader.close()
 

@@ -17,7 +17,7 @@ class Pace:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self.limit = 0
+        self.limit: int = 0
 
     def measured(self, done: int, seconds: float) -> None:
         """`done` deliveries came to an end within `seconds` in which there was always one more to begin."""

@@ -42,9 +42,9 @@ class Pool:
         self._resting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
-        self.running = 0
+        self.running: int = 0
         """Deliveries in their handler, or on the way out of it."""
-        self.done = 0
+        self.done: int = 0
         """Attempts that came to an end."""
 
     def wake(self, count: int) -> None:

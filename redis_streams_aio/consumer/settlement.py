@@ -44,7 +44,7 @@ IDS_AT_ONCE = 1000
 _FIELDS_AT_MOST = 6000
 """Names and values that a Lua script can pass on; an entry with more is kept as one MessagePack field."""
 
-logger = logging.getLogger("redis_streams_aio")
+_logger = logging.getLogger("redis_streams_aio")
 
 
 class Settlement:
@@ -56,7 +56,7 @@ class Settlement:
         self._acks: list[Delivery] = []
         self._waiting = asyncio.Event()
         self._flushing = asyncio.Lock()
-        self.count = 0
+        self.count: int = 0
         """Deliveries settled so far."""
 
     @property
@@ -198,7 +198,7 @@ class Settlement:
                 await asyncio.sleep(wait)
                 continue
             except RedisStreamsError:
-                logger.exception("%s cannot be settled and stays pending", delivery)
+                _logger.exception("%s cannot be settled and stays pending", delivery)
                 self._holdings.drop(delivery)
                 return None
             if reply in (None, b"0", b""):

@@ -33,7 +33,7 @@ from .member import Member, MemberOptions
 T = TypeVar("T")
 State = Literal["starting", "running", "draining", "stopped", "failed"]
 
-logger = logging.getLogger("redis_streams_aio")
+_logger = logging.getLogger("redis_streams_aio")
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True):
@@ -217,7 +217,7 @@ class StreamConsumer(Generic[T]):
             async with asyncio.timeout(self._duties[0].interval):
                 await self._acknowledged.wait()
         except TimeoutError:
-            logger.warning("%r: waits for acknowledgements before it reads on", self)
+            _logger.warning("%r: waits for acknowledgements before it reads on", self)
 
     async def _next_event(self, delivery: Delivery) -> EventMessage[T] | None:
         if delivery.lost:
