@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from ..connection.backoff import delays
+from ..connection.backoff import LONGEST, delays
 from ..exceptions import RedisStreamsError
 from ..telemetry import StepFailed, Telemetry
 
@@ -21,10 +21,10 @@ async def repeat(
     telemetry: Telemetry,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Do the step now and then every `interval` seconds, until `stop`; a step that has begun is done to its end.
+    """Do the step now and then every `interval` seconds (0: again at once), until `stop`.
 
-    What Redis refuses is told and tried again with backoff, never later than the next turn; any other error is a
-    bug of ours and ends the broker (P14).
+    A step that has begun is done to its end. What Redis refuses is told and tried again with backoff, never later than
+    the next turn; any other error is a bug of ours and ends the broker (P14).
     """
     stop = stop or asyncio.Event()
     waits = delays()
@@ -32,12 +32,13 @@ async def repeat(
         try:
             await step()
         except RedisStreamsError as error:
-            wait = min(next(waits), interval)
-            telemetry.emit(StepFailed(duty=duty, error=str(error), delay=wait))
+            wait = min(next(waits), interval or LONGEST)
+            telemetry.emit(StepFailed(duty=duty, error=str(error), delay=round(wait, 3)))
         else:
             waits = delays()
             wait = interval * random.uniform(1 - JITTER, 1)
-        await wait_for(stop, wait)
+        if wait:
+            await wait_for(stop, wait)
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> bool:

@@ -15,7 +15,6 @@ import msgspec
 from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection import Connection
-from ..connection.backoff import delays
 from ..consumer.attempt import lane_by_key
 from ..consumer.holdings import Holdings
 from ..consumer.member import Member, MemberOptions
@@ -23,10 +22,9 @@ from ..consumer.pace import Pace, room
 from ..consumer.pool import Pool
 from ..consumer.schedule import Schedule
 from ..delivery import Delivery
-from ..exceptions import RedisStreamsError
 from ..routing import Plan
-from ..telemetry import StepFailed, Telemetry
-from .periodic import wait_for
+from ..telemetry import Telemetry
+from .periodic import repeat
 
 _ONE_LANE = "stream"
 
@@ -77,6 +75,7 @@ class Subscription:
         self._pace = Pace(2 * settings.count)
         self._freed = asyncio.Event()
         self._stop = asyncio.Event()
+        self._name = f"{options.stream}/{options.group}"
         self.reading: bool = False
         """Whether `read` has not yet come to its end."""
 
@@ -124,23 +123,10 @@ class Subscription:
     # -- tasks ------------------------------------------------------------------------------------------------
 
     async def read(self) -> None:
-        """Read as there is room, until `stop`; wait through outages."""
+        """Read as there is room, until `stop`."""
         self.reading = True
-        waits = delays()
         try:
-            while not self._stop.is_set():
-                try:
-                    await self._read_once()
-                except RedisStreamsError as error:
-                    wait = next(waits)
-                    self._telemetry.emit(
-                        StepFailed(
-                            duty=f"read {self.options.stream}/{self.options.group}", error=str(error), delay=wait
-                        )
-                    )
-                    await wait_for(self._stop, wait)
-                else:
-                    waits = delays()
+            await repeat(f"read {self._name}", self._read_once, 0, self._telemetry, self._stop)
         finally:
             self.reading = False
 
@@ -149,22 +135,8 @@ class Subscription:
         await self._pool.work()
 
     async def write(self) -> None:
-        """Write acknowledgements as they gather, without end; wait through outages."""
-        waits = delays()
-        while True:
-            await self._settlement.wait()
-            try:
-                await self._settlement.flush()
-            except RedisStreamsError as error:
-                wait = next(waits)
-                self._telemetry.emit(
-                    StepFailed(
-                        duty=f"acknowledge {self.options.stream}/{self.options.group}", error=str(error), delay=wait
-                    )
-                )
-                await asyncio.sleep(wait)
-            else:
-                waits = delays()
+        """Write acknowledgements as they gather, without end."""
+        await repeat(f"acknowledge {self._name}", self._write_once, 0, self._telemetry)
 
     async def reclaim(self) -> None:
         """Take over what the leases of others have let go, as far as there is room."""
@@ -195,6 +167,10 @@ class Subscription:
             self._pace.measured(self._pool.done - done, loop.time() - began)
             count = self._room() or count
         await self._member.fetch(count)
+
+    async def _write_once(self) -> None:
+        await self._settlement.wait()
+        await self._settlement.flush()
 
     def _room(self) -> int:
         idle = self.options.concurrency - self._pool.running
