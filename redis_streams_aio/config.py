@@ -66,8 +66,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
     command_timeout: _Seconds = 10.0
     """Seconds after which a command that Redis does not answer, or cannot be sent, fails."""
-    reclaim_interval: _Seconds = 5.0
-    """Seconds between looks for entries of consumers that are gone."""
+    reclaim_interval: _Seconds = 0.8
+    """Seconds between looks for entries of consumers that are gone.
+
+    What a draining consumer gives back waits this long.
+    """
     checkpoints: Literal["redis", "memory"] = "redis"
     """Where checkpoints are kept."""
     checkpoint_interval: _Seconds = 1.0

@@ -17,6 +17,8 @@ from .history import take_pending
 from .holdings import Holdings
 
 BEGINNING = "0-0"
+SCANS_AT_ONCE = 10
+"""Scans in one step; where many more entries are pending than that (10,000 and more), the next step goes on."""
 
 
 class Reclaimer:
@@ -27,11 +29,14 @@ class Reclaimer:
         self._cursor = BEGINNING
 
     async def run_once(self, room: int) -> AsyncIterator[list[Delivery]]:
-        """One scan to its end, or until `room` is full: what is taken over, part by part, as each part is held at once.
+        """A few scans, until the end or until `room` is full: what is taken over, part by part, as each part is
+        held at once.
 
         Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` when the group is lost).
         """
-        while room > 0:
+        for _ in range(SCANS_AT_ONCE):
+            if room <= 0:
+                return
             taken = await self._scan(room)
             room -= len(taken)
             yield taken

@@ -183,6 +183,35 @@ async def test_p27_events_released_at_a_drain_are_back_within_a_second(url: str)
     assert sorted(got) == list(range(20))
 
 
+async def test_p27_a_consumer_that_is_running_has_what_another_one_gives_back_within_a_second(
+    url: str, redis: Redis
+) -> None:
+    got: list[int] = []
+    release = asyncio.Event()
+    holder = Broker(url, group="g", settings=Settings(grace=0.0))
+
+    @holder.handler("orders", concurrency=5, lease=3600)
+    async def hold(order: Order) -> None:
+        await release.wait()
+
+    loop = asyncio.get_running_loop()
+    async with holder:
+        await holder.publish_many("orders", [Order(number) for number in range(5)])
+        await until(lambda: holder.status[0].running == 5)
+        peer = consumer(url, got)
+        await peer.__aenter__()
+        before = (await redis.info("commandstats"))["cmdstat_xautoclaim"]["calls"]
+        await until(lambda: _calls_grow(redis, before))
+    drained_at = loop.time()
+    await until(lambda: len(got) == 5)
+    assert loop.time() - drained_at < 1
+    await peer.__aexit__(None, None, None)
+
+
+async def _calls_grow(redis: Redis, before: int) -> bool:
+    return (await redis.info("commandstats"))["cmdstat_xautoclaim"]["calls"] > before
+
+
 async def test_handlers_may_publish_also_during_the_drain(url: str, redis: Redis) -> None:
     started = asyncio.Event()
     broker = Broker(url, group="g")
