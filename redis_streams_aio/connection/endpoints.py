@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import anyio.to_thread
-from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection, parse_url
+from redis.asyncio import Redis
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    UnixDomainSocketConnection,
+    parse_url,
+)
 from redis.driver_info import DriverInfo
 
 from ..exceptions import ConfigError, RedisUnavailableError
@@ -26,8 +33,6 @@ from .address import Address
 
 if TYPE_CHECKING:
     from fakeredis import FakeServer
-    from redis.asyncio import Redis
-
 Factory = Callable[[], AbstractConnection]
 
 CONNECT_TIMEOUT = 5.0
@@ -56,7 +61,7 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
     """
     async with AsyncExitStack() as stack:
         if client is not None:
-            pool = client.connection_pool
+            pool = _pool_of(client)
             yield _factory(pool.connection_class, pool.connection_kwargs, version)
             return
         if address is None:
@@ -71,6 +76,13 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
             options = dict(parse_url(address.url))
             connection_class = options.pop("connection_class", Connection)  # type: ignore[assignment]
             yield _factory(connection_class, options, version)
+
+
+def _pool_of(client: object) -> ConnectionPool:
+    if not isinstance(client, Redis):
+        kind = type(client)
+        raise ConfigError(f"client: expected a redis.asyncio.Redis, got {kind.__module__}.{kind.__qualname__}")
+    return client.connection_pool
 
 
 _FROM_A_CLIENT = frozenset(

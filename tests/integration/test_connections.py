@@ -1,0 +1,128 @@
+"""Every kind of address (`redis://` is everywhere else), and what a user's own client may be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import redis as sync_redis
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from redis_streams_aio import Broker, ConfigError, Connection, RedisUnavailableError, Settings
+
+from ..events import Order
+from ..servers import Server
+from ..waiting import until
+
+TLS = Path(__file__).parent.parent / "tls"
+
+
+async def works(broker: Broker) -> None:
+    """One event there and back."""
+    got: list[int] = []
+
+    @broker.handler("orders", group="g")
+    async def handle(order: Order) -> None:
+        got.append(order.number)
+
+    async with broker:
+        await broker.publish("orders", Order(1))
+        await until(lambda: got == [1])
+
+
+async def test_a_unix_socket(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    new_server("--unixsocket", str(path))
+    await works(Broker(f"unix://{path}?db=3"))
+
+
+@contextlib.asynccontextmanager
+async def tls_in_front_of(server: Server) -> AsyncIterator[int]:
+    """A TLS port that leads to the server's plain one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
+    ends: set[asyncio.StreamWriter] = set()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        ends.update((writer, back_writer))
+        await asyncio.gather(copy(reader, back_writer), copy(back_reader, writer))
+
+    listener = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        for writer in ends:
+            writer.close()
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await writer.wait_closed()
+
+
+async def test_tls_with_a_certificate_that_is_trusted(server: Server, redis: Redis) -> None:
+    async with tls_in_front_of(server) as port:
+        await works(Broker(f"rediss://localhost:{port}/0?ssl_ca_certs={TLS / 'cert.pem'}"))
+
+
+async def test_tls_verifies_by_default(server: Server, redis: Redis) -> None:
+    async with tls_in_front_of(server) as port:
+        with pytest.raises(RedisUnavailableError, match="(?i)certificate verify failed"):
+            async with Broker(f"rediss://localhost:{port}/0", settings=Settings(connect_timeout=0.3)):
+                pass
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_clients_configuration_whatever_it_is(url: str, protocol: int) -> None:
+    pool = BlockingConnectionPool.from_url(
+        url, protocol=protocol, decode_responses=True, socket_timeout=1, health_check_interval=1, client_name="theirs"
+    )
+    client = Redis(connection_pool=pool)
+    await works(Broker(client=client))
+    assert await client.get("nothing") is None
+    await client.aclose()
+    await pool.disconnect()
+
+
+async def test_a_client_of_another_kind_is_refused(url: str) -> None:
+    client = sync_redis.Redis.from_url(url)
+    with pytest.raises(ConfigError, match="client: expected a redis.asyncio.Redis, got redis.client.Redis"):
+        async with Connection(client=client):  # type: ignore[arg-type]
+            pass
+    client.close()
+
+
+async def test_a_cancelled_publish_mixes_no_replies_up(url: str, redis: Redis) -> None:
+    """The reply to a publish that nobody waits for any more is not the next one's."""
+    async with Broker(url) as broker:
+        await broker.publish("orders", Order(0))
+        await redis.client_pause(100, all=False)
+        abandoned = [asyncio.create_task(broker.publish("orders", Order(-1))) for _ in range(10)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for task in abandoned[::2]:
+            task.cancel()
+        ids = await asyncio.gather(*(broker.publish("others", Order(number)) for number in range(10)))
+        await asyncio.gather(*abandoned, return_exceptions=True)
+    assert ids == [entry_id for entry_id, _ in await redis.xrange("others")]
+
+
+async def test_a_thousand_publishers_wait_while_much_is_queued(
+    url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from redis_streams_aio.connection import link
+
+    monkeypatch.setattr(link, "MOST_QUEUED", 10_000)
+    async with Broker(url) as broker:
+        ids = await asyncio.gather(*(broker.publish("orders", Order(number)) for number in range(1000)))
+    assert sorted(ids) == sorted(entry_id for entry_id, _ in await redis.xrange("orders"))
