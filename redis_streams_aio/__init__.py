@@ -10,6 +10,7 @@ from .codecs import FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
 from .config import Settings, StreamSettings
 from .connection import Connection
 from .consumer import ConsumerGroupManager, ConsumerStatus, StreamConsumer
+from .declaration import CallNext, Middleware
 from .delivery import Delivery
 from .exceptions import (
     AuthenticationFailedError,
@@ -44,6 +45,7 @@ from .version import __version__
 __all__ = [
     "AuthenticationFailedError",
     "Broker",
+    "CallNext",
     "CheckpointStore",
     "ConfigError",
     "Connection",
@@ -64,6 +66,7 @@ __all__ = [
     "JsonCodec",
     "LagReport",
     "LagWatcher",
+    "Middleware",
     "MsgpackCodec",
     "NotOpenError",
     "PartialPublishError",

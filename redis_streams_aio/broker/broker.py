@@ -21,11 +21,11 @@ from .. import config
 from ..codecs import Codec, JsonCodec, PayloadCodec
 from ..config import Settings
 from ..connection import Connection
+from ..declaration import HandlerT, KeyFunction, Middleware, Order, Unknown
 from ..exceptions import NotOpenError
 from ..models import LagReport
 from ..producer import StreamProducer
 from ..retry import RetryPolicy
-from ..routing import HandlerT, KeyFunction, Middleware, Order, Unknown
 from ..telemetry import Observer, Telemetry
 from .router import Router
 from .signals import stop_on_signals

@@ -9,19 +9,9 @@ from datetime import datetime
 import msgspec
 
 from ..codecs import Codec
+from ..declaration import Declaration, HandlerOptions, HandlerT, KeyFunction, Middleware, Order, Unknown, declare
 from ..retry import RetryPolicy
-from ..routing import (
-    Declaration,
-    HandlerOptions,
-    HandlerT,
-    KeyFunction,
-    Middleware,
-    Order,
-    Plan,
-    Unknown,
-    declare,
-    plan,
-)
+from ..routing import Plan, plan
 
 _DEFAULT_RETRY = RetryPolicy()
 _GROUP_NOT_KNOWN = "(the broker's group)"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 
+from ..declaration import KeyFunction, Unknown
 from ..delivery import Delivery
 from ..entries import event_type_of, get
 from ..exceptions import DecodeError
 from ..retry import ACK, DISCARD, DeadLetter, Outcome, decide
-from ..routing import KeyFunction, Route, RouteTable, Unknown
+from ..routing import Route, RouteTable
 
 
 def prepare(delivery: Delivery, route: Route) -> None:

@@ -12,9 +12,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from ..declaration import Unknown
 from ..delivery import Delivery
 from ..retry import Ack, DeadLetter, Discard, Retry
-from ..routing import RouteTable, Unknown
+from ..routing import RouteTable
 from .attempt import attempt
 from .schedule import Schedule
 from .settlement import Settlement
