@@ -146,7 +146,7 @@ def test_all_is_what_it_should_be() -> None:
         for name, value in vars(redis_streams_aio).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("redis_streams_aio")
     }
-    assert set(redis_streams_aio.__all__) == public | {"__version__", "CallNext", "Middleware"}  # the last two are aliases
+    assert set(redis_streams_aio.__all__) == public | {"__version__", "CallNext", "Middleware"}  # aliases
     assert redis_streams_aio.__all__ == sorted(redis_streams_aio.__all__)
 
 
