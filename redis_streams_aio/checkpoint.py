@@ -12,12 +12,15 @@ twice, never that one is lost.
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 from . import entry_ids, naming
 from .connection import Connection, replies
 from .connection.scripts import CHECKPOINT
 from .telemetry import SILENT, CheckpointSaved, Telemetry
+
+_logger = logging.getLogger("redis_streams_aio")
 
 
 class CheckpointStore(Protocol):
@@ -58,7 +61,11 @@ class RedisCheckpointStore:
 
     async def load(self, stream: str, group: str) -> str | None:
         """The group's checkpoint, `None` when none was ever saved. Raises `RedisUnavailableError`, `ServerError`."""
-        return replies.optional_text(await self._connection.call("GET", naming.checkpoint(stream, group)))
+        found = replies.optional_text(await self._connection.call("GET", naming.checkpoint(stream, group)))
+        if found is None or entry_ids.is_id(found):
+            return found
+        _logger.error("checkpoint %r of %s/%s is no entry id and is ignored", found, stream, group)
+        return None
 
     async def save(self, stream: str, group: str, entry_id: str) -> None:
         """Keep the checkpoint in place of the one before. Raises `RedisUnavailableError`, `ServerError`."""

@@ -26,6 +26,11 @@ def parse(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence or 0)
 
 
+def is_id(text: str) -> bool:
+    """Whether it is an entry id, whole or bare."""
+    return _FULL_OR_BARE.fullmatch(text) is not None
+
+
 def previous(entry_id: str) -> str:
     """The id right before: a group made there reads `entry_id` next."""
     milliseconds, sequence = parse(entry_id)
@@ -49,6 +54,6 @@ def start_position(start: str | datetime) -> str:
         if start.tzinfo is None:
             raise ConfigError(f"start={start!r}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
         return previous(f"{max(0, round(start.timestamp() * 1000))}-0")
-    if start == END or _FULL_OR_BARE.fullmatch(start):
+    if start == END or is_id(start):
         return start
     raise ConfigError(f'start={start!r}: expected "0" (everything), "$" (only new events), an entry id or a datetime')

@@ -47,9 +47,12 @@ async def _recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
 
 
 def _apply(delivery: Delivery, record: Reply, now_ms: int) -> None:
-    if isinstance(record, bytes):
-        failures, first_ms, due_ms, _error = record.split(b" ", 3)
+    try:
+        failures, first_ms, due_ms, _error = record.split(b" ", 3)  # type: ignore[union-attr]
         delivery.failures = int(failures)
         delivery.first_failure = int(first_ms) / 1000
-        if (delay_ms := int(due_ms) - now_ms) > 0:
-            delivery.due = asyncio.get_running_loop().time() + delay_ms / 1000
+        delay = (int(due_ms) - now_ms) / 1000
+    except (AttributeError, TypeError, ValueError):
+        return  # none there, or not written by us: a new start
+    if delay > 0:
+        delivery.due = asyncio.get_running_loop().time() + delay

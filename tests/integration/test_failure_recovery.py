@@ -541,3 +541,26 @@ async def test_p28_backpressure_is_signalled_while_a_consumer_lags_and_again_whe
     assert signals[0].report.behind > 50
     assert signals[0].report.oldest_age is not None
     assert signals[1].report.behind <= 5
+
+
+async def test_p13_garbage_in_our_own_keys_stops_nothing(url: str, redis: Redis) -> None:
+    ids = await publish(url, 0, 1, 2)
+    await redis.xgroup_create("orders", "g", "0")
+    await redis.xreadgroup("g", "me", {"orders": ">"})
+    for entry_id, record in zip(ids, ("garbage", "1 2", "x y z error"), strict=True):
+        await redis.hset("{orders}:g:failures", entry_id, record)
+    await redis.set("{others}:g:checkpoint", "garbage")
+    got: list[int] = []
+    broker = Broker(url, group="g", settings=Settings(consumer="me"))
+
+    @broker.handler("orders")
+    async def handle(order: Order) -> None:
+        got.append(order.number)
+
+    @broker.handler("others")
+    async def other(order: Order) -> None:
+        got.append(order.number)
+
+    async with broker:
+        await broker.publish("others", Order(3))
+        await until(lambda: sorted(got) == [0, 1, 2, 3])
