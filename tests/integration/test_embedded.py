@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from redis_streams_aio import Broker, ConfigError
+from redis_streams_aio import Broker, ConfigError, RedisUnavailableError
 
 from ..events import Order
 from ..waiting import until
@@ -38,6 +38,21 @@ async def test_an_embedded_server_with_a_path_keeps_its_data(tmp_path: Path) -> 
     async with Broker(url) as broker:
         assert await broker.connection.call("XLEN", "orders") == 1
         assert entry_id
+
+
+async def test_two_servers_never_share_a_folder(tmp_path: Path) -> None:
+    url = f"embedded://{tmp_path}/data"
+    async with Broker(url) as broker:
+        with pytest.raises(RedisUnavailableError, match="socket already in use"):
+            async with Broker(url):
+                pass
+        await broker.publish("orders", Order(1))
+
+
+async def test_a_path_that_is_too_long_for_a_socket_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="characters, 88 are allowed"):
+        async with Broker(f"embedded://{tmp_path}/{'x' * 100}"):
+            pass
 
 
 async def test_an_embedded_server_that_cannot_start_says_why(tmp_path: Path) -> None:
