@@ -40,8 +40,11 @@ def previous(entry_id: str) -> str:
 
 
 def timestamp(entry_id: str) -> datetime:
-    """When Redis took the entry, in UTC, to the millisecond."""
-    return datetime.fromtimestamp(parse(entry_id)[0] / 1000, UTC)
+    """When Redis took the entry, in UTC, to the millisecond; the last moment there is for ids that others made up."""
+    try:
+        return datetime.fromtimestamp(parse(entry_id)[0] / 1000, UTC)
+    except (OverflowError, OSError, ValueError):
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def start_position(start: str | datetime) -> str:

@@ -9,6 +9,7 @@ import ast
 import asyncio
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 import httpx
 import pytest
 from redis.asyncio import Redis
+
+from redis_streams_aio import Broker, RetryPolicy
 
 from .waiting import until
 
@@ -134,7 +137,68 @@ async def test_the_thirty_second_example_of_the_readme(url: str, tmp_path: Path,
     assert '"embedded://"' in example
     script = tmp_path / "thirty_seconds.py"
     script.write_text(example if where == "as written" else example.replace("embedded://", url))
-    assert await run(script, url=url) == ["billing: ada owes 42.0", "mail: writing to ada about o-1"]
+    assert await run(script, url=url) == ["ada owes 42.0 for o-1"]
+
+
+async def test_the_quick_start(url: str, redis: Redis, tmp_path: Path) -> None:
+    """Its last handler, run and published to with the commands that it shows."""
+    page = ROOT / "docs" / "quickstart.md"
+    shop = [block for block in blocks(page) if "@broker.handler" in block][-1]
+    (tmp_path / "shop.py").write_text(shop.replace("redis://localhost:6379/0", url).replace("base=4", "base=0.05"))
+    publishing = re.findall(r"^\.venv/bin/redis-streams-aio publish (.*)$", page.read_text(), re.MULTILINE)
+    command = [sys.executable, "-m", "redis_streams_aio"]
+    service = await start(*command, "run", "shop:broker", url=url, cwd=tmp_path)
+    try:
+        for options in publishing:
+            process = await start(*command, "publish", *shlex.split(options), url=url)
+            said, errors = await ended(process)
+            assert process.returncode == 0, errors.decode()
+            assert re.fullmatch(rb"\d+-\d+\n", said)
+        await until(lambda: nothing_is_left(redis, len(publishing)), DEADLINE)
+        service.send_signal(signal.SIGINT)
+    finally:
+        said, log = await ended(service)
+    assert service.returncode == 0, log.decode()
+    assert said.decode().splitlines() == ["billing: ada owes 42.0", "billing: eve owes 3.0"]
+    assert log.decode().count("RetryScheduled(") == 2
+    dead = [letter for _, letter in await redis.xrange("{orders}:billing:dead")]
+    assert [(letter["dead:reason"], letter["dead:failures"]) for letter in dead] == [
+        ("failures", "3"),
+        ("undecodable", "0"),
+    ]
+
+
+async def nothing_is_left(redis: Redis, count: int) -> bool:
+    groups = await redis.xinfo_groups("orders") if await redis.exists("orders") else []
+    return [(group["entries-read"], group["pending"]) for group in groups] == [(count, 0)]
+
+
+async def test_the_permissions_that_the_docs_name_are_enough(url: str, redis: Redis) -> None:
+    [rules] = re.findall(r"^ACL SETUSER app (.*)$", (ROOT / "docs" / "connections.md").read_text(), re.MULTILINE)
+    await redis.execute_command("ACL", "SETUSER", "app", "reset", *rules.split())
+    await redis.execute_command("ACL", "LOG", "RESET")
+    broker = Broker(url.replace("redis://", "redis://app:secret@"), group="billing")
+    handled: list[int] = []
+
+    @broker.handler("orders", start="$", retry=RetryPolicy(max_failures=2, base=0.01))
+    async def handle(order: dict[str, int]) -> None:
+        handled.append(order["number"])
+        if order["number"] == 2:
+            raise ValueError("no")
+
+    try:
+        async with broker:
+            for number in (1, 2, 3):
+                await broker.publish("orders", {"number": number}, event_type="Order", key="k")
+            await until(lambda: nothing_is_pending(redis))
+            await until(lambda: redis.exists("{orders}:billing:checkpoint"))
+            assert handled == [1, 2, 2, 3]
+            assert [report.behind for report in await broker.measure_lag()] == [0]
+        assert await redis.xlen("{orders}:billing:dead") == 1
+        refused = {(line["object"], line["context"]) for line in await redis.acl_log()}
+        assert refused <= {("client|setinfo", "toplevel")}, "the library asks to be named, and goes on without"
+    finally:
+        await redis.execute_command("ACL", "DELUSER", "app")
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
@@ -164,10 +228,10 @@ async def run(script: Path, *arguments: str, url: str) -> list[str]:
     return said.decode().splitlines()
 
 
-async def start(*command: str, url: str) -> asyncio.subprocess.Process:
+async def start(*command: str, url: str, cwd: Path = ROOT) -> asyncio.subprocess.Process:
     environment = {**os.environ, "REDIS_STREAMS_REDIS_URL": url, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     return await asyncio.create_subprocess_exec(
-        *command, env=environment, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, env=environment, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
 
 

@@ -14,7 +14,15 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError
+from ..exceptions import (
+    NotOpenError,
+    RedisStreamsError,
+    RedisUnavailableError,
+    ScriptMissingError,
+    ServerError,
+    StreamNotFoundError,
+    StreamTypeError,
+)
 from ..version import __version__
 from . import replies
 from .address import Address, parse
@@ -138,7 +146,10 @@ class Connection:
 
     async def call(self, *command: Argument, purpose: Purpose = "control") -> Reply:
         """Send a command on a shared link and return its raw reply. Raises the errors of `Link` and `errors`."""
-        return await self.link(purpose).call(*command)
+        try:
+            return await self.link(purpose).call(*command)
+        except (StreamNotFoundError, StreamTypeError) as error:
+            raise _naming(error, command[2] if command[0] in ("XINFO", "XGROUP") else command[1]) from None
 
     async def run(self, script: Script, *arguments: Argument, purpose: Purpose = "control") -> Reply:
         """Run a script.
@@ -147,9 +158,12 @@ class Connection:
         """
         link = self.link(purpose)
         try:
-            return await link.call("EVALSHA", script.sha, script.keys, *arguments)
-        except ScriptMissingError:
-            return await link.call("EVAL", script.source, script.keys, *arguments)
+            try:
+                return await link.call("EVALSHA", script.sha, script.keys, *arguments)
+            except ScriptMissingError:
+                return await link.call("EVAL", script.source, script.keys, *arguments)
+        except (StreamNotFoundError, StreamTypeError) as error:
+            raise _naming(error, arguments[0]) from None
 
     async def _first_contact(self) -> Server:
         waits = delays()
@@ -199,3 +213,9 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.shown}: {'open' if self.is_open else 'closed'}, {self.server or 'server not known'}>"
+
+
+def _naming(error: ServerError, stream: Argument) -> ServerError:
+    """The error with the stream's name, which Redis leaves out of some."""
+    name = stream.decode("utf-8", "replace") if isinstance(stream, bytes) else str(stream)
+    return error if name in str(error) else type(error)(f"stream {name!r}: {error}")

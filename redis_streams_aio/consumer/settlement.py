@@ -28,7 +28,7 @@ import msgspec
 
 from ..connection import replies
 from ..connection.backoff import delays
-from ..connection.packing import Command
+from ..connection.packing import Argument, Command
 from ..connection.scripts import DEAD_LETTER, RELEASE, RETRY
 from ..delivery import Delivery
 from ..entries import Fields
@@ -189,10 +189,10 @@ class Settlement:
         for wait in delays():
             try:
                 reply = await step()
-            except StreamNotFoundError:
-                reply = (
-                    None  # the group is lost, and with it what was pending: it comes again when the group is made again
-                )
+            except (
+                StreamNotFoundError
+            ):  # the group is lost with all that was pending: made again, it brings this one again
+                reply = None
             except RedisUnavailableError as error:
                 self._holdings.telemetry.emit(StepFailed(duty=f"settle {delivery.id}", error=str(error), delay=wait))
                 await asyncio.sleep(wait)
@@ -207,30 +207,21 @@ class Settlement:
         raise AssertionError("the waits have no end")
 
 
-def _letter(delivery: Delivery, fate: DeadLetter, holdings: Holdings) -> list[bytes | str | float]:
+def _letter(delivery: Delivery, fate: DeadLetter, holdings: Holdings) -> list[Argument]:
     """The dead letter's fields: the original ones untouched, then what became of it."""
-    return [
-        *_original(delivery.fields),
-        *("dead:reason", fate.reason, "dead:error", fate.error, "dead:traceback", fate.traceback),
-        *(
-            "dead:failures",
-            fate.failures,
-            "dead:deliveries",
-            delivery.deliveries,
-            "dead:first_failure",
-            f"{delivery.first_failure:.3f}",
-        ),
-        *(
-            "dead:stream",
-            holdings.stream,
-            "dead:group",
-            holdings.group,
-            "dead:consumer",
-            holdings.consumer,
-            "dead:id",
-            delivery.raw_id,
-        ),
-    ]
+    became: dict[str, Argument] = {
+        "reason": fate.reason,
+        "error": fate.error,
+        "traceback": fate.traceback,
+        "failures": fate.failures,
+        "deliveries": delivery.deliveries,
+        "first_failure": f"{delivery.first_failure:.3f}",
+        "stream": holdings.stream,
+        "group": holdings.group,
+        "consumer": holdings.consumer,
+        "id": delivery.raw_id,
+    }
+    return [*_original(delivery.fields), *(item for name, value in became.items() for item in (f"dead:{name}", value))]
 
 
 def _original(fields: Fields) -> Fields:

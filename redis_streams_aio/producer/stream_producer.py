@@ -27,6 +27,7 @@ from ..exceptions import (
     RedisRefusedError,
     RedisStreamsError,
     RedisUnavailableError,
+    StreamTypeError,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class StreamProducer:
         packed = self._pack(stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers)
         [answer] = await self._send([packed])
         if isinstance(answer, RedisStreamsError):
-            raise answer
+            raise _naming(answer, stream)
         return answer
 
     async def publish_many(
@@ -88,7 +89,7 @@ class StreamProducer:
         answers = await self._send(packed)
         failed = [answer for answer in answers if isinstance(answer, RedisStreamsError)]
         if len(failed) == len(answers) and failed:
-            raise failed[0]
+            raise _naming(failed[0], stream)
         if failed:
             raise PartialPublishError(
                 [None if isinstance(answer, RedisStreamsError) else answer for answer in answers], failed
@@ -178,6 +179,11 @@ _PART = 1000
 
 def _id_or_error(answer: Reply | RedisStreamsError) -> str | RedisStreamsError:
     return answer if isinstance(answer, RedisStreamsError) else replies.text(answer)
+
+
+def _naming(error: RedisStreamsError, stream: str) -> RedisStreamsError:
+    """A WRONGTYPE with the name of the stream, which Redis leaves out."""
+    return StreamTypeError(f"stream {stream!r}: {error}") if isinstance(error, StreamTypeError) else error
 
 
 def _event_type_problem(event_type: object, payload: object) -> str:

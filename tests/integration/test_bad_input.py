@@ -108,11 +108,11 @@ async def test_a_key_that_is_no_stream_is_named_at_start_and_when_publishing(url
     @broker.handler("orders")
     async def handle(order: Order) -> None: ...
 
-    with pytest.raises(StreamTypeError, match="WRONGTYPE"):
+    with pytest.raises(StreamTypeError, match="stream 'orders': WRONGTYPE"):
         async with broker:
             pass
     async with Broker(url) as publisher:
-        with pytest.raises(StreamTypeError):
+        with pytest.raises(StreamTypeError, match="stream 'orders'"):
             await publisher.publish("orders", Order(1))
         with pytest.raises(StreamTypeError):
             await publisher.publish_many("orders", [Order(1), Order(2)])
@@ -218,7 +218,7 @@ def test_an_old_server_is_refused() -> None:
 
 async def test_missing_streams_and_groups_have_errors_of_their_own(connection: Connection) -> None:
     manager, groups = StreamManager(connection), ConsumerGroupManager(connection)
-    with pytest.raises(StreamNotFoundError):
+    with pytest.raises(StreamNotFoundError, match="stream 'nothing': .*no such key"):
         await manager.get_stream_info("nothing")
     with pytest.raises(StreamNotFoundError):
         await groups.list_groups("nothing")

@@ -1,0 +1,102 @@
+"""One entry as one line: for people, and as JSON for machines."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from .. import entries, entry_ids
+from ..connection.replies import RawEntry
+from ..entries import Fields
+from .show import NONE, local_time, visible
+
+_OWN = frozenset((entries.EVENT_TYPE, entries.PAYLOAD, entries.CONTENT_TYPE, entries.KEY, entries.EVENT_ID))
+_LONGEST_FIELD = 200
+_SPACES = str.maketrans("\n\r\t", "   ")
+
+_DECODERS: dict[str, Callable[[bytes], object]] = {
+    "": msgspec.json.decode,
+    "application/json": msgspec.json.decode,
+    "application/msgpack": msgspec.msgpack.decode,
+}
+
+
+def for_people(entry: RawEntry) -> str:
+    """Time, id, type, key and payload; then the fields that are not of the wire format, shortened."""
+    entry_id, fields = entry.id.decode(), entry.fields or []
+    known, others = _split(fields)
+    names = [] if known is None else [known.event_type or NONE, known.key or NONE]
+    shown = [local_time(_time(entry_id)), entry_id, *(names or [NONE, NONE])]
+    if (payload := entries.payload_of(fields)) is not None and known is not None:
+        text = _json_text(payload, known.content_type)
+        shown.append(repr(payload) if text is None else text)
+    shown += [f"{name}={_shortened(value)}" for name, value in others.items()]
+    return "  ".join(visible(text) for text in shown)
+
+
+def for_machines(entry: RawEntry) -> str:
+    """A JSON object: `id`, `time`, then what is there of `event_type`, `key`, `event_id`, `content_type`, `headers`,
+    `payload` (or `payload_base64` for what is no JSON), `fields` (those that are not of the wire format).
+    """
+    entry_id, fields = entry.id.decode(), entry.fields or []
+    known, others = _split(fields)
+    record: dict[str, object] = {"id": entry_id, "time": _time(entry_id)}
+    if known is not None:
+        record |= {name: value for name, value in msgspec.structs.asdict(known).items() if value}
+        record |= _payload(entries.payload_of(fields), known.content_type)
+    if others:
+        record["fields"] = others
+    return msgspec.json.encode(record).decode()
+
+
+def _split(fields: Fields) -> tuple[entries.Attributes | None, dict[str, str]]:
+    """What an entry of ours says about its event, and all other fields; an entry with neither type nor payload has
+    only the latter.
+    """
+    ours = bool(entries.event_type_of(fields)) or entries.payload_of(fields) is not None
+    others = {
+        _text(name): _text(value)
+        for name, value in zip(fields[::2], fields[1::2], strict=False)
+        if not ours or (name not in _OWN and not name.startswith(entries.HEADER))
+    }
+    return entries.attributes(fields) if ours else None, others
+
+
+def _payload(payload: bytes | None, content_type: str | None) -> dict[str, object]:
+    if payload is None:
+        return {}
+    if (text := _json_text(payload, content_type)) is not None:
+        return {"payload": msgspec.Raw(text.encode())}
+    return {"payload_base64": base64.b64encode(payload).decode()}
+
+
+def _json_text(payload: bytes, content_type: str | None) -> str | None:
+    """The payload as JSON on one line: as it is, or from MessagePack; `None` when it is neither."""
+    decode = _DECODERS.get(content_type or "")
+    if decode is None:
+        return None
+    try:
+        value = decode(payload)
+        encoded = payload if decode is msgspec.json.decode else msgspec.json.encode(value)
+        return encoded.decode().translate(_SPACES)  # JSON has line breaks between its parts only
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _time(entry_id: str) -> datetime | None:
+    """When Redis took it; `None` where someone chose an id that is no time."""
+    try:
+        return entry_ids.timestamp(entry_id)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= _LONGEST_FIELD else value[:_LONGEST_FIELD] + "..."

@@ -1,0 +1,60 @@
+"""`groups`: how far each consumer group of a stream has come."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..config import Settings
+from ..connection import Connection
+from ..consumer import ConsumerGroupManager
+from ..models import GroupInfo, LagReport
+from ..monitoring import LagWatcher
+from .session import connect, stream_named
+from .show import age, number, visible
+
+COLUMNS = ("stream", "group", "consumers#", "pending#", "lag#", "oldest#", "last delivered")
+
+
+class GroupRow(msgspec.Struct, frozen=True):
+    """One group, as it is shown and as `--json` prints it."""
+
+    stream: str
+    group: str
+    consumers: int
+    pending: int
+    lag: int | None
+    """Entries not yet delivered; `None`: unknown."""
+    oldest_age: float | None
+    """Seconds since the oldest entry that is not settled was published; `None`: there is none."""
+    last_delivered_id: str
+
+    def cells(self) -> tuple[str, ...]:
+        """As `COLUMNS` has it."""
+        return (
+            visible(self.stream),
+            visible(self.group),
+            number(self.consumers),
+            number(self.pending),
+            number(self.lag),
+            age(self.oldest_age),
+            self.last_delivered_id,
+        )
+
+
+async def groups_of(settings: Settings, streams: tuple[str, ...]) -> list[GroupRow]:
+    """All groups of the streams. Raises `StreamNotFoundError`, `StreamTypeError`, `RedisUnavailableError`."""
+    async with connect(settings) as connection:
+        found = [(stream, group) for stream in streams for group in await _groups(connection, stream)]
+        watcher = LagWatcher(connection, ((stream, group.name) for stream, group in found))
+        await watcher.run_once()
+        return [_row(stream, group, watcher.reports.get((stream, group.name))) for stream, group in found]
+
+
+async def _groups(connection: Connection, stream: str) -> list[GroupInfo]:
+    with stream_named(stream):
+        return await ConsumerGroupManager(connection).list_groups(stream)
+
+
+def _row(stream: str, group: GroupInfo, report: LagReport | None) -> GroupRow:
+    lag, oldest = (None, None) if report is None else (report.lag, report.oldest_age)
+    return GroupRow(stream, group.name, group.consumers, group.pending, lag, oldest, group.last_delivered_id)

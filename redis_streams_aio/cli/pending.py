@@ -1,0 +1,88 @@
+"""`pending`: the entries of a group that were delivered and not settled, and what their failures were."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from .. import naming
+from ..config import Settings
+from ..connection import Connection, replies
+from ..connection.replies import Reply
+from ..consumer import ConsumerGroupManager, StreamConsumer
+from ..models import PendingMessage
+from .session import connect, stream_named
+from .show import NONE, age, local_time, number, visible
+
+COLUMNS = ("id", "consumer", "idle#", "deliveries#", "failures#", "retry due", "last error")
+
+
+class PendingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One pending entry, as it is shown and as `--json` prints it."""
+
+    id: str
+    consumer: str
+    idle: float
+    """Seconds since it was delivered, or its lease was renewed."""
+    deliveries: int
+    failures: int = 0
+    first_failure: datetime | None = None
+    retry_due: datetime | None = None
+    error: str | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """As `COLUMNS` has it."""
+        return (
+            self.id,
+            visible(self.consumer),
+            age(self.idle),
+            number(self.deliveries),
+            number(self.failures),
+            local_time(self.retry_due),
+            NONE if self.error is None else visible(self.error),
+        )
+
+
+class PendingEntries(msgspec.Struct, frozen=True):
+    """The oldest pending entries of a group."""
+
+    total: int
+    """How many are pending in the group, shown or not."""
+    rows: list[PendingRow]
+
+
+async def pending_of(
+    settings: Settings, stream: str, group: str, *, count: int, consumer: str | None
+) -> PendingEntries:
+    """The oldest `count` entries that are pending in the group, of all consumers or of one. Raises
+    `GroupNotFoundError`, `StreamTypeError`, `RedisUnavailableError`.
+    """
+    async with connect(settings) as connection:
+        with stream_named(stream):
+            info = await ConsumerGroupManager(connection).get_group_info(stream, group)
+        reader: StreamConsumer[object] = StreamConsumer(connection, stream, group, payload_type=object)
+        messages = await reader.get_pending(count, consumer=consumer)
+        records = await _failure_records(connection, stream, group, [message.id for message in messages])
+    return PendingEntries(info.pending, list(map(_row, messages, records)))
+
+
+async def _failure_records(connection: Connection, stream: str, group: str, ids: list[str]) -> list[Reply]:
+    if not ids:
+        return []
+    return replies.rows(await connection.call("HMGET", naming.failures(stream, group), *ids))
+
+
+def _row(message: PendingMessage, record: Reply) -> PendingRow:
+    """An entry with its failure record, if there is one; the record's form is that of `consumer.history`."""
+    row = PendingRow(id=message.id, consumer=message.consumer, idle=message.idle, deliveries=message.deliveries)
+    if not isinstance(record, bytes):
+        return row
+    failures, first_ms, due_ms, error = record.split(b" ", 3)
+    return msgspec.structs.replace(
+        row,
+        failures=int(failures),
+        first_failure=datetime.fromtimestamp(int(first_ms) / 1000, UTC),
+        retry_due=datetime.fromtimestamp(int(due_ms) / 1000, UTC),
+        error=error.decode("utf-8", "replace"),
+    )

@@ -1,0 +1,126 @@
+"""`publish`: adds one event to a stream, or one for each line of standard input."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import BinaryIO
+
+import click
+import msgspec
+
+from ..config import Settings
+from ..exceptions import InvalidEventError, PartialPublishError
+from ..producer import StreamProducer
+from .session import connect, stream_named
+
+_CHUNK = 256 * 1024
+"""Bytes read at once; the lines in them are published together."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """What the options say about the event, or about each of many."""
+
+    stream: str
+    event_type: str
+    key: str | None = None
+    event_id: str | None = None
+    headers: Mapping[str, str] = {}
+
+
+async def publish_one(settings: Settings, event: Event, text: bytes) -> None:
+    """Publish one JSON text, and print its entry id. Raises as `StreamProducer.publish` does."""
+    payload = _json(text, "the payload")
+    with stream_named(event.stream):
+        async with connect(settings) as connection:
+            entry_id = await StreamProducer(connection, settings=settings).publish(
+                event.stream,
+                payload,
+                event_type=event.event_type,
+                key=event.key,
+                event_id=event.event_id,
+                headers=event.headers,
+            )
+    click.echo(entry_id)
+
+
+async def publish_lines(settings: Settings, event: Event) -> None:
+    """Publish each line of standard input as it comes, in order, and print the entry ids.
+
+    Raises as `StreamProducer.publish_many` does; `InvalidEventError` for the first line that is no JSON, when those
+    before it are published.
+    """
+    read = 0
+    with stream_named(event.stream):
+        async with connect(settings) as connection:
+            producer = StreamProducer(connection, settings=settings)
+            async for lines in _lines(sys.stdin.buffer):
+                payloads, problem = _payloads(lines, read)
+                read += len(lines)
+                await _publish_many(producer, event, payloads)
+                if problem is not None:
+                    raise problem
+
+
+async def _publish_many(producer: StreamProducer, event: Event, payloads: Sequence[msgspec.Raw]) -> None:
+    try:
+        _print(await producer.publish_many(event.stream, payloads, event_type=event.event_type, headers=event.headers))
+    except PartialPublishError as error:
+        _print(entry_id for entry_id in error.ids if entry_id is not None)
+        raise
+
+
+def _print(ids: Iterable[str]) -> None:
+    for entry_id in ids:
+        click.echo(entry_id)
+
+
+def _payloads(lines: list[bytes], before: int) -> tuple[list[msgspec.Raw], InvalidEventError | None]:
+    """The lines up to the first that is no JSON, and what is wrong with that one; empty lines are passed over."""
+    payloads: list[msgspec.Raw] = []
+    for number, line in enumerate(lines, before + 1):
+        if line.strip():
+            try:
+                payloads.append(_json(line, f"line {number}"))
+            except InvalidEventError as error:
+                return payloads, error
+    return payloads, None
+
+
+def _json(text: bytes, what: str) -> msgspec.Raw:
+    """The text as it stands, checked: digits that a float would lose are kept."""
+    try:
+        msgspec.json.decode(text)
+        return msgspec.Raw(msgspec.json.format(text.strip(), indent=-1))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEventError(f"{what} is no JSON: {error}") from error
+
+
+async def _lines(source: BinaryIO) -> AsyncIterator[list[bytes]]:
+    """The lines that have come, as soon as they have; the last one may have no line break."""
+    rest = b""
+    while True:
+        await _readable(source)
+        chunk = source.read1(_CHUNK)  # type: ignore[attr-defined]  # standard input is buffered
+        *lines, rest = (rest + chunk).split(b"\n")
+        if not chunk:
+            lines, rest = [rest] if rest else [], b""
+        if lines:
+            yield lines
+        if not chunk:
+            return
+
+
+async def _readable(source: BinaryIO) -> None:
+    """Wait until there is something to read, so that a signal can end the wait; a file always has something."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    try:
+        loop.add_reader(source, readable.set)
+    except (OSError, ValueError):  # a file, or nothing of the system's: reading does not wait
+        return
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(source)

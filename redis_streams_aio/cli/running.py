@@ -1,0 +1,80 @@
+"""`run`: finds a user's broker, and runs it until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from ..broker import Broker
+from ..exceptions import RedisStreamsError
+from .session import errors_told, one_line
+
+
+def run_broker(place: str, log_level: str) -> None:
+    """Run the broker at `module:attribute` (attributes of attributes too) until a signal stops it."""
+    module_name, _, attribute = place.partition(":")
+    if not module_name or not attribute:
+        raise click.BadParameter(f"expected module:broker, e.g. shop.events:broker, not {place!r}")
+    broker = find_broker(module_name, attribute)
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+    with errors_told():
+        asyncio.run(broker.run())
+
+
+def find_broker(module_name: str, attribute: str) -> Broker:
+    """Import the module, also from the current directory, and take the broker from it. Raises `ClickException`."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    found: object = _import(module_name)
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise click.ClickException(f"{module_name} has no {attribute!r}{_known_brokers(module_name)}")
+        found = getattr(found, name)
+    if not isinstance(found, Broker):
+        raise click.ClickException(
+            f"{module_name}:{attribute} is a {type(found).__name__}, no Broker{_known_brokers(module_name)}"
+        )
+    return found
+
+
+def _import(module_name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            raise click.ClickException(
+                f"there is no module {error.name!r}, neither in {Path.cwd()} nor installed"
+            ) from None
+        raise click.ClickException(_explain(module_name, error)) from error
+    except Exception as error:
+        raise click.ClickException(_explain(module_name, error)) from error
+
+
+def _explain(module_name: str, error: Exception) -> str:
+    """What the user's module raised: where, and for errors that are not ours the traceback of the user's own code."""
+    trace = error.__traceback__
+    while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    if isinstance(error, RedisStreamsError):
+        where = f"{Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno}: " if trace else ""
+        return f"{module_name} cannot be imported: {where}{one_line(error)}"
+    text = "".join(traceback.format_exception(error.with_traceback(trace)))
+    return f"{module_name} cannot be imported: {type(error).__name__}: {one_line(error)}\n\n{text.rstrip()}"
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename in (__file__, importlib.__file__) or filename.startswith("<frozen importlib")
+
+
+def _known_brokers(module_name: str) -> str:
+    """What may have been meant."""
+    names = [name for name, value in vars(sys.modules[module_name]).items() if isinstance(value, Broker)]
+    return f"; did you mean {module_name}:{names[0]}?" if names else ""

@@ -1,0 +1,120 @@
+"""What the commands share: where Redis is, how a coroutine is run, and how errors are told to people.
+
+Every `RedisStreamsError` becomes one line on stderr and exit code 1. SIGINT and SIGTERM cancel the command, which
+closes what it opened (an embedded server too); the exit code is then 130.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from .. import config, naming
+from ..broker.signals import stop_on_signals
+from ..config import Settings
+from ..connection import Connection
+from ..exceptions import GroupNotFoundError, RedisStreamsError, StreamNotFoundError, StreamTypeError
+
+T = TypeVar("T")
+CommandT = TypeVar("CommandT", bound=Callable[..., object])
+
+DEFAULT_URL = "redis://localhost:6379/0"
+CONNECT_TIMEOUT = 3.0
+"""Seconds to wait for Redis: a person waits."""
+COMMAND_TIMEOUT = 5.0
+STOPPED = 130
+"""The exit code when a signal stopped the command, as shells have it."""
+
+
+def connection_options(command: CommandT) -> CommandT:
+    """Add `--url` and `--config`, which `settings_from` takes."""
+    command = click.option(
+        "--config", "config_file", type=click.Path(path_type=Path), help="A config.yaml with a section redis_streams."
+    )(command)
+    return click.option(
+        "--url",
+        envvar="REDIS_STREAMS_REDIS_URL",
+        show_envvar=True,
+        help=f"Where Redis is; wins over the config file.  [default: {DEFAULT_URL}]",
+    )(command)
+
+
+def settings_from(url: str | None, config_file: Path | None) -> Settings:
+    """The settings of the file, if there is one, with the URL on top, and with timeouts that suit a person."""
+    with errors_told():
+        settings = Settings(command_timeout=COMMAND_TIMEOUT) if config_file is None else config.load(config_file)
+    return msgspec.structs.replace(
+        settings,
+        redis_url=url or settings.redis_url or DEFAULT_URL,
+        connect_timeout=settings.connect_timeout or CONNECT_TIMEOUT,
+    )
+
+
+def connect(settings: Settings) -> Connection:
+    """A connection, still to be opened. Raises `ConfigError`."""
+    return Connection(
+        settings.redis_url, connect_timeout=settings.connect_timeout, command_timeout=settings.command_timeout
+    )
+
+
+def redis_name(_: click.Context, parameter: click.Parameter, given: T) -> T:
+    """A click callback: refuse names that no stream, group or consumer can have."""
+    for name in given if isinstance(given, tuple) else (given,):
+        if name is not None and (wrong := naming.problem(name)):
+            raise click.BadParameter(f"the name {wrong}", param=parameter)
+    return given
+
+
+def run(command: Coroutine[Any, Any, T]) -> T:
+    """Run a command to its end, or to a signal; tell its errors."""
+    logging.getLogger("redis_streams_aio").addHandler(logging.NullHandler())  # what matters is told as an error
+    with errors_told():
+        return asyncio.run(_until_signal(command))
+
+
+async def _until_signal(command: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # `asyncio.run` has one
+    with stop_on_signals(task.cancel, task.cancel):  # a second time: also what it does to clean up
+        return await command
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Turn our errors, and interruptions, into what click tells on stderr."""
+    try:
+        yield
+    except (RedisStreamsError, ExceptionGroup) as error:
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if not isinstance(cause, RedisStreamsError):
+            raise
+        raise click.ClickException(one_line(cause)) from error
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise click.exceptions.Exit(STOPPED) from None
+
+
+@contextmanager
+def stream_named(stream: str) -> Iterator[None]:
+    """Have errors about the stream name it: Redis's own words do not."""
+    try:
+        yield
+    except GroupNotFoundError:
+        raise
+    except StreamNotFoundError as error:
+        raise StreamNotFoundError(f"there is no stream {stream!r}") from error
+    except StreamTypeError as error:
+        raise StreamTypeError(f"{stream!r} is no stream, its key holds something else") from error
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks."""
+    return " ".join(str(error).split())

@@ -1,0 +1,67 @@
+"""How things are shown: tables, ages, times, and text that cannot disturb a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+UNKNOWN = "?"
+NONE = "-"
+_WIDE = 10_000
+"""Columns where there is no terminal: lines are not broken in a file or a pipe."""
+_TIMES = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def console() -> Console:
+    """Standard output; plain text, however wide, when it is no terminal."""
+    plain = Console(markup=False, highlight=False, emoji=False)
+    return plain if plain.is_terminal else Console(markup=False, highlight=False, emoji=False, width=_WIDE)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> Table:
+    """A table; columns whose name ends in `#` are numbers, and right-aligned."""
+    made = Table(
+        title=title,
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for name in columns:
+        is_number = name.endswith("#")
+        made.add_column(name.rstrip("#"), justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def visible(text: str) -> str:
+    """Text without control characters, which a terminal might obey."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
+    )
+
+
+def number(value: int | None) -> str:
+    """`6,099`; `?` for what is not known."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def age(seconds: float | None) -> str:
+    """`1.2 s`, `3.4 min`, `5.6 h`, `7.8 d`; `-` for none."""
+    if seconds is None:
+        return NONE
+    return next((f"{seconds / size:.1f} {unit}" for size, unit in _TIMES if seconds >= size), f"{seconds:.1f} s")
+
+
+def local_time(moment: datetime | None) -> str:
+    """A point in time on this machine's clock, to the millisecond."""
+    return NONE if moment is None else moment.astimezone().isoformat(" ", "milliseconds")[:23]

@@ -1,0 +1,54 @@
+"""`tail`: shows a stream's events as they come, without a consumer group: nothing is taken from anyone.
+
+The connection's link is shared and must not be blocked, so the stream is asked again every 100 ms: soon enough for
+a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NoReturn
+
+import click
+
+from ..config import Settings
+from ..connection import Connection, replies
+from ..connection.replies import RawEntry
+from .session import connect, stream_named
+
+POLL = 0.1
+"""Seconds between looks."""
+AT_ONCE = 500
+"""Entries in one reply."""
+
+
+async def tail(settings: Settings, stream: str, *, last: int, follow: bool, line: Callable[[RawEntry], str]) -> None:
+    """Print the last `last` entries, and with `follow` those that come, until cancelled."""
+    with stream_named(stream):
+        async with connect(settings) as connection:
+            position = await _print_last(connection, stream, last, line)
+            if follow:
+                await _follow(connection, stream, position, line)
+
+
+async def _print_last(connection: Connection, stream: str, last: int, line: Callable[[RawEntry], str]) -> str:
+    """Print the last entries; the id of the very last one."""
+    newest_first = replies.entries(await connection.call("XREVRANGE", stream, "+", "-", "COUNT", max(last, 1)))
+    if not newest_first:
+        click.echo(f"stream {stream!r} is empty, or not there yet", err=True)
+        return "0-0"
+    if last:
+        for entry in reversed(newest_first):
+            click.echo(line(entry))
+    return newest_first[0].id.decode()
+
+
+async def _follow(connection: Connection, stream: str, position: str, line: Callable[[RawEntry], str]) -> NoReturn:
+    while True:
+        entries = replies.entries(await connection.call("XRANGE", stream, f"({position}", "+", "COUNT", AT_ONCE))
+        for entry in entries:
+            click.echo(line(entry))
+            position = entry.id.decode()
+        if len(entries) < AT_ONCE:
+            await asyncio.sleep(POLL)

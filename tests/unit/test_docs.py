@@ -1,0 +1,239 @@
+"""The docs and the code say the same: options and defaults, facts, errors, promises, and links that lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+import redis_streams_aio
+from redis_streams_aio import (
+    RedisStreamsError,
+    RetryPolicy,
+    Settings,
+    StreamSettings,
+    config,
+    entries,
+    naming,
+    telemetry,
+)
+from redis_streams_aio.declaration import HandlerOptions
+from redis_streams_aio.routing import SubscriptionOptions
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+NAME_OF_CODE = re.compile(r"`([^`]+)`")
+
+
+# -- reading Markdown -------------------------------------------------------------------------------------------
+
+
+def text(page: Path) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def section(page: Path, heading: str) -> str:
+    """What stands below a heading, up to the next one."""
+    _, found, rest = text(page).partition(f"\n## {heading}\n")
+    assert found, f"{page.name} has no section {heading!r}"
+    return re.split(r"^##+ ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(markdown: str) -> list[list[str]]:
+    """The cells of all table rows, without headers."""
+    tables = re.findall(r"^\|.*\|\n\|-.*\|\n((?:\|.*\|\n?)+)", markdown, re.MULTILINE)
+    assert tables, "no table"
+    return [[cell.strip() for cell in row.strip("|").split("|")] for table in tables for row in table.splitlines()]
+
+
+def code(cell: str) -> str:
+    """The first code word of a cell."""
+    found = NAME_OF_CODE.match(cell)
+    assert found, f"no code in {cell!r}"
+    return found[1]
+
+
+# -- options ----------------------------------------------------------------------------------------------------
+
+RECORDS = {
+    "`Settings`": Settings,
+    "`StreamSettings`": StreamSettings,
+    "Handler options": HandlerOptions,
+    "`RetryPolicy`": RetryPolicy,
+}
+
+
+@pytest.mark.parametrize(("heading", "record"), RECORDS.items())
+def test_every_option_is_documented_with_its_default(heading: str, record: type[msgspec.Struct]) -> None:
+    documented = {code(row[0]): row[2] for row in rows(section(DOCS / "configuration.md", heading))}
+    fields = {field.name: field for field in msgspec.structs.fields(record)}
+    assert list(documented) == list(fields), "the same options, in the same order"
+    from_yaml = record in (Settings, StreamSettings)
+    for name, cell in documented.items():
+        if fields[name].required:
+            assert cell == "required", name
+        else:
+            said = yaml.safe_load(code(cell)) if from_yaml else eval(code(cell), {"RetryPolicy": RetryPolicy})
+            assert said == default_of(fields[name]), name
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> object:
+    return field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+
+
+@pytest.mark.parametrize("record", [Settings, StreamSettings])
+def test_what_is_allowed_is_documented(record: type[msgspec.Struct]) -> None:
+    [schema] = msgspec.json.schema(record)["$defs"].values() if record is StreamSettings else [_schema(Settings)]
+    allowed = {code(row[0]): row[3] for row in rows(section(DOCS / "configuration.md", f"`{record.__name__}`"))}
+    for name, described in schema["properties"].items():
+        variants = described.get("anyOf", [described])
+        bounds = {
+            str(bound)
+            for variant in variants
+            for word, bound in variant.items()
+            if word in ("minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength")
+        }
+        assert set(re.findall(r"\d+", allowed[name])) == bounds, name
+
+
+def _schema(record: type[msgspec.Struct]) -> dict[str, dict[str, dict[str, object]]]:
+    return msgspec.json.schema(record)["$defs"][record.__name__]
+
+
+def test_what_belongs_to_the_subscription_is_documented() -> None:
+    table = rows(section(DOCS / "configuration.md", "Handler options"))
+    documented = {code(row[0]) for row in table if row[3] == "yes"}
+    assert documented == set(SubscriptionOptions.__struct_fields__)
+
+
+def test_the_configuration_file_names_every_setting_with_its_default() -> None:
+    document = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    assert list(document) == ["redis_streams"]
+    assert list(document["redis_streams"]) == list(Settings.__struct_fields__)
+    assert config.load(ROOT / "config.yaml", {}) == Settings()
+
+
+def test_the_example_of_the_configuration_file_names_every_option_of_a_stream() -> None:
+    lines = (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines()
+    begin = lines.index("  # streams:")
+    example = [line.replace("  # ", "  ", 1) for line in lines[begin : begin + lines[begin:].index("")]]
+    streams = yaml.safe_load("\n".join(example))["streams"]
+    assert [list(options) for options in streams.values()] == [list(StreamSettings.__struct_fields__)]
+    assert msgspec.convert({"streams": streams}, Settings).streams
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_configuration_in_the_docs_is_valid(page: Path, tmp_path: Path) -> None:
+    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        if "redis_streams:" in block:
+            file = tmp_path / "config.yaml"
+            file.write_text(block)
+            config.load(file, {})
+
+
+# -- facts, errors, names ---------------------------------------------------------------------------------------
+
+
+def facts() -> Iterator[type[telemetry.Fact]]:
+    bases = (telemetry.Fact, telemetry.GroupFact)
+    for one in vars(telemetry).values():
+        if isinstance(one, type) and issubclass(one, telemetry.Fact) and one not in bases:
+            yield one
+
+
+def test_every_fact_is_documented_with_its_level_and_fields() -> None:
+    table = {code(row[0]): row for row in rows(section(DOCS / "observability.md", "Facts"))}
+    assert list(table) == [fact.__name__ for fact in facts()], "the same facts, in the same order"
+    for fact in facts():
+        _, level, fields, _ = table[fact.__name__]
+        assert level == telemetry.logging.getLevelName(fact.level), fact
+        assert NAME_OF_CODE.findall(fields) == list(fact.__struct_fields__), fact
+
+
+def test_the_error_table_names_every_public_error() -> None:
+    documented = [code(row[0]) for row in rows(section(DOCS / "connections.md", "Errors"))]
+    public = {
+        name
+        for name in redis_streams_aio.__all__
+        if isinstance(one := getattr(redis_streams_aio, name), type) and issubclass(one, RedisStreamsError)
+    }
+    assert set(documented) == public
+    assert len(documented) == len(public), "each once"
+
+
+def test_every_public_name_is_in_the_docs() -> None:
+    everything = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    missing = [
+        name
+        for name in redis_streams_aio.__all__
+        if name != "__version__" and not re.search(rf"\b{name}\b", everything)
+    ]
+    assert missing == []
+
+
+# -- wire format ------------------------------------------------------------------------------------------------
+
+
+def test_the_fields_of_an_entry_are_documented_in_their_order() -> None:
+    fields = entries.compose("E", b"p", content_type="c", key="k", event_id="i", headers={"<name>": "h"})
+    names = [name.decode() if isinstance(name, bytes) else name for name in fields[::2]]
+    assert [code(row[0]) for row in rows(section(DOCS / "wire-format.md", "Entries"))] == names
+
+
+def test_the_keys_beside_a_stream_are_documented() -> None:
+    documented = [code(row[0]) for row in rows(section(DOCS / "wire-format.md", "Keys beside a stream"))]
+    keys = (naming.dead_letters, naming.failures, naming.checkpoint)
+    assert documented == [key("<stream>", "<group>") for key in keys]
+
+
+# -- promises ---------------------------------------------------------------------------------------------------
+
+
+def test_every_promise_is_there_once_with_its_status() -> None:
+    page = (DOCS / "promises.md").read_text(encoding="utf-8")
+    promised = [int(number) for number in re.findall(r"^- \*\*P(\d+)\b", page, re.MULTILINE)]
+    assert promised == list(range(1, 29))
+    status = [row for row in rows(text(DOCS / "promises.md")) if re.fullmatch(r"P\d+", row[0])]
+    assert [row[0] for row in status] == [f"P{number}" for number in promised]
+    assert {row[1] for row in status} <= {"kept", "partly", "not yet"}
+    assert all(len(row) == 4 and row[3] for row in status)
+
+
+# -- links ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"", text(page))
+    for link in (markdown or html for markdown, html in links):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file) if file else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.*)$", text(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop().resolve()
+        if page.suffix == ".md" and page.exists() and page not in seen:
+            seen.add(page)
+            links = re.findall(r"\]\(([^)#\s]+)", text(page))
+            waiting += [page.parent / link for link in links if "://" not in link]
+    assert {page.resolve() for page in DOCS.glob("*.md")} <= seen
