@@ -25,11 +25,13 @@ from anyio.abc import TaskGroup
 from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from ..config import Settings
 from ..connection import Connection
+from ..connection.backoff import delays
 from ..consumer.lease import LeaseKeeper
+from ..exceptions import RedisUnavailableError
 from ..monitoring import LagWatcher
 from ..producer import StreamManager
 from ..routing import Plan
-from ..telemetry import Telemetry
+from ..telemetry import StepFailed, Telemetry
 from .periodic import repeat
 from .subscription import Subscription
 
@@ -81,8 +83,7 @@ class Supervisor:
                 for plan in self._plans
             ]
             try:
-                for subscription in self.subscriptions:
-                    await subscription.open()
+                await self._open_subscriptions()
                 async with anyio.create_task_group() as duties:
                     self._start_duties(duties)
                     await self._run_work()
@@ -90,6 +91,22 @@ class Supervisor:
             finally:
                 with anyio.CancelScope(shield=True):
                     await asyncio.gather(*(subscription.close() for subscription in self.subscriptions))
+
+    async def _open_subscriptions(self) -> None:
+        """Join every group; a Redis that answers and refuses for now (LOADING, READONLY, ...) is waited for (P16)."""
+        give_up = anyio.current_time() + (self._settings.connect_timeout or float("inf"))
+        waits = delays()
+        for subscription in self.subscriptions:
+            while True:
+                try:
+                    await subscription.open()
+                    break
+                except RedisUnavailableError as error:
+                    wait = next(waits)
+                    if anyio.current_time() + wait > give_up:
+                        raise
+                    self._telemetry.emit(StepFailed(duty=f"open {subscription}", error=str(error), delay=wait))
+                    await anyio.sleep(wait)
 
     async def _run_work(self) -> None:
         async with anyio.create_task_group() as work:

@@ -112,7 +112,8 @@ class Member:
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
         await self._join()
-        self._reader = self._connection.reader()
+        if self._reader is None:
+            self._reader = self._connection.reader()
         self._fetcher = Fetcher(self.holdings, self._reader, self._join)
 
     async def close(self) -> None:

@@ -40,6 +40,22 @@ async def publish(url: str, *numbers: int) -> list[str]:
         return await broker.publish_many("orders", [Order(number) for number in numbers])
 
 
+async def test_p1_an_entry_is_pending_until_its_handler_has_returned(url: str, redis: Redis) -> None:
+    while_running: list[int] = []
+    broker = Broker(url, group="g")
+
+    @broker.handler("orders")
+    async def handle(order: Order) -> None:
+        while_running.append((await redis.xpending("orders", "g"))["pending"])
+
+    async with broker:
+        for number in range(3):
+            await broker.publish("orders", Order(number))
+            await until(lambda n=number: broker.status[0].settled == n + 1)
+            assert await _nothing_pending(redis)
+    assert while_running == [1, 1, 1]
+
+
 # -- away, killed, frozen -------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from redis_streams_aio import (
     StreamProducer,
     UnansweredError,
 )
+from redis_streams_aio.telemetry import Fact, StepFailed
 
 from ..events import Order
 from ..servers import Server
@@ -299,3 +300,48 @@ async def test_what_was_taken_over_is_not_forgotten_when_its_history_cannot_be_r
         assert consumer.status.held == 0
         assert await consumer.fetch(10) == 3
         assert consumer.status.held == 3
+
+
+async def test_p16_a_redis_that_is_read_only_is_waited_for_at_start_and_later(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server()
+    redis = Redis.from_url(server.url, protocol=2, decode_responses=True)
+    facts: list[Fact] = []
+    got: list[int] = []
+    broker = Broker(server.url, group="g", observers=[facts.append])
+
+    @broker.handler("orders")
+    async def handle(order: Order) -> None:
+        got.append(order.number)
+
+    def refused(duty: str) -> bool:
+        failed = [fact for fact in facts if isinstance(fact, StepFailed)]
+        return any(duty in fact.duty and "READONLY" in fact.error for fact in failed)
+
+    async def run() -> None:
+        async with broker:
+            await broker.publish("orders", Order(1))
+            await until(lambda: got == [1])
+            await redis.replicaof("127.0.0.1", "1")
+            await until(lambda: refused("read"))
+            await redis.replicaof("NO", "ONE")
+            await broker.publish("orders", Order(2))
+            await until(lambda: got == [1, 2])
+
+    await redis.replicaof("127.0.0.1", "1")
+    running = asyncio.create_task(run())
+    await until(lambda: refused("open"))
+    await redis.replicaof("NO", "ONE")
+    await running
+    await redis.aclose()
+
+
+async def test_connect_timeout_also_holds_for_a_redis_that_refuses(new_server: Callable[..., Server]) -> None:
+    server = new_server()
+    redis = Redis.from_url(server.url, protocol=2, decode_responses=True)
+    await redis.replicaof("127.0.0.1", "1")
+    with pytest.raises(RedisRefusedError, match="READONLY"):
+        async with consumer(server.url, [], connect_timeout=0.3):
+            pass
+    await redis.aclose()
