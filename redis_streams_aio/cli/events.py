@@ -88,10 +88,8 @@ def _json_text(payload: bytes, content_type: str | None) -> str | None:
 
 def _time(entry_id: str) -> datetime | None:
     """When Redis took it; `None` where someone chose an id that is no time."""
-    try:
-        return entry_ids.timestamp(entry_id)
-    except (ValueError, OverflowError, OSError):
-        return None
+    taken = entry_ids.timestamp(entry_id)
+    return None if taken.year == datetime.max.year else taken
 
 
 def _text(value: bytes) -> str:
