@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 import redis_streams_aio
 from redis_streams_aio import (
+    ConfigError,
     RedisStreamsError,
     RetryPolicy,
     Settings,
@@ -89,7 +91,7 @@ def default_of(field: msgspec.structs.FieldInfo) -> object:
 
 @pytest.mark.parametrize("record", [Settings, StreamSettings])
 def test_what_is_allowed_is_documented(record: type[msgspec.Struct]) -> None:
-    [schema] = msgspec.json.schema(record)["$defs"].values() if record is StreamSettings else [_schema(Settings)]
+    schema = msgspec.json.schema(record)["$defs"][record.__name__]
     allowed = {code(row[0]): row[3] for row in rows(section(DOCS / "configuration.md", f"`{record.__name__}`"))}
     for name, described in schema["properties"].items():
         variants = described.get("anyOf", [described])
@@ -100,10 +102,6 @@ def test_what_is_allowed_is_documented(record: type[msgspec.Struct]) -> None:
             if word in ("minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength")
         }
         assert set(re.findall(r"\d+", allowed[name])) == bounds, name
-
-
-def _schema(record: type[msgspec.Struct]) -> dict[str, dict[str, dict[str, object]]]:
-    return msgspec.json.schema(record)["$defs"][record.__name__]
 
 
 def test_what_belongs_to_the_subscription_is_documented() -> None:
@@ -137,6 +135,16 @@ def test_configuration_in_the_docs_is_valid(page: Path, tmp_path: Path) -> None:
             config.load(file, {})
 
 
+@pytest.mark.parametrize("wrong", ["blok_ms: 500", "block_ms: 2s"])
+def test_the_errors_that_the_docs_show_are_those_that_come(wrong: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"redis_streams:\n  {wrong}\n")
+    with pytest.raises(ConfigError) as raised:
+        config.load(file, {})
+    shown = str(raised.value).replace(str(file), "config.yaml")
+    assert shown in (DOCS / "configuration.md").read_text(encoding="utf-8").splitlines()
+
+
 # -- facts, errors, names ---------------------------------------------------------------------------------------
 
 
@@ -152,7 +160,7 @@ def test_every_fact_is_documented_with_its_level_and_fields() -> None:
     assert list(table) == [fact.__name__ for fact in facts()], "the same facts, in the same order"
     for fact in facts():
         _, level, fields, _ = table[fact.__name__]
-        assert level == telemetry.logging.getLevelName(fact.level), fact
+        assert level == logging.getLevelName(fact.level), fact
         assert NAME_OF_CODE.findall(fields) == list(fact.__struct_fields__), fact
 
 
