@@ -18,6 +18,7 @@ from typing import Protocol
 from . import entry_ids, naming
 from .connection import Connection, replies
 from .connection.scripts import CHECKPOINT
+from .exceptions import StreamTypeError
 from .telemetry import SILENT, CheckpointSaved, Telemetry
 
 _logger = logging.getLogger("redis_streams_aio")
@@ -61,7 +62,10 @@ class RedisCheckpointStore:
 
     async def load(self, stream: str, group: str) -> str | None:
         """The group's checkpoint, `None` when none was ever saved. Raises `RedisUnavailableError`, `ServerError`."""
-        found = replies.optional_text(await self._connection.call("GET", naming.checkpoint(stream, group)))
+        try:
+            found = replies.optional_text(await self._connection.call("GET", naming.checkpoint(stream, group)))
+        except StreamTypeError:
+            found = "(no text)"
         if found is None or entry_ids.is_id(found):
             return found
         _logger.error("checkpoint %r of %s/%s is no entry id and is ignored", found, stream, group)

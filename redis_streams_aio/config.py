@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lag_interval: _Seconds = 5.0
     """Seconds between measurements of lag."""
     lag_high: Annotated[int, Meta(ge=1)] = 10_000
-    """A group this many entries behind raises the backpressure signal."""
+    """A group more than this many entries behind raises the backpressure signal."""
     lag_low: Annotated[int, Meta(ge=0)] = 1_000
     """The signal is withdrawn when the group is no more than this many entries behind."""
     grace: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
@@ -149,7 +149,19 @@ def _convert(section: Mapping[object, object], source: str) -> Settings:
     try:
         return msgspec.convert({SECTION: section}, _File).redis_streams
     except msgspec.ValidationError as error:
-        raise ConfigError(source + _explain(str(error))) from None
+        raise ConfigError(source + _explain(_named(str(error), section))) from None
+
+
+def _named(problem: str, section: Mapping[object, object]) -> str:
+    """The words of msgspec, with the stream's name in the path where it says `[...]`."""
+    streams = section.get("streams")
+    if "streams[...]" in problem and isinstance(streams, dict):
+        for name, options in streams.items():
+            try:
+                msgspec.convert(options, StreamSettings)
+            except msgspec.ValidationError:
+                return problem.replace("streams[...]", f"streams.{name}")
+    return problem
 
 
 class _File(msgspec.Struct, frozen=True):

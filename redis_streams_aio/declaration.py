@@ -10,7 +10,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -112,6 +112,8 @@ def _order_problems(options: HandlerOptions) -> Iterator[str]:
         yield f'order={options.order!r}: expected "stream", "key" or "none"'
     if options.key is not None and options.effective_order != "key":
         yield f'key with order="{options.order}": a key means order="key"; leave one of them out'
+    if inspect.iscoroutinefunction(options.key):
+        yield "key: is an async function; a key is made from the payload alone, without waiting"
     if options.effective_order == "stream" and options.concurrency > 1:
         yield f'order="stream" with concurrency={options.concurrency}: stream order means one at a time'
 
@@ -169,7 +171,7 @@ def _event_type(payload_type: type[object]) -> str | None:
     """The type's own name; `None` for those that have none of their own."""
     if get_origin(payload_type) is Annotated:
         payload_type = get_args(payload_type)[0]
-    if payload_type in (dict, bytes) or get_origin(payload_type) is not None or not isinstance(payload_type, type):
+    if payload_type in (dict, bytes, Any) or get_origin(payload_type) is not None or not isinstance(payload_type, type):
         return None
     return None if payload_type.__module__ == "builtins" else payload_type.__name__
 

@@ -17,6 +17,7 @@ class Delivery:
     __slots__ = (
         "deliveries",
         "due",
+        "failing_since",
         "failures",
         "fields",
         "first_failure",
@@ -25,6 +26,7 @@ class Delivery:
         "payload",
         "prepared",
         "raw_id",
+        "recorded",
         "refusal",
         "settled",
         "stream",
@@ -42,6 +44,10 @@ class Delivery:
         """How often a handler has raised on it, over all consumers and restarts."""
         self.first_failure: float = 0.0
         """When a handler first raised on it, in epoch seconds of Redis's clock; 0 before that."""
+        self.failing_since: float = 0.0
+        """The same moment on the event loop's clock."""
+        self.recorded: bool = False
+        """Whether Redis has a failure record of it."""
         self.due: float = 0.0
         """When its retry is due, on the event loop's clock; 0: at once."""
         self.lost: bool = False
@@ -54,7 +60,7 @@ class Delivery:
         """Whether it was decoded: `payload` or `refusal` is set."""
         self.payload: object = None
         """The decoded payload."""
-        self.refusal: Exception | None = None
+        self.refusal: BaseException | None = None
         """Why it could not be decoded, or what its key function raised."""
 
     @property

@@ -111,6 +111,9 @@ class PartialPublishError(RedisStreamsError):
         self.errors = errors
 
 
+_LONGEST_DELAY = 366 * 86_400
+
+
 class HandlerSignal(RedisStreamsError):  # noqa: N818  # a wish, no error
     """Base of what a handler raises to decide on its event itself."""
 
@@ -120,7 +123,7 @@ class Reject(HandlerSignal):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason: str = str(reason)
 
 
 class RetryLater(HandlerSignal):
@@ -130,7 +133,7 @@ class RetryLater(HandlerSignal):
     """
 
     def __init__(self, delay: float) -> None:
-        if not delay >= 0:
-            raise ValueError(f"RetryLater(delay): seconds, 0 or more, not {delay!r}")
+        if not 0 <= delay <= _LONGEST_DELAY:
+            raise ValueError(f"RetryLater(delay): seconds, 0 to {_LONGEST_DELAY}, not {delay!r}")
         super().__init__(f"retry in {delay:g} s")
         self.delay: float = float(delay)

@@ -68,10 +68,13 @@ class LagWatcher:
         Raises `RedisUnavailableError`, `ServerError`.
         """
         streams = dict.fromkeys(stream for stream, _ in self._groups)
-        measured = await asyncio.gather(*(self._measure_stream(stream) for stream in streams))
-        reports = [report for found in measured for report in found]
+        measured = await asyncio.gather(*map(self._measure_stream, streams), return_exceptions=True)
+        reports = [report for found in measured if isinstance(found, list) for report in found]
         for report in reports:
             self._signal(report)
+        for found in measured:
+            if isinstance(found, BaseException):
+                raise found  # after the others: one sick stream hides none
         return reports
 
     async def _measure_stream(self, stream: str) -> list[LagReport]:

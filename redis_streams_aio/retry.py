@@ -98,7 +98,7 @@ def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for
         return Retry(error.delay, failures, str(error))
     text = describe(error)
     if isinstance(error, Reject):
-        return DeadLetter("rejected", error.reason, failures, traceback_of(error))
+        return DeadLetter("rejected", writable(error.reason), failures, traceback_of(error))
     failures += 1
     if isinstance(error, policy.give_up_on) or not isinstance(error, policy.retry_on):
         return DeadLetter("gave_up", text, failures, traceback_of(error))
@@ -111,13 +111,26 @@ def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for
 
 
 def describe(error: BaseException) -> str:
-    """One line: `ValueError: no such order`."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:_ERROR_LIMIT]
+    """One line that can be written anywhere: `ValueError: no such order`."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # the error is the user's, and so is its __str__
+        text = type(error).__name__
+    return writable(" ".join(text.split()))[:_ERROR_LIMIT]
+
+
+def writable(text: str) -> str:
+    """The text as it can be encoded: lone surrogates, as in names of files, become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def traceback_of(error: BaseException) -> str:
     """The traceback's last 8 KiB: the end is where the cause stands."""
-    return "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:]
+    try:
+        lines = traceback.format_exception(error)
+    except Exception:  # noqa: BLE001  # as in `describe`
+        lines = traceback.format_tb(error.__traceback__)
+    return writable("".join(lines))[-_TRACEBACK_LIMIT:]
 
 
 _ERROR_LIMIT = 1024

@@ -172,7 +172,9 @@ class Telemetry:
         """Call a user's function; what it raises is logged and goes no further (P14)."""
         try:
             callback(*args, **kwargs)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # also a CancelledError: nothing can cancel a call that does not wait
             _logger.exception("callback %r raised", callback)
 
 

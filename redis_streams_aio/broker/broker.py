@@ -30,7 +30,7 @@ from ..telemetry import Observer, Telemetry
 from .router import Router
 from .signals import stop_on_signals
 from .subscription import SubscriptionStatus
-from .supervisor import Supervisor
+from .supervisor import Supervisor, current_supervisor
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -218,6 +218,7 @@ class Broker:
         plans = self._router.plans()
         self._supervisor = Supervisor(self._connection, plans, self._settings, self._telemetry)
         self._opened_by = asyncio.current_task()
+        self._cancelled_opener = False
         self._host = asyncio.create_task(self._supervisor.run(), name="redis_streams_aio broker")
         started_or_ended = self._supervisor.started
         self._host.add_done_callback(lambda _: started_or_ended.set())
@@ -236,6 +237,8 @@ class Broker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._supervisor is not None:
+            if current_supervisor.get() is self._supervisor:
+                raise RuntimeError("a handler cannot close the broker that waits for it; let whoever opened it do that")
             self._supervisor.stop()
             await self._end()
 

@@ -8,7 +8,7 @@ recovered entries enter the same schedule. Everything here runs in tasks that th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -74,6 +74,9 @@ class Subscription:
         self._most_held = options.concurrency + 2 * settings.count
         self._pace = Pace(2 * settings.count)
         self._freed = asyncio.Event()
+        self._asked = 0
+        self._more_to_reclaim = True
+        self._member.holdings.on_lost = self._pool.lost
         self._stop = asyncio.Event()
         self._name = f"{options.stream}/{options.group}"
         self.reading: bool = False
@@ -99,12 +102,8 @@ class Subscription:
         )
 
     async def open(self) -> None:
-        """Join the group, and take over what drained or dead consumers left, before anything new is read (P7).
-
-        Raises `ServerError`, `RedisUnavailableError`.
-        """
+        """Join the group. Raises `ServerError`, `RedisUnavailableError`."""
         await self._member.open()
-        await self.reclaim()
 
     def stop(self) -> None:
         """No more reads, and no handler is begun."""
@@ -116,9 +115,9 @@ class Subscription:
         """End a read that is waiting, if the server allows it."""
         await self._member.unblock()
 
-    async def close(self) -> None:
+    async def close(self, *, give_back: bool) -> None:
         """Write what was settled, give back what was not."""
-        await self._member.close()
+        await self._member.close(give_back=give_back)
 
     # -- tasks ------------------------------------------------------------------------------------------------
 
@@ -139,9 +138,13 @@ class Subscription:
         await repeat(f"acknowledge {self._name}", self._write_once, 0, self._telemetry)
 
     async def reclaim(self) -> None:
-        """Take over what the leases of others have let go, as far as there is room."""
-        if not self._stop.is_set() and (free := self._free()) > 0:
-            await self._member.reclaim(free)
+        """Take over what the leases of others have let go, as there is room for it (P6), to its end."""
+        self._more_to_reclaim = True
+        while self._more_to_reclaim and self._member.caught_up and not self._stop.is_set():
+            if count := self._room():
+                await self._take_over(count)
+            else:
+                await self._wait_freed()
 
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store."""
@@ -159,14 +162,34 @@ class Subscription:
         waited = False
         while not self._stop.is_set() and not (count := self._room()):
             waited = True
-            self._freed.clear()
-            await self._freed.wait()
+            await self._wait_freed()
         if self._stop.is_set():
             return
         if waited and self._pool.done > done:
             self._pace.measured(self._pool.done - done, loop.time() - began)
             count = self._room() or count
-        await self._member.fetch(count)
+        await self._read_into(count)
+
+    async def _read_into(self, count: int) -> None:
+        """Oldest first (P7): what is pending for this consumer, then what others left behind, then what is new."""
+        if not self._member.caught_up and await self._reserving(count, self._member.recover):
+            return
+        if self._more_to_reclaim and await self._take_over(count):
+            return
+        await self._reserving(count, self._member.fetch)
+
+    async def _take_over(self, count: int) -> int:
+        came = await self._reserving(count, self._member.reclaim)
+        self._more_to_reclaim = came == count
+        return came
+
+    async def _reserving(self, count: int, take: Callable[[int], Awaitable[int]]) -> int:
+        """Ask for entries; until they are here, the room they will take is nobody else's."""
+        self._asked += count
+        try:
+            return await take(count)
+        finally:
+            self._asked -= count
 
     async def _write_once(self) -> None:
         await self._settlement.wait()
@@ -174,11 +197,13 @@ class Subscription:
 
     def _room(self) -> int:
         idle = self.options.concurrency - self._pool.running
-        return room(free=self._free(), limit=self._pace.limit, buffered=self._schedule.buffered, idle=idle)
+        # per key, those behind another of their key are no work for a free worker
+        buffered = self._schedule.ready if self.options.order == "key" else self._schedule.buffered
+        return room(free=self._free(), limit=self._pace.limit, buffered=buffered, idle=idle)
 
     def _free(self) -> int:
-        """What may be held beyond what is held and not settled."""
-        return self._most_held - (len(self.holdings) - self._settlement.unwritten)
+        """What may be held beyond what is held, and not settled, or asked for."""
+        return self._most_held - (len(self.holdings) - self._settlement.unwritten) - self._asked
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
         order = self.options.order
@@ -189,6 +214,11 @@ class Subscription:
                 delivery.lane = lane_by_key(delivery, self._plan.routes, self.options.key)
             self._schedule.add(delivery)
         self._pool.wake(len(deliveries))
+
+    async def _wait_freed(self) -> None:
+        """Until a delivery is done with, or it is time to stop."""
+        self._freed.clear()
+        await self._freed.wait()
 
     def _on_done(self) -> None:
         self._freed.set()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -40,6 +41,10 @@ UNBLOCK_AGAIN = 0.05
 
 READ_OVERDUE = 1.0
 """Seconds that a read may take longer than its block before a drain cancels it."""
+
+
+current_supervisor: ContextVar[Supervisor | None] = ContextVar("current_supervisor", default=None)
+"""The supervisor that the running task lives under, also in tasks that handlers start."""
 
 
 class Supervisor:
@@ -76,21 +81,29 @@ class Supervisor:
 
     async def run(self) -> None:
         """From connecting to the end of the drain. Raises what connecting and joining raise, and our own bugs."""
+        current_supervisor.set(self)
         async with self._connection:
             checkpoints = self._checkpoint_store()
             self.subscriptions = [
                 Subscription(plan, self._connection, self._settings, checkpoints, self._telemetry)
                 for plan in self._plans
             ]
+            crashed = False
             try:
                 await self._open_subscriptions()
                 async with anyio.create_task_group() as duties:
                     self._start_duties(duties)
                     await self._run_work()
+                    self._check_stopped()
                     duties.cancel_scope.cancel()
+            except Exception:
+                crashed = True  # nothing is given back then: what brought us down must count its delivery (P13)
+                raise
             finally:
                 with anyio.CancelScope(shield=True):
-                    await asyncio.gather(*(subscription.close() for subscription in self.subscriptions))
+                    await asyncio.gather(
+                        *(subscription.close(give_back=not crashed) for subscription in self.subscriptions)
+                    )
 
     async def _open_subscriptions(self) -> None:
         """Join every group; a Redis that answers and refuses for now (LOADING, READONLY, ...) is waited for (P16)."""
@@ -108,6 +121,11 @@ class Supervisor:
                     self._telemetry.emit(StepFailed(duty=f"open {subscription}", error=str(error), delay=wait))
                     await anyio.sleep(wait)
 
+    def _check_stopped(self) -> None:
+        """Tasks that end by themselves would leave a broker that looks open and does nothing."""
+        if not self._stop.is_set():
+            raise RuntimeError("the broker's tasks ended, and nobody had stopped them")
+
     async def _run_work(self) -> None:
         async with anyio.create_task_group() as work:
             self._work = work.cancel_scope
@@ -123,6 +141,8 @@ class Supervisor:
                 for subscription in self.subscriptions:
                     subscription.stop()
                 await self._end_reads()
+            if not self._stop.is_set():
+                work.cancel_scope.cancel()
 
     async def _end_reads(self) -> None:
         """End the reads that are waiting; where Redis does not answer, they are cancelled a little after their time."""

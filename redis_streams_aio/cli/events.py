@@ -86,10 +86,13 @@ def _json_text(payload: bytes, content_type: str | None) -> str | None:
         return None
 
 
+_NO_TIME = 9999
+
+
 def _time(entry_id: str) -> datetime | None:
     """When Redis took it; `None` where someone chose an id that is no time."""
     taken = entry_ids.timestamp(entry_id)
-    return None if taken.year == datetime.max.year else taken
+    return None if taken.year == _NO_TIME else taken
 
 
 def _text(value: bytes) -> str:

@@ -11,7 +11,7 @@ LONGEST = 2.0
 
 
 def delays(first: float = SHORTEST, longest: float = LONGEST) -> Iterator[float]:
-    """Seconds before each next try, without end: at random between 0 and 2, 4, 8 ... times `first`, at most `longest`.
+    """Seconds before each next try, without end: at random between 0 and 1, 2, 4 ... times `first`, at most `longest`.
 
     Never below half of `first`, so that one waiter stays below 20 tries a second whatever the dice say.
     """

@@ -13,6 +13,7 @@ import logging
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
+from weakref import WeakSet
 
 from ..exceptions import (
     NotOpenError,
@@ -73,7 +74,7 @@ class Connection:
         self._stack = AsyncExitStack()
         self._make: Factory | None = None
         self._links: dict[Purpose, Link] = {}
-        self._readers: list[Reader] = []
+        self._readers: WeakSet[Reader] = WeakSet()
         self._server: Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -101,14 +102,16 @@ class Connection:
 
     async def close(self) -> None:
         """Close all connections, and stop the embedded server. Closing twice is fine."""
-        for reader in self._readers:
-            await reader.close()
-        for link in self._links.values():
-            await link.close()
-        self._readers.clear()
-        self._links.clear()
-        self._make = None
-        await self._stack.aclose()
+        self._make = None  # from here on nobody gets a new link or reader
+        try:
+            for reader in tuple(self._readers):
+                await reader.close()
+            for link in tuple(self._links.values()):
+                await link.close()
+        finally:
+            self._readers.clear()
+            self._links.clear()
+            await self._stack.aclose()
 
     @property
     def is_open(self) -> bool:
@@ -141,7 +144,7 @@ class Connection:
         self._check_open()
         poll = _MEMORY_POLL if self._address is not None and self._address.scheme == "memory" else None
         reader = Reader(self._dial_and_greet, self.call, timeout=self._command_timeout, where=self.shown, poll=poll)
-        self._readers.append(reader)
+        self._readers.add(reader)
         return reader
 
     async def call(self, *command: Argument, purpose: Purpose = "control") -> Reply:

@@ -96,19 +96,28 @@ class Link:
 
     async def send(self, packed: bytes, expected: int) -> list[Answer]:
         """Send packed commands and return their `expected` answers; waits first while too much is queued."""
-        while not self._room.is_set():
-            await self._room.wait()
+        expires = self._loop.time() + self._timeout
+        if not self._room.is_set():
+            await self._wait_for_room(expires)
         if self._closed:
             raise NotOpenError("the connection is closed")
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"redis_streams_aio link {self._where}")
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
-        self._queue.append(_Request(packed, expected, future, self._loop.time() + self._timeout))
+        self._queue.append(_Request(packed, expected, future, expires))
         self._queued_bytes += len(packed)
         if self._queued_bytes > MOST_QUEUED:
             self._room.clear()
         self._wake.set()
         return await future
+
+    async def _wait_for_room(self, expires: float) -> None:
+        try:
+            async with asyncio.timeout_at(expires):
+                while not self._room.is_set():
+                    await self._room.wait()
+        except TimeoutError:
+            raise RedisUnavailableError(f"{self._where}: too much is queued, and this was not sent") from None
 
     async def close(self) -> None:
         """End the task and the connection; commands not answered fail."""

@@ -56,15 +56,16 @@ return 1
 RENEW = Script(
     1,  # stream
     """
--- ARGV: group, consumer, ids. Returns the ids that are still ours.
-local kept = {}
+-- ARGV: group, consumer, ids. Returns the ids that are still ours, and those whose entries were deleted.
+local kept, gone = {}, {}
 for i = 3, #ARGV do
   if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
-    kept[#kept + 1] = ARGV[i]
+    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
+    local list = #claimed == 1 and kept or gone
+    list[#list + 1] = ARGV[i]
   end
 end
-return kept
+return {kept, gone}
 """,
 )
 
@@ -99,7 +100,9 @@ for i = 2, #ARGV do
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)
   local deliveries = 0
   if #pending == 1 then deliveries = pending[1][4] end
-  found[#found + 1] = {deliveries, redis.call('HGET', KEYS[2], ARGV[i])}
+  local record = redis.pcall('HGET', KEYS[2], ARGV[i])
+  if type(record) ~= 'string' then record = false end
+  found[#found + 1] = {deliveries, record}
 end
 return found
 """,
@@ -109,15 +112,15 @@ RETRY = Script(
     2,  # stream, failures
     """
 -- ARGV: group, consumer, id, delay in ms, failures, time of the first failure in ms (0: now), error.
--- Returns the time of the first failure in ms, or 0 when the entry is not ours any more and nothing was written.
-if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '0' end
+-- Returns the time of the first failure in ms (0 when there was none), or '' when the entry is not ours any more and
+-- nothing was written. The lease is left as it is: entries behind this one must not look older than it does.
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '' end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local first = tonumber(ARGV[6])
-if first == 0 then first = now end
+if first == 0 and tonumber(ARGV[5]) > 0 then first = now end
 local record = string.format('%.0f %.0f %.0f ', ARGV[5], first, now + ARGV[4]) .. ARGV[7]
 redis.call('HSET', KEYS[2], ARGV[3], record)
-redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3], 'JUSTID')
 return string.format('%.0f', first)
 """,
 )

@@ -7,7 +7,9 @@ from outside (a drain whose grace is over) goes through; the delivery is then ne
 from __future__ import annotations
 
 import asyncio
-import time
+import math
+
+import anyio
 
 from ..declaration import KeyFunction, Unknown
 from ..delivery import Delivery
@@ -22,7 +24,9 @@ def prepare(delivery: Delivery, route: Route) -> None:
     delivery.prepared = True
     try:
         delivery.payload = route.decode(delivery.fields)
-    except Exception as error:  # noqa: BLE001  # a codec of the user's may raise anything; the attempt says what becomes of it
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # a codec may raise anything; the attempt says what becomes of it
         delivery.refusal = error
 
 
@@ -41,7 +45,9 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
         try:
             lane = key(delivery.payload)
             hash(lane)
-        except Exception as error:  # noqa: BLE001  # the attempt says what becomes of it
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # the attempt says what becomes of it
             delivery.refusal = error
         else:
             return lane
@@ -69,18 +75,31 @@ async def _call(delivery: Delivery, route: Route) -> Outcome:
         else:
             async with asyncio.timeout(route.timeout):
                 await route.call(delivery.payload, delivery)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is a value from here on
-        return _fate(error, delivery, route)
+    except (KeyboardInterrupt, SystemExit):
+        raise
     except asyncio.CancelledError as error:
-        if _is_being_cancelled():
+        if is_drain_over():
             raise
-        return _fate(error, delivery, route)  # the handler's own: something it awaited was cancelled
+        forget_cancellation()
+        return _fate(error, delivery, route)  # the handler's own: something cancelled it, or what it awaited
+    except BaseException as error:  # noqa: BLE001  # whatever it is, it is a value from here on
+        return _fate(error, delivery, route)
     return ACK
 
 
-def _is_being_cancelled() -> bool:
+def is_drain_over() -> bool:
+    """Whether the worker itself is cancelled, by the scope it runs in.
+
+    User code may cancel its task, but not its scope.
+    """
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def forget_cancellation() -> None:
+    """User code cancelled the worker's task: that was dealt with, and must not be taken for a cancellation later."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 def _fate(error: BaseException, delivery: Delivery, route: Route) -> Outcome:
@@ -88,7 +107,8 @@ def _fate(error: BaseException, delivery: Delivery, route: Route) -> Outcome:
         return DeadLetter("undecodable", str(error), delivery.failures)
     if delivery.refusal is None:
         delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
-    failing_for = time.time() - delivery.first_failure if delivery.first_failure else 0.0
+    now = asyncio.get_running_loop().time()
+    failing_for = now - delivery.failing_since if delivery.failing_since else 0.0
     if isinstance(error, asyncio.CancelledError):
         error = RuntimeError(f"something that {route.name} awaited was cancelled").with_traceback(error.__traceback__)
     return decide(error, delivery.failures, route.retry, failing_for)

@@ -52,7 +52,12 @@ def _apply(delivery: Delivery, record: Reply, now_ms: int) -> None:
         delivery.failures = int(failures)
         delivery.first_failure = int(first_ms) / 1000
         delay = (int(due_ms) - now_ms) / 1000
+        failing_for = (now_ms - int(first_ms)) / 1000
     except (AttributeError, TypeError, ValueError):
         return  # none there, or not written by us: a new start
+    now = asyncio.get_running_loop().time()
+    delivery.recorded = True
+    if delivery.failures:
+        delivery.failing_since = now - failing_for
     if delay > 0:
-        delivery.due = asyncio.get_running_loop().time() + delay
+        delivery.due = now + delay

@@ -7,7 +7,7 @@ keeper renews what is in it. An id is in it at most once, however often Redis ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .. import naming
 from ..connection import Connection
@@ -31,6 +31,8 @@ class Holdings:
         self.telemetry = telemetry
         self.failures_key: str = naming.failures(stream, group)
         self.by_id: dict[bytes, Delivery] = {}
+        self.on_lost: Callable[[Delivery], None] = _nothing
+        """Told of each delivery that is held no longer though it is not settled."""
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -52,12 +54,28 @@ class Holdings:
     def lose(self, delivery: Delivery) -> None:
         """Hold it no longer, as it is another consumer's now, or gone; its handler can see that (P4)."""
         if not delivery.lost and not delivery.settled:
-            delivery.lost = True
             self.telemetry.emit(LeaseLost(stream=self.stream, group=self.group, id=delivery.id))
+        self._let_go(delivery)
+
+    def vanish(self, deliveries: Iterable[Delivery]) -> None:
+        """Hold entries no longer that were deleted or trimmed in our hands (P20)."""
+        gone = tuple(deliveries)
+        self.report_vanished(delivery.raw_id for delivery in gone)
+        for delivery in gone:
+            self._let_go(delivery)
+
+    def _let_go(self, delivery: Delivery) -> None:
         self.drop(delivery)
+        if not delivery.lost:
+            delivery.lost = True
+            self.on_lost(delivery)
 
     def report_vanished(self, ids: Iterable[bytes]) -> None:
         """Tell of entries that were deleted or trimmed while they were pending (P20)."""
         gone = tuple(entry_id.decode() for entry_id in ids)
         if gone:
             self.telemetry.emit(EntriesVanished(stream=self.stream, group=self.group, ids=gone))
+
+
+def _nothing(_: Delivery) -> None:
+    """Nobody wants to know."""

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..connection import replies
 from ..connection.scripts import RENEW
 from ..delivery import Delivery
-from ..exceptions import GroupNotFoundError
+from ..exceptions import GroupNotFoundError, RedisStreamsError
 from .holdings import Holdings
 
 CHUNK = 100
@@ -46,14 +46,27 @@ class LeaseKeeper:
         return min((holdings.lease for holdings in self._holdings), default=30.0) / 3
 
     async def run_once(self) -> int:
-        """Renew everything that is held; how many were lost. Raises `RedisUnavailableError`, `ServerError`."""
-        return sum([await renew(holdings) for holdings in self._holdings])
+        """Renew everything that is held; how many were lost.
+
+        One group that cannot be renewed keeps no other from it. Raises `RedisUnavailableError`, `ServerError`: the
+        first error there was.
+        """
+        lost = 0
+        errors: list[RedisStreamsError] = []
+        for holdings in self._holdings:
+            try:
+                lost += await renew(holdings)
+            except RedisStreamsError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return lost
 
 
 async def renew(holdings: Holdings) -> int:
-    """Renew what one consumer holds; how many were lost."""
+    """Renew what one consumer holds, settled or not, as long as Redis has it pending; how many were lost."""
     lost = 0
-    for chunk in _chunks([delivery for delivery in holdings.by_id.values() if not delivery.settled]):
+    for chunk in _chunks(list(holdings.by_id.values())):
         ids = [delivery.raw_id for delivery in chunk]
         try:
             reply = await holdings.connection.run(
@@ -61,11 +74,16 @@ async def renew(holdings: Holdings) -> int:
             )
         except GroupNotFoundError:
             return lost  # the fetcher makes it again
-        kept = set(replies.rows(reply))
-        for delivery in chunk:
-            if delivery.raw_id not in kept and not delivery.settled:
+        kept, gone = (set(replies.rows(part)) for part in replies.rows(reply))
+        unsettled = [delivery for delivery in chunk if delivery.raw_id not in kept and not delivery.settled]
+        vanished = [delivery for delivery in unsettled if delivery.raw_id in gone]
+        holdings.vanish(vanished)
+        for delivery in unsettled:
+            if not delivery.lost:
                 holdings.lose(delivery)
-                lost += 1
+        if vanished:
+            await holdings.connection.call("HDEL", holdings.failures_key, *(delivery.raw_id for delivery in vanished))
+        lost += len(unsettled)
     return lost
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .. import entry_ids, naming
-from ..checkpoint import CheckpointStore, CheckpointWriter
+from ..checkpoint import CheckpointStore, CheckpointWriter, current
 from ..connection import Connection
 from ..delivery import Delivery
-from ..exceptions import ConfigError, GroupNotFoundError, NotOpenError, RedisStreamsError
+from ..exceptions import ConfigError, GroupNotFoundError, NotOpenError, RedisStreamsError, RedisUnavailableError
 from ..telemetry import Telemetry
 from . import lease
 from .fetcher import Fetcher
@@ -116,11 +116,18 @@ class Member:
             self._reader = self._connection.reader()
         self._fetcher = Fetcher(self.holdings, self._reader, self._join)
 
-    async def close(self) -> None:
-        """Write what was settled, give everything else back so that another consumer has it at once, and close the
-        connection.
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that is pending for this consumer is held.
 
-        Does not raise: where Redis is away, leases run out by themselves.
+        Only then may anything else be taken, to keep the order.
+        """
+        return self._reader is not None and not self._reader.interrupted
+
+    async def close(self, *, give_back: bool = True) -> None:
+        """Write what was settled, give everything else back so that another consumer has it at once, and disconnect.
+
+        Without `give_back` the rest is left to its leases. Does not raise: where Redis is away, leases run out too.
         """
         reader, self._reader = self._reader, None
         if reader is None:
@@ -128,7 +135,9 @@ class Member:
         try:
             if self._connection.is_open:
                 async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self._give_back()
+                    await self.settlement.flush()
+                    if give_back:
+                        await self._give_back()
         except GroupNotFoundError:
             pass  # nothing is pending where there is no group
         except (RedisStreamsError, TimeoutError) as error:
@@ -138,8 +147,7 @@ class Member:
 
     async def _give_back(self) -> None:
         holdings = self.holdings
-        await self.settlement.flush()
-        await self._recover(_ALL)  # what a read that was cut short may have left
+        await self.recover(_ALL)  # what a read that was cut short may have left
         await self.settlement.release()
         await self.save_checkpoint()
         if self.options.name is None:
@@ -153,17 +161,18 @@ class Member:
         """
         if self._reader is None or self._fetcher is None:
             raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
-        if self._reader.interrupted:
-            came = await self._recover(room)
-            self._reader.interrupted = came == room  # there may be more
-            if came:
-                return came
+        if self._reader.interrupted and (came := await self.recover(room)):
+            return came
         taken = await self._fetcher.run_once(min(room, self.options.count), self.options.block)
         self._sink(taken)
         return len(taken)
 
-    async def _recover(self, room: int) -> int:
-        return await self._sink_all(recover_own(self.holdings, room))
+    async def recover(self, room: int) -> int:
+        """Take up to `room` entries that are pending for this consumer and not held, oldest first (P5); how many."""
+        came = await self._sink_all(recover_own(self.holdings, room))
+        if self._reader is not None:
+            self._reader.interrupted = came == room  # there may be more
+        return came
 
     async def _sink_all(self, parts: AsyncIterator[list[Delivery]]) -> int:
         """Hand on what comes, part by part: what is held must not be forgotten because a later part fails."""
@@ -178,7 +187,12 @@ class Member:
 
     async def reclaim(self, room: int) -> int:
         """Take over up to `room` entries whose lease ran out at other consumers; how many."""
-        return await self._sink_all(self._reclaimer.run_once(room))
+        try:
+            return await self._sink_all(self._reclaimer.run_once(room))
+        except RedisUnavailableError:
+            if self._reader is not None:
+                self._reader.interrupted = True  # the answer that was lost may have given us entries
+            raise
 
     async def renew(self) -> int:
         """Renew the leases of everything held; how many were lost to other consumers."""
@@ -203,12 +217,15 @@ class Member:
         """Make sure that the group is there; the position it was made at, if it was made."""
         stream, group = self.options.stream, self.options.group
         checkpoint = await self._checkpoints.load(stream, group) if self._checkpoints else None
-        position = await self._groups.join(stream, group, self.options.start, checkpoint or self._position)
-        if position is not None:
+        known = checkpoint or self._position
+        made_at = await self._groups.join(stream, group, self.options.start, known)
+        # a group that is lost before anything was settled must not be made again at `start`, which may be the end
+        position = made_at or known or await current(self._connection, stream, group)
+        if position is not None and position != checkpoint:
             self._position = position
             if self._checkpoints is not None:
                 await self._checkpoints.save(stream, group, position)
-        return position
+        return made_at
 
     def __repr__(self) -> str:
         return (

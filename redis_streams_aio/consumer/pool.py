@@ -16,7 +16,7 @@ from ..declaration import Unknown
 from ..delivery import Delivery
 from ..retry import Ack, DeadLetter, Discard, Retry
 from ..routing import RouteTable
-from .attempt import attempt
+from .attempt import attempt, forget_cancellation, is_drain_over
 from .schedule import Schedule
 from .settlement import Settlement
 
@@ -64,7 +64,19 @@ class Pool:
         self.wake(len(self._resting))
 
     async def work(self) -> None:
-        """One worker."""
+        """One worker.
+
+        Only the end of a drain cancels it: user code that cancels its task cancels nothing else (P14).
+        """
+        while not self._stopping:
+            try:
+                await self._work()
+            except asyncio.CancelledError:
+                if is_drain_over():
+                    raise
+                forget_cancellation()
+
+    async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         step_back_at = now + LONGEST_RUN
@@ -82,8 +94,8 @@ class Pool:
                 await self._handle(delivery, loop)
             finally:
                 self.running -= 1
-            self.done += 1
-            self._on_done()
+                self.done += 1
+                self._on_done()
             now = loop.time()
             if now > step_back_at:
                 await asyncio.sleep(0)
@@ -105,6 +117,12 @@ class Pool:
             case DeadLetter() as fate:
                 await self._settlement.dead_letter(delivery, fate)
                 self._leave(delivery)
+
+    def lost(self, delivery: Delivery) -> None:
+        """A delivery that is not ours any more holds its lane no longer, if it was waiting for its retry."""
+        if self._schedule.forget(delivery):
+            self._leave(delivery)
+        self._on_done()
 
     def _leave(self, delivery: Delivery) -> None:
         if self._schedule.leave(delivery):

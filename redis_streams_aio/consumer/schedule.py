@@ -36,6 +36,11 @@ class Schedule:
         return len(self._ready) + self._waiting
 
     @property
+    def ready(self) -> int:
+        """Deliveries that a free worker could begin."""
+        return len(self._ready)
+
+    @property
     def delayed(self) -> int:
         """Deliveries that wait for their retry."""
         return len(self._delayed)
@@ -68,17 +73,26 @@ class Schedule:
         delivery.due = due
         heapq.heappush(self._delayed, (due, next(self._order), delivery))
 
+    def forget(self, delivery: Delivery) -> bool:
+        """Take a delivery out that waits for its retry; whether it did."""
+        kept = [item for item in self._delayed if item[2] is not delivery]
+        found = len(kept) < len(self._delayed)
+        if found:
+            heapq.heapify(kept)
+            self._delayed = kept
+        return found
+
     def leave(self, delivery: Delivery) -> bool:
         """A delivery that was taken out is done with: the next of its lane is ready. Whether there was one."""
         lane = delivery.lane
         if lane is None:
             return False
-        behind = self._behind[lane]
+        behind = self._behind.get(lane)
         if behind:
             self._waiting -= 1
             self._start(behind.popleft())
             return True
-        del self._behind[lane]
+        self._behind.pop(lane, None)
         return False
 
     def _start(self, delivery: Delivery) -> None:

@@ -90,11 +90,14 @@ class Settlement:
     async def _write_acks(self, group: Sequence[Delivery]) -> None:
         holdings = self._holdings
         commands: list[Command] = [("XACK", holdings.stream, holdings.group, *(delivery.raw_id for delivery in group))]
-        if failed := [delivery.raw_id for delivery in group if delivery.failures]:
+        if failed := [delivery.raw_id for delivery in group if delivery.recorded]:
             commands.append(("HDEL", holdings.failures_key, *failed))
-        for answer in await holdings.connection.link("settle").call_many(commands):
+        acknowledged, *others = await holdings.connection.link("settle").call_many(commands)
+        if isinstance(acknowledged, RedisStreamsError):
+            raise acknowledged
+        for answer in others:
             if isinstance(answer, RedisStreamsError):
-                raise answer
+                _logger.error("failure records of %s/%s stay: %s", holdings.stream, holdings.group, answer)
 
     async def retry(self, delivery: Delivery, fate: Retry) -> bool:
         """Write the failure down; whether the delivery is still ours to try again."""
@@ -108,11 +111,12 @@ class Settlement:
                 purpose="settle",
             ),
         )
-        first_failure = 0 if reply is None else replies.integer(reply)
-        if not first_failure:
+        if not reply:
             return False
+        delivery.recorded = True
         if fate.failures > delivery.failures:
-            delivery.first_failure = first_failure / 1000
+            delivery.first_failure = replies.integer(reply) / 1000
+            delivery.failing_since = delivery.failing_since or asyncio.get_running_loop().time()
             delivery.failures = fate.failures
         holdings.telemetry.emit(
             RetryScheduled(
@@ -187,6 +191,8 @@ class Settlement:
         `None` when it cannot be done. A delivery that is not ours any more is dropped.
         """
         for wait in delays():
+            if delivery.lost:
+                return None
             try:
                 reply = await step()
             except (
@@ -201,7 +207,7 @@ class Settlement:
                 _logger.exception("%s cannot be settled and stays pending", delivery)
                 self._holdings.drop(delivery)
                 return None
-            if reply in (None, b"0", b""):
+            if reply in (None, b""):
                 self._holdings.lose(delivery)
             return reply
         raise AssertionError("the waits have no end")

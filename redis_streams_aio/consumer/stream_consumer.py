@@ -24,9 +24,9 @@ from ..codecs import Codec, JsonCodec
 from ..connection import Connection, replies
 from ..connection.backoff import delays
 from ..delivery import Delivery
-from ..exceptions import ConfigError, DecodeError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
+from ..exceptions import ConfigError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ..models import EventMessage, PendingMessage
-from ..retry import DeadLetter
+from ..retry import DeadLetter, describe
 from ..telemetry import SILENT, StepFailed, Telemetry
 from .member import Member, MemberOptions
 
@@ -199,6 +199,8 @@ class StreamConsumer(Generic[T]):
 
     async def _read_once(self) -> None:
         """Do what is due, and fill the buffer if it is empty."""
+        if not self._member.caught_up and not self._buffer:
+            await self._member.recover(self._room())
         now = asyncio.get_running_loop().time()
         for duty in self._duties:
             if now >= duty.due:
@@ -224,9 +226,9 @@ class StreamConsumer(Generic[T]):
             return None
         try:
             delivery.payload = self._decode(delivery.fields)
-        except DecodeError as error:
+        except Exception as error:  # noqa: BLE001  # a codec of the user's may raise anything
             await self._member.settlement.dead_letter(
-                delivery, DeadLetter("undecodable", str(error), delivery.failures)
+                delivery, DeadLetter("undecodable", describe(error), delivery.failures)
             )
             return None
         return cast("EventMessage[T]", delivery.event)

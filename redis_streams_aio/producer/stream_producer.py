@@ -154,6 +154,9 @@ class StreamProducer:
             part = packed[start : start + _PART]
             try:
                 answers += map(_id_or_error, await link.send(b"".join(part), len(part)))
+                if isinstance(answers[-1], RedisRefusedError):  # the rest would be refused too, or overtake these
+                    answers += [answers[-1]] * (len(packed) - len(answers))
+                    break
             except RedisUnavailableError as error:
                 rest = RedisUnavailableError(f"not sent, as those before it failed: {error}")
                 answers += [error] * len(part) + [rest] * (len(packed) - start - len(part))
@@ -168,9 +171,9 @@ class StreamProducer:
             if not refused or loop.time() + wait > give_up:
                 return
             await asyncio.sleep(wait)
-            again = await link.send(b"".join(packed[index] for index in refused), len(refused))
+            again = await self._send_in_parts(link, [packed[index] for index in refused])
             for index, answer in zip(refused, again, strict=True):
-                answers[index] = _id_or_error(answer)
+                answers[index] = answer
 
 
 _HEADS_KEPT = 1024
