@@ -13,7 +13,6 @@ import logging
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
-from weakref import WeakSet
 
 from ..exceptions import (
     NotOpenError,
@@ -74,7 +73,7 @@ class Connection:
         self._stack = AsyncExitStack()
         self._make: Factory | None = None
         self._links: dict[Purpose, Link] = {}
-        self._readers: WeakSet[Reader] = WeakSet()
+        self._readers: set[Reader] = set()
         self._server: Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -138,7 +137,7 @@ class Connection:
         return link
 
     def reader(self) -> Reader:
-        """A new reader with a connection of its own. Raises `NotOpenError`."""
+        """A new reader with a connection of its own, until `release`. Raises `NotOpenError`."""
         from .reader import Reader  # noqa: PLC0415  # imports redis-py
 
         self._check_open()
@@ -146,6 +145,11 @@ class Connection:
         reader = Reader(self._dial_and_greet, self.call, timeout=self._command_timeout, where=self.shown, poll=poll)
         self._readers.add(reader)
         return reader
+
+    async def release(self, reader: Reader) -> None:
+        """Close a reader and forget it."""
+        self._readers.discard(reader)
+        await reader.close()
 
     async def call(self, *command: Argument, purpose: Purpose = "control") -> Reply:
         """Send a command on a shared link and return its raw reply. Raises the errors of `Link` and `errors`."""

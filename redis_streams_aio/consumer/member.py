@@ -143,7 +143,7 @@ class Member:
         except (RedisStreamsError, TimeoutError) as error:
             _logger.warning("%r: not all was given back; others will have it when the lease runs out: %r", self, error)
         finally:
-            await reader.close()
+            await self._connection.release(reader)
 
     async def _give_back(self) -> None:
         holdings = self.holdings

@@ -532,3 +532,10 @@ async def test_publishing_while_the_connection_closes_breaks_nothing(url: str) -
         assert not broker.connection.is_open
     async with broker:
         await broker.publish("orders", Order(1))
+
+
+async def test_p26_consumers_that_come_and_go_leave_no_readers_behind(connection: Connection) -> None:
+    for _ in range(5):
+        async with StreamConsumer(connection, "orders", "g", block=0.01) as consumer:
+            await consumer.fetch(1)
+    assert not connection._readers
