@@ -133,8 +133,12 @@ DEAD_LETTER = Script(
 -- Returns the dead letter's id, or '' when the entry is not ours any more and nothing was written.
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '' end
 local dead = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 4))
-redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
-redis.call('HDEL', KEYS[2], ARGV[3])
+local acked = redis.pcall('XACK', KEYS[1], ARGV[1], ARGV[3])
+if type(acked) == 'table' and acked.err then  -- not permitted, say: scripts do not roll back, so it is undone here
+  redis.pcall('XDEL', KEYS[3], dead)
+  return acked
+end
+redis.pcall('HDEL', KEYS[2], ARGV[3])
 return dead
 """,
 )

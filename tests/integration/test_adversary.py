@@ -539,3 +539,22 @@ async def test_p26_consumers_that_come_and_go_leave_no_readers_behind(connection
         async with StreamConsumer(connection, "orders", "g", block=0.01) as consumer:
             await consumer.fetch(1)
     assert not connection._readers
+
+
+async def test_p12_without_the_right_to_acknowledge_no_dead_letters_pile_up(url: str, redis: Redis) -> None:
+    await redis.acl_setuser("app", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-xack"])
+    tries: list[int] = []
+    settings = Settings(reclaim_interval=0.05)
+    broker = Broker(url.replace("127.0.0.1", "app:secret@127.0.0.1"), group="g", settings=settings)
+
+    @broker.handler("orders", lease=0.1)
+    async def handle(order: Order) -> None:
+        tries.append(order.number)
+        raise Reject("no")
+
+    async with broker:
+        await broker.publish("orders", Order(1))
+        await until(lambda: len(tries) >= 3)
+        assert await redis.xlen(DEAD) == 0
+    assert (await redis.xpending("orders", "g"))["pending"] == 1
+    await redis.acl_deluser("app")
