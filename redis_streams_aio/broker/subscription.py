@@ -71,6 +71,7 @@ class Subscription:
         self._member = Member(connection, member, checkpoints, telemetry, self._accept)
         self._settlement = self._member.settlement
         self._pool = Pool(self._schedule, self._settlement, plan.routes, options.unknown, self._on_done)
+        self._most_at_once = settings.count
         self._most_held = options.concurrency + 2 * settings.count
         self._pace = Pace(2 * settings.count)
         self._freed = asyncio.Event()
@@ -199,7 +200,7 @@ class Subscription:
         idle = self.options.concurrency - self._pool.running
         # per key, those behind another of their key are no work for a free worker
         buffered = self._schedule.ready if self.options.order == "key" else self._schedule.buffered
-        return room(free=self._free(), limit=self._pace.limit, buffered=buffered, idle=idle)
+        return min(self._most_at_once, room(free=self._free(), limit=self._pace.limit, buffered=buffered, idle=idle))
 
     def _free(self) -> int:
         """What may be held beyond what is held, and not settled, or asked for."""
