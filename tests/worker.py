@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -55,6 +56,8 @@ async def run(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    logging.basicConfig(stream=sys.stdout, format="log %(message)s")
+    logging.getLogger("redis_streams_aio").setLevel(logging.INFO)
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("--stream", default="orders")
