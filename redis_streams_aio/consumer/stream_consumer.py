@@ -86,7 +86,7 @@ class StreamConsumer(Generic[T]):
         lease: float = 30.0,
         block: float = 2.0,
         count: int = 100,
-        reclaim_interval: float = 0.8,
+        reclaim_interval: float = 0.5,
         checkpoints: CheckpointStore | None = None,
         checkpoint_interval: float = 1.0,
         dead_letter: str | None = None,
