@@ -15,6 +15,10 @@ _BAD = re.compile(r"[\s\x00-\x1f\x7f]")
 _LONGEST = 512
 
 
+RELEASED = "redis_streams_aio:released"
+"""The consumer that holds what draining consumers gave back, until another one takes it over."""
+
+
 def problem(name: object) -> str | None:
     """What is wrong with a stream, group or consumer name; `None` when it is fine."""
     if not isinstance(name, str):

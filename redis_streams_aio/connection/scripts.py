@@ -146,12 +146,12 @@ return dead
 RELEASE = Script(
     1,  # stream
     """
--- ARGV: group, consumer, then pairs of id and the delivery count to leave behind. Makes the entries claimable at
--- once; the delivery is not counted.
+-- ARGV: group, consumer, whom to leave them with, then pairs of id and the delivery count to leave behind. Makes the
+-- entries claimable at once; the delivery is not counted.
 local released = 0
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', 86400000, 'RETRYCOUNT', ARGV[i + 1], 'JUSTID')
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[i], 'IDLE', 86400000, 'RETRYCOUNT', ARGV[i + 1], 'JUSTID')
     released = released + 1
   end
 end

@@ -9,7 +9,8 @@ never a loss.
 * *Retry*: failures, due time, first failure and last error are written to Redis first, by a script that checks the
   owner. The entry stays pending under its own id.
 * *Dead letter*: one script adds it to the dead-letter stream and acknowledges it, or does neither (P12).
-* *Release* (at a drain): the entry becomes claimable at once; the delivery that came to nothing is not counted (P10).
+* *Release* (at a drain): the entry goes to a consumer of the group that nobody is (`naming.RELEASED`), claimable at
+  once; the delivery that came to nothing is not counted (P10). So our own name can leave the group (P22).
 
 When things fail: Redis away or refusing: the write is tried again with backoff for as long as it takes, the entry
 held and renewed meanwhile. The lease is lost: the script writes nothing and says so; the delivery is dropped (P4).
@@ -26,6 +27,7 @@ from typing import TypeVar
 
 import msgspec
 
+from .. import naming
 from ..connection import replies
 from ..connection.backoff import delays
 from ..connection.packing import Argument, Command
@@ -165,7 +167,9 @@ class Settlement:
             pairs = [item for delivery in group for item in (delivery.raw_id, max(0, delivery.deliveries - 1))]
             try:
                 reply = await holdings.connection.run(
-                    RELEASE, holdings.stream, holdings.group, holdings.consumer, *pairs, purpose="settle"
+                    RELEASE,
+                    *(holdings.stream, holdings.group, holdings.consumer, naming.RELEASED, *pairs),
+                    purpose="settle",
                 )
             except StreamNotFoundError:
                 reply = 0  # the group is gone, and its pending list with it

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, Settings, StreamConsumer, StreamManager, StreamProducer
+from redis_streams_aio import Broker, Connection, Settings, StreamConsumer, StreamManager, StreamProducer, naming
 
 from ..events import Order
 from ..waiting import until
@@ -163,7 +163,7 @@ async def test_run_stops_at_a_signal_while_it_waits_for_redis() -> None:
     await asyncio.wait_for(running, 5)
 
 
-async def test_p27_events_released_at_a_drain_are_back_within_a_second(url: str) -> None:
+async def test_p22_p27_events_released_at_a_drain_are_back_within_a_second(url: str, redis: Redis) -> None:
     release = asyncio.Event()
     got: list[int] = []
     holder = Broker(url, group="g", settings=Settings(grace=0.05))
@@ -175,12 +175,15 @@ async def test_p27_events_released_at_a_drain_are_back_within_a_second(url: str)
     async with holder:
         await holder.publish_many("orders", [Order(number) for number in range(20)])
         await until(lambda: holder.status[0].running == 5)
+    assert {entry["name"] for entry in await redis.xinfo_consumers("orders", "g")} == {naming.RELEASED}
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with consumer(url, got):
         await until(lambda: len(got) == 20)
     assert loop.time() - began < 1
     assert sorted(got) == list(range(20))
+    [released] = await redis.xinfo_consumers("orders", "g")
+    assert (released["name"], released["pending"]) == (naming.RELEASED, 0)
 
 
 async def test_p27_a_consumer_that_is_running_has_what_another_one_gives_back_within_a_second(
