@@ -43,7 +43,7 @@ def get(fields: Fields, name: bytes) -> bytes | None:
 
 def event_type_of(fields: Fields) -> bytes:
     """The event type, `b""` where none is named. Our own entries begin with it: one comparison."""
-    if fields and fields[0] == EVENT_TYPE:
+    if len(fields) > 1 and fields[0] == EVENT_TYPE:
         return fields[1]
     return get(fields, EVENT_TYPE) or b""
 

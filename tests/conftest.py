@@ -6,14 +6,21 @@ A server for the session, emptied for each test; a server of one's own to kill; 
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from hypothesis import settings
 from redis.asyncio import Redis
 
 from redis_streams_aio import Connection
 
 from .servers import Server
+
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=5000, deadline=None)
+settings.load_profile(os.environ.get("RSA_HYPOTHESIS", "gate"))
+"""The gate tries the same examples each time; `RSA_HYPOTHESIS=search` looks for new ones."""
 
 
 @pytest.fixture(scope="session")

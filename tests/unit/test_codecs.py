@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from redis_streams_aio import DecodeError, EncodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec, entries
@@ -50,11 +50,16 @@ class Point:
     x: int
 
 
+NAMES = [entries.EVENT_TYPE, entries.PAYLOAD, entries.CONTENT_TYPE, entries.KEY, b"application/msgpack", b"h:"]
+
+
 class Named(TypedDict):
     name: str
 
 
-@given(st.lists(st.binary(max_size=40), max_size=12))
+@given(st.lists(st.sampled_from(NAMES) | st.binary(max_size=40), max_size=12))
+@example([b"event_type"])
+@example([b"event_type", b"T", b"payload"])
 def test_p13_any_fields_are_decoded_or_raise_decode_error(fields: list[bytes]) -> None:
     for codec in (JsonCodec(), MsgpackCodec(), FieldsCodec()):
         for payload_type in (Order, Point, Named, dict):
