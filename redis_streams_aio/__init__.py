@@ -4,17 +4,20 @@ Start with `Broker`. The parts that it is made of can be used without it. The RE
 docs/ the rest.
 """
 
+from .batch import BatchDelivery
 from .broker import Broker, Router
 from .checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from .codecs import FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
 from .config import Settings, StreamSettings
 from .connection import Connection
 from .consumer import ConsumerGroupManager, ConsumerStatus, StreamConsumer
+from .dead_letters import DeadLetters
 from .declaration import CallNext, Middleware
 from .delivery import Delivery
 from .exceptions import (
     AuthenticationFailedError,
     ConfigError,
+    DeadLetterNotFoundError,
     DecodeError,
     EncodeError,
     GroupExistsError,
@@ -31,12 +34,23 @@ from .exceptions import (
     Reject,
     RetryLater,
     ServerError,
+    SettledError,
     StreamNotFoundError,
     StreamTypeError,
     UnansweredError,
     UnsupportedServerError,
 )
-from .models import ConsumerInfo, EventMessage, GroupInfo, LagReport, PendingMessage, StreamInfo
+from .models import (
+    ConsumerInfo,
+    DeadLetterMessage,
+    EventMessage,
+    GroupInfo,
+    History,
+    LagReport,
+    PendingMessage,
+    ReplayReport,
+    StreamInfo,
+)
 from .monitoring import LagWatcher
 from .producer import StreamManager, StreamProducer
 from .retry import RetryPolicy
@@ -44,6 +58,7 @@ from .version import __version__
 
 __all__ = [
     "AuthenticationFailedError",
+    "BatchDelivery",
     "Broker",
     "CallNext",
     "CheckpointStore",
@@ -52,6 +67,9 @@ __all__ = [
     "ConsumerGroupManager",
     "ConsumerInfo",
     "ConsumerStatus",
+    "DeadLetterMessage",
+    "DeadLetterNotFoundError",
+    "DeadLetters",
     "DecodeError",
     "Delivery",
     "EncodeError",
@@ -61,6 +79,7 @@ __all__ = [
     "GroupInfo",
     "GroupNotFoundError",
     "HandlerDefinitionError",
+    "History",
     "InMemoryCheckpointStore",
     "InvalidEventError",
     "JsonCodec",
@@ -79,11 +98,13 @@ __all__ = [
     "RedisStreamsError",
     "RedisUnavailableError",
     "Reject",
+    "ReplayReport",
     "RetryLater",
     "RetryPolicy",
     "Router",
     "ServerError",
     "Settings",
+    "SettledError",
     "StreamConsumer",
     "StreamInfo",
     "StreamManager",

@@ -71,6 +71,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     What a draining consumer gives back waits this long.
     """
+    lease_thread: bool = False
+    """Renew leases in a thread, so that a handler that blocks the event loop keeps its events."""
+    consumer_expiry: _Seconds = 3_600.0
+    """Seconds after which the name of a consumer that is gone, with nothing pending, is removed from its group."""
+    dead_letter_maxlen: Annotated[int, Meta(ge=1)] | None = None
+    """At most this many dead letters are kept for each group, the newest. Default: all."""
+    dead_letter_retention: Annotated[float, Meta(gt=0)] | None = None
+    """Seconds for which dead letters are kept. Default: without end."""
     checkpoints: Literal["redis", "memory"] = "redis"
     """Where checkpoints are kept."""
     checkpoint_interval: _Seconds = 1.0
@@ -192,6 +200,6 @@ def _unit(path: str) -> str:
     key = path.rpartition(".")[2]
     if key.endswith("_ms"):
         return " (in milliseconds, a whole number)"
-    if key.endswith(("timeout", "interval")) or key == "grace":
+    if key.endswith(("timeout", "interval", "expiry", "retention")) or key == "grace":
         return " (in seconds, a number)"
     return ""

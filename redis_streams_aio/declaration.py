@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 
 from . import entry_ids, naming
+from .batch import BatchDelivery
 from .codecs import Codec
 from .delivery import Delivery
 from .exceptions import ConfigError, HandlerDefinitionError
@@ -22,15 +23,22 @@ from .retry import RetryPolicy
 
 Order = Literal["stream", "key", "none"]
 Unknown = Literal["dead_letter", "skip"]
+OnLost = Literal["cancel", "continue"]
 Handler = Callable[..., Awaitable[None]]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 KeyFunction = Callable[..., object]
 CallNext = Callable[[], Awaitable[None]]
-Middleware = Callable[[Delivery, CallNext], Awaitable[None]]
-"""Runs around a handler.
+Middleware = (
+    Callable[[Delivery, CallNext], Awaitable[None]]
+    | Callable[[BatchDelivery, CallNext], Awaitable[None]]
+    | Callable[[Delivery | BatchDelivery, CallNext], Awaitable[None]]
+)
+"""Runs around a handler, and gets what a handler gets: the delivery, or the batch.
 
 `async def timed(delivery, call_next): ...; await call_next()`. What it raises counts as raised by the handler.
 """
+WITHIN = 0.1
+"""Seconds that a batch waits to be full, where the handler does not say."""
 
 
 class HandlerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +58,10 @@ class HandlerOptions(msgspec.Struct, frozen=True, kw_only=True):
     codec: Codec | None = None
     middleware: tuple[Middleware, ...] = ()
     unknown: Unknown = "dead_letter"
+    on_lost: OnLost = "cancel"
+    deduplicate: float | None = None
+    batch: int | None = None
+    within: float | None = None
 
     @property
     def effective_order(self) -> Order:
@@ -87,7 +99,7 @@ def declare(handler: Handler, options: HandlerOptions) -> Declaration:
         kind = "a function without 'async'" if callable(handler) else f"a {type(handler).__name__}"
         raise HandlerDefinitionError(f"handler {name}: is {kind}; write it as 'async def {name}(...)'")
     _check_options(name, options)
-    payload_type, takes_delivery = _signature(handler)
+    payload_type, takes_delivery = _signature(handler, BatchDelivery if options.batch is not None else Delivery)
     return Declaration(handler, options, payload_type, takes_delivery, options.event_type or _event_type(payload_type))
 
 
@@ -125,19 +137,39 @@ def _value_problems(options: HandlerOptions) -> Iterator[str]:
         yield f"timeout={options.timeout!r}: expected seconds above 0, or None"
     if options.unknown not in ("dead_letter", "skip"):
         yield f'unknown={options.unknown!r}: expected "dead_letter" or "skip"'
+    if options.on_lost not in ("cancel", "continue"):
+        yield f'on_lost={options.on_lost!r}: expected "cancel" or "continue"'
+    if options.deduplicate is not None and (not _is_number(options.deduplicate) or not options.deduplicate > 0):
+        yield f"deduplicate={options.deduplicate!r}: expected seconds above 0, or None"
+    yield from _batch_problems(options)
     try:
         entry_ids.start_position(options.start)
     except ConfigError as error:
         yield str(error)
 
 
+def _batch_problems(options: HandlerOptions) -> Iterator[str]:
+    if options.batch is None:
+        if options.within is not None:
+            yield f"within={options.within!r}: says how long a batch may wait to be full; give batch= too"
+        return
+    if type(options.batch) is not int or not 1 <= options.batch <= _LARGEST_BATCH:
+        yield f"batch={options.batch!r}: expected a whole number, 1 to {_LARGEST_BATCH}"
+    if options.within is not None and (not _is_number(options.within) or not 0 <= options.within <= 3600):
+        yield f"within={options.within!r}: expected seconds, 0 to 3600"
+
+
+_LARGEST_BATCH = 10_000
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _signature(handler: Handler) -> tuple[type[object], bool]:
-    """The payload's type, and whether the handler also takes the delivery."""
+def _signature(handler: Handler, delivery_type: type[object]) -> tuple[type[object], bool]:
+    """The payload's type, and whether the handler also takes the delivery (or the batch)."""
     name = _name(handler)
+    wanted = delivery_type.__name__
     parameters = [
         parameter
         for parameter in inspect.signature(handler).parameters.values()
@@ -145,26 +177,41 @@ def _signature(handler: Handler) -> tuple[type[object], bool]:
     ]
     if not 1 <= len([parameter for parameter in parameters if parameter.default is parameter.empty]) <= 2:
         raise HandlerDefinitionError(
-            f"handler {name}: takes (payload) or (payload, delivery: Delivery), not {inspect.signature(handler)}"
+            f"handler {name}: takes (payload) or (payload, delivery: {wanted}), not {inspect.signature(handler)}"
         )
-    try:
-        hints = typing.get_type_hints(handler, include_extras=True)
-    except NameError as error:
-        raise HandlerDefinitionError(
-            f"handler {name}: {error}; define the payload's type at the top of the module, above the handler "
-            "(and not under TYPE_CHECKING)"
-        ) from None
+    hints = _hints(handler)
     payload = parameters[0]
     if payload.name not in hints:
         raise HandlerDefinitionError(
             f"handler {name}: annotate {payload.name!r} with the payload's type, e.g. '{payload.name}: dict'"
         )
     second = parameters[1] if len(parameters) > 1 else None
-    if second is not None and second.default is second.empty and hints.get(second.name) is not Delivery:
+    if second is not None and second.default is second.empty and hints.get(second.name) is not delivery_type:
         raise HandlerDefinitionError(
-            f"handler {name}: annotate {second.name!r} with Delivery, it is what a second parameter gets"
+            f"handler {name}: annotate {second.name!r} with {wanted}, it is what a second parameter gets"
         )
-    return hints[payload.name], second is not None and hints.get(second.name) is Delivery
+    annotated = hints[payload.name]
+    payload_type = _item_type(name, payload.name, annotated) if delivery_type is BatchDelivery else annotated
+    return payload_type, second is not None and hints.get(second.name) is delivery_type
+
+
+def _hints(handler: Handler) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(handler, include_extras=True)
+    except NameError as error:
+        raise HandlerDefinitionError(
+            f"handler {_name(handler)}: {error}; define the payload's type at the top of the module, above the "
+            "handler (and not under TYPE_CHECKING)"
+        ) from None
+
+
+def _item_type(name: str, parameter: str, annotated: object) -> type[object]:
+    if get_origin(annotated) is not list or len(get_args(annotated)) != 1:
+        raise HandlerDefinitionError(
+            f"handler {name}: a batch handler takes a list; annotate {parameter!r} e.g. '{parameter}: list[dict]'"
+        )
+    item: type[object] = get_args(annotated)[0]
+    return item
 
 
 def _event_type(payload_type: type[object]) -> str | None:

@@ -3,7 +3,7 @@
 An error is named for what its reader does next. Four branches:
 
 * mistakes in the program or its configuration (`ConfigError`, `HandlerDefinitionError`, `InvalidEventError`,
-  `NotOpenError`): raised before anything is sent; mend the code.
+  `NotOpenError`, `SettledError`): raised before anything is sent; mend the code.
 * Redis cannot serve now (`RedisUnavailableError` and below): nothing is wrong with the call; later it may work.
   The broker's own tasks wait and go on by themselves.
 * Redis will not serve (`ServerError` and below): trying again does not help; someone must change something.
@@ -27,6 +27,10 @@ class HandlerDefinitionError(RedisStreamsError, TypeError):
 
 class NotOpenError(RedisStreamsError, RuntimeError):
     """The broker, connection or consumer is used before it was opened or after it was closed."""
+
+
+class SettledError(RedisStreamsError, RuntimeError):
+    """A delivery was told what to do with itself after its fate was decided: say it before the handler returns."""
 
 
 class InvalidEventError(RedisStreamsError, ValueError):
@@ -89,6 +93,10 @@ class StreamNotFoundError(ServerError):
 
 class GroupNotFoundError(StreamNotFoundError):
     """There is no such consumer group (or no such stream, which Redis reports with the same words)."""
+
+
+class DeadLetterNotFoundError(ServerError):
+    """There is no such dead letter: it was replayed, purged or trimmed, or never there."""
 
 
 class GroupExistsError(ServerError):

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from . import entry_ids
+from . import entries, entry_ids
 
 T = TypeVar("T")
 
@@ -47,6 +47,80 @@ class PendingMessage(msgspec.Struct, frozen=True):
     """Seconds since it was last delivered, or its lease was last renewed."""
     deliveries: int
     """How often Redis has handed it out."""
+
+
+class History(msgspec.Struct, frozen=True):
+    """What became of an event before it was replayed from the dead letters."""
+
+    id: str
+    """The entry id that it had first."""
+    failures: int
+    """How often handlers raised on it, in all its lives so far."""
+    first_failure: float
+    """When a handler first raised on it, in epoch seconds of Redis's clock; 0 when none ever did."""
+    reason: str
+    """Why it was dead-lettered last."""
+    error: str
+    replays: int
+    """How often it was replayed."""
+
+
+class DeadLetterMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that was given up, as it stands among the dead letters."""
+
+    id: str
+    """The dead letter's own id."""
+    reason: str
+    """One word: `failures`, `gave_up`, `deadline`, `rejected`, `deliveries`, `undecodable`, `unhandled`; `""` for an
+    entry that is no dead letter of ours.
+    """
+    error: str
+    traceback: str
+    failures: int
+    """How often handlers raised on it, in all its lives."""
+    deliveries: int
+    """How often Redis had handed it out."""
+    first_failure: datetime | None
+    replays: int
+    """How often it had been replayed before."""
+    stream: str
+    group: str
+    consumer: str
+    """Who gave it up."""
+    entry_id: str
+    """The id that the event had in its stream."""
+    event_type: str
+    key: str | None
+    event_id: str | None
+    headers: Mapping[str, str]
+    fields: tuple[bytes, ...]
+    """The event as it was: names and values in turn."""
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was given up, in UTC."""
+        return entry_ids.timestamp(self.id)
+
+    @property
+    def payload(self) -> bytes | None:
+        """The payload as it was published; `None` for entries that have no field `payload`."""
+        return entries.payload_of(list(self.fields))
+
+
+class ReplayReport(msgspec.Struct, frozen=True):
+    """What a replay did, or with `dry_run` would do."""
+
+    in_place: int
+    """Events that are still in their stream: handled again under their own id."""
+    copied: int
+    """Events that are in their stream no more: added again at its end, for this group alone."""
+    gone: int
+    """Dead letters that somebody else replayed or purged meanwhile."""
+
+    @property
+    def replayed(self) -> int:
+        """Events that are handled again."""
+        return self.in_place + self.copied
 
 
 class StreamInfo(msgspec.Struct, frozen=True):

@@ -44,9 +44,18 @@ def sibling(stream: str, *parts: str) -> str:
     a `}` and no hash tag; such names are fine anywhere but on a Cluster.)
     Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     """
-    opening = stream.find("{")
-    tagged = opening >= 0 and stream.find("}", opening) > opening + 1
-    return ":".join((stream if tagged else f"{{{stream}}}", *parts))
+    return ":".join((f"{{{stream}}}" if _hash_tag(stream) == stream else stream, *parts))
+
+
+def on_one_slot(first: str, second: str) -> bool:
+    """Whether two keys are on the same slot of any Cluster, because Redis hashes the same part of both."""
+    return _hash_tag(first) == _hash_tag(second)
+
+
+def _hash_tag(key: str) -> str:
+    opening = key.find("{")
+    closing = key.find("}", opening + 1)
+    return key[opening + 1 : closing] if 0 <= opening < closing - 1 else key
 
 
 def dead_letters(stream: str, group: str) -> str:
@@ -57,6 +66,11 @@ def dead_letters(stream: str, group: str) -> str:
 def failures(stream: str, group: str) -> str:
     """The hash of failure records of entries waiting for their retry, by entry id."""
     return sibling(stream, group, "failures")
+
+
+def done(stream: str, group: str, event_id: bytes) -> bytes:
+    """The key that says how far the event of this id has come (`deduplicate`)."""
+    return sibling(stream, group, "done:").encode() + event_id
 
 
 def checkpoint(stream: str, group: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from .delivery import FollowUp
 from .exceptions import ConfigError, Reject, RetryLater
 
 
@@ -22,6 +23,19 @@ class Ack(msgspec.Struct, frozen=True):
 
 class Discard(msgspec.Struct, frozen=True):
     """No handler wants it, and that is fine (`unknown="skip"`): acknowledge."""
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """Handled: acknowledge, and in the same step do what belongs to it."""
+
+    follow_ups: tuple[FollowUp, ...]
+    """Events to publish."""
+    remember: float | None
+    """Seconds for which copies of the event are dropped as duplicates; `None`: copies are handled too."""
+
+
+class Abandon(msgspec.Struct, frozen=True):
+    """Another consumer has it now: write nothing."""
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -43,10 +57,11 @@ class DeadLetter(msgspec.Struct, frozen=True):
     traceback: str = ""
 
 
-Outcome = Ack | Discard | Retry | DeadLetter
+Outcome = Ack | Discard | Complete | Abandon | Retry | DeadLetter
 
 ACK = Ack()
 DISCARD = Discard()
+ABANDON = Abandon()
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):

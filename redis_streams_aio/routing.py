@@ -11,8 +11,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from . import entries, entry_ids, naming
+from .batch import BatchDelivery
 from .codecs import Codec, JsonCodec
-from .declaration import Declaration, Handler, HandlerOptions, KeyFunction, Middleware, Order, Unknown
+from .declaration import (
+    WITHIN,
+    Declaration,
+    Handler,
+    HandlerOptions,
+    KeyFunction,
+    Middleware,
+    OnLost,
+    Order,
+    Unknown,
+)
 from .delivery import Delivery
 from .entries import Fields
 from .exceptions import HandlerDefinitionError
@@ -32,6 +43,10 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
     unknown: Unknown
     dead_letter: str
     """The stream of its dead letters."""
+    batch: int | None
+    """Most events that a batch handler gets at once; `None`: handlers get one."""
+    within: float
+    """Seconds that a batch may wait to be full."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -39,9 +54,12 @@ class Route(msgspec.Struct, frozen=True):
 
     name: str
     decode: Callable[[Fields], object]
-    call: Callable[[object, Delivery], Awaitable[None]]
+    call: Callable[[object, Delivery | BatchDelivery], Awaitable[None]]
+    """Takes the payload and the delivery, or the list of payloads and the batch."""
     retry: RetryPolicy
     timeout: float | None
+    on_lost: OnLost
+    deduplicate: float | None
 
 
 class RouteTable(msgspec.Struct, frozen=True):
@@ -51,6 +69,8 @@ class RouteTable(msgspec.Struct, frozen=True):
     catch_all: Route | None
     only: Route | None
     """The subscription's only handler: it also gets entries that name no event type, as those of other writers do."""
+    deduplicates: bool
+    """Whether any handler drops duplicates."""
 
     def find(self, fields: Fields) -> Route | None:
         """The handler for an entry, `None` when none takes it."""
@@ -108,6 +128,8 @@ def _subscription_options(group: str, options: HandlerOptions) -> SubscriptionOp
         lease=options.lease,
         unknown=options.unknown,
         dead_letter=options.dead_letter or naming.dead_letters(options.stream, group),
+        batch=options.batch,
+        within=WITHIN if options.within is None else options.within,
     )
 
 
@@ -136,7 +158,8 @@ def _route_table(routes: Sequence[tuple[Declaration, Route]]) -> RouteTable:
         declared.event_type.encode(): route for declared, route in routes if declared.event_type is not None
     }
     catch_all = next((route for declared, route in routes if declared.event_type is None), None)
-    return RouteTable(by_event_type, catch_all, routes[0][1] if len(routes) == 1 else None)
+    deduplicates = any(route.deduplicate is not None for _, route in routes)
+    return RouteTable(by_event_type, catch_all, routes[0][1] if len(routes) == 1 else None, deduplicates)
 
 
 def _route(declared: Declaration, codec: Codec | None, middleware: Sequence[Middleware]) -> Route:
@@ -148,18 +171,18 @@ def _route(declared: Declaration, codec: Codec | None, middleware: Sequence[Midd
     call = declared.handler if declared.takes_delivery else _without_delivery(declared.handler)
     for around in reversed((*middleware, *options.middleware)):
         call = _wrapped(around, call)
-    return Route(declared.name, decode, call, options.retry, options.timeout)
+    return Route(declared.name, decode, call, options.retry, options.timeout, options.on_lost, options.deduplicate)
 
 
 def _without_delivery(handler: Handler) -> Handler:
-    def call(payload: object, _: Delivery) -> Awaitable[None]:
+    def call(payload: object, _: Delivery | BatchDelivery) -> Awaitable[None]:
         return handler(payload)
 
     return call
 
 
 def _wrapped(around: Middleware, inner: Handler) -> Handler:
-    def call(payload: object, delivery: Delivery) -> Awaitable[None]:
-        return around(delivery, lambda: inner(payload, delivery))
+    def call(payload: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
+        return around(delivery, lambda: inner(payload, delivery))  # type: ignore[arg-type]  # it gets what the handler gets
 
     return call

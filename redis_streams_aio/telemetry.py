@@ -63,6 +63,13 @@ class DeadLettered(GroupFact, frozen=True, kw_only=True):
     error: str
 
 
+class DuplicateDropped(GroupFact, frozen=True, kw_only=True):
+    """A copy of an event that was handled already was acknowledged unhandled (`deduplicate`)."""
+
+    level: ClassVar[int] = logging.INFO
+    id: str
+
+
 class LeaseLost(GroupFact, frozen=True, kw_only=True):
     """An entry that this process held belongs to another consumer now, or is gone."""
 
@@ -96,6 +103,13 @@ class EntriesVanished(GroupFact, frozen=True, kw_only=True):
 
     level: ClassVar[int] = logging.ERROR
     ids: tuple[str, ...]
+
+
+class ConsumerRemoved(GroupFact, frozen=True, kw_only=True):
+    """The name of a consumer that is gone was removed from the group (P22)."""
+
+    level: ClassVar[int] = logging.INFO
+    consumer: str
 
 
 class GroupRecreated(GroupFact, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ import redis_streams_aio
 PACKAGE = Path(redis_streams_aio.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery"},
-    {"config", "codecs", "retry", "declaration", "routing", "telemetry"},
+    {"version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery", "batch", "replays"},
+    {"config", "codecs", "retry", "declaration", "routing", "letters", "telemetry"},
     {"connection"},
-    {"producer", "consumer", "checkpoint", "monitoring"},
+    {"producer", "consumer", "checkpoint", "monitoring", "dead_letters"},
     {"broker"},
     {"testing", "cli", "integrations", "__main__"},
 ]
@@ -31,6 +31,7 @@ TASK_STARTERS = {
     "connection/link.py": "the link's one task, ended by close()",
     "broker/broker.py": "the host of the supervisor, awaited when the broker is left",
     "broker/supervisor.py": "everything else, in its task groups",
+    "broker/lease_thread.py": "the thread that renews leases, joined before the supervisor ends",
 }
 
 
@@ -106,7 +107,7 @@ def test_there_are_no_import_cycles_not_even_for_type_checkers() -> None:
         visit(module, [])
 
 
-def test_only_the_supervisor_and_the_link_start_tasks() -> None:
+def test_only_these_start_tasks_and_threads() -> None:
     starters = set()
     for name, tree in modules():
         if name.startswith(("cli/", "testing/")):
@@ -117,6 +118,7 @@ def test_only_the_supervisor_and_the_link_start_tasks() -> None:
                 "ensure_future",
                 "start_soon",
                 "TaskGroup",
+                "Thread",
             }:
                 starters.add(name)
     assert starters == set(TASK_STARTERS)

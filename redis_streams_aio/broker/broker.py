@@ -21,7 +21,7 @@ from .. import config
 from ..codecs import Codec, JsonCodec, PayloadCodec
 from ..config import Settings
 from ..connection import Connection
-from ..declaration import HandlerT, KeyFunction, Middleware, Order, Unknown
+from ..declaration import HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown
 from ..exceptions import NotOpenError
 from ..models import LagReport
 from ..producer import StreamProducer
@@ -126,6 +126,10 @@ class Broker:
         codec: Codec | None = None,
         middleware: Sequence[Middleware] = (),
         unknown: Unknown = "dead_letter",
+        on_lost: OnLost = "cancel",
+        deduplicate: float | None = None,
+        batch: int | None = None,
+        within: float | None = None,
     ) -> Callable[[HandlerT], HandlerT]:
         """Declare a handler; see `Router.handler`, which has the same options. Raises `HandlerDefinitionError`."""
         return self._router.handler(
@@ -143,6 +147,10 @@ class Broker:
             codec=codec,
             middleware=middleware,
             unknown=unknown,
+            on_lost=on_lost,
+            deduplicate=deduplicate,
+            batch=batch,
+            within=within,
         )
 
     def include(self, router: Router, prefix: str = "") -> None:
@@ -204,6 +212,16 @@ class Broker:
         """What each subscription is doing; empty when the broker is not open."""
         return [subscription.status for subscription in self._supervisor.subscriptions] if self._supervisor else []
 
+    @property
+    def ready(self) -> bool:
+        """Whether it is open and the blocking read of every subscription came back lately (P19), for readiness probes.
+
+        False while Redis is away, refuses or has gone silent, and while the broker drains; true again by itself. A
+        subscription whose handlers are all busy does not read, and stays as it was. A broker without handlers is
+        ready while it is open.
+        """
+        return self._supervisor is not None and self._supervisor.ready
+
     async def measure_lag(self) -> list[LagReport]:
         """Measure all groups now, beside the regular measurements. Raises `NotOpenError`, `RedisUnavailableError`."""
         if self._supervisor is None:
@@ -216,7 +234,7 @@ class Broker:
         if self._host is not None:
             raise RuntimeError("the broker is open already")
         plans = self._router.plans()
-        self._supervisor = Supervisor(self._connection, plans, self._settings, self._telemetry)
+        self._supervisor = Supervisor(self._connection, plans, self._settings, self._telemetry, self._producer.command)
         self._opened_by = asyncio.current_task()
         self._cancelled_opener = False
         self._host = asyncio.create_task(self._supervisor.run(), name="redis_streams_aio broker")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from ..connection.backoff import LONGEST, delays
 from ..exceptions import RedisStreamsError
-from ..telemetry import StepFailed, Telemetry
+from ..telemetry import Fact, StepFailed
 
 JITTER = 0.1
 """Part of the interval that is left to chance, so that the processes of a fleet do not act in step."""
@@ -18,7 +18,7 @@ async def repeat(
     duty: str,
     step: Callable[[], Awaitable[object]],
     interval: float,
-    telemetry: Telemetry,
+    emit: Callable[[Fact], None],
     stop: asyncio.Event | None = None,
 ) -> None:
     """Do the step now and then every `interval` seconds (0: again at once), until `stop`.
@@ -33,7 +33,7 @@ async def repeat(
             await step()
         except RedisStreamsError as error:
             wait = min(next(waits), interval or LONGEST)
-            telemetry.emit(StepFailed(duty=duty, error=str(error), delay=round(wait, 3)))
+            emit(StepFailed(duty=duty, error=str(error), delay=round(wait, 3)))
         else:
             waits = delays()
             wait = interval * random.uniform(1 - JITTER, 1)

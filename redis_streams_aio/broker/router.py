@@ -9,7 +9,17 @@ from datetime import datetime
 import msgspec
 
 from ..codecs import Codec
-from ..declaration import Declaration, HandlerOptions, HandlerT, KeyFunction, Middleware, Order, Unknown, declare
+from ..declaration import (
+    Declaration,
+    HandlerOptions,
+    HandlerT,
+    KeyFunction,
+    Middleware,
+    OnLost,
+    Order,
+    Unknown,
+    declare,
+)
 from ..retry import RetryPolicy
 from ..routing import Plan, plan
 
@@ -61,6 +71,10 @@ class Router:
         codec: Codec | None = None,
         middleware: Sequence[Middleware] = (),
         unknown: Unknown = "dead_letter",
+        on_lost: OnLost = "cancel",
+        deduplicate: float | None = None,
+        batch: int | None = None,
+        within: float | None = None,
     ) -> Callable[[HandlerT], HandlerT]:
         """Declare a coroutine function as the handler of a stream's events: `async def bill(order: OrderPlaced) ->
         None`.
@@ -87,10 +101,17 @@ class Router:
           outermost.
         * `unknown`: what becomes of events that no handler of the subscription takes: `"dead_letter"`, or `"skip"`
           to acknowledge them.
+        * `on_lost`: what becomes of a handler whose event another consumer has taken over, after this process was
+          frozen or cut off for longer than `lease`: `"cancel"` cancels it, `"continue"` lets it go on, with
+          `delivery.lost` to ask.
+        * `deduplicate`: seconds for which an event of the same `event_id` is dropped once one of it was handled. The
+          mark is written in one step with the acknowledgement: a crash before it means a second run, never a loss.
+        * `batch`: the handler takes a list of up to so many payloads (`list[Click]`, and `BatchDelivery`), each with
+          a fate of its own. `within`: seconds that a batch may wait to be full (0.1 where nothing is said).
 
-        `concurrency`, `order`, `key`, `start`, `lease`, `dead_letter` and `unknown` belong to the subscription:
-        handlers that share stream and group must agree. Raises `HandlerDefinitionError` when the function or an
-        option cannot work.
+        `concurrency`, `order`, `key`, `start`, `lease`, `dead_letter`, `unknown`, `batch` and `within` belong to the
+        subscription: handlers that share stream and group must agree. Raises `HandlerDefinitionError` when the
+        function or an option cannot work.
         """
         options = HandlerOptions(
             stream=stream,
@@ -107,6 +128,10 @@ class Router:
             codec=codec,
             middleware=tuple(middleware),
             unknown=unknown,
+            on_lost=on_lost,
+            deduplicate=deduplicate,
+            batch=batch,
+            within=within,
         )
 
         def decorate(handler: HandlerT) -> HandlerT:

@@ -16,12 +16,16 @@ from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection import Connection
 from ..consumer.attempt import lane_by_key
+from ..consumer.batches import Batches
+from ..consumer.handling import OneByOne, Work
 from ..consumer.holdings import Holdings
 from ..consumer.member import Member, MemberOptions
 from ..consumer.pace import Pace, room
 from ..consumer.pool import Pool
 from ..consumer.schedule import Schedule
-from ..delivery import Delivery
+from ..consumer.settlement import DeadLetterOptions
+from ..delivery import Compose, Delivery
+from ..entries import EVENT_ID, get
 from ..routing import Plan
 from ..telemetry import Telemetry
 from .periodic import repeat
@@ -45,34 +49,44 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     """Acknowledgements that Redis has not confirmed yet."""
     settled: int
     """Deliveries settled since the start."""
+    vanished: int
+    """Entries that were deleted or trimmed while they were pending, since the start."""
+    ready: bool
+    """Whether its reads come back (see `Broker.ready`)."""
 
 
 class Subscription:
     """See the module."""
 
     def __init__(
-        self, plan: Plan, connection: Connection, settings: Settings, checkpoints: CheckpointStore, telemetry: Telemetry
+        self,
+        plan: Plan,
+        connection: Connection,
+        settings: Settings,
+        checkpoints: CheckpointStore,
+        telemetry: Telemetry,
+        *,
+        compose: Compose,
     ) -> None:
         options = plan.options
         self.options = options
         self._plan = plan
         self._telemetry = telemetry
         self._schedule = Schedule()
-        member = MemberOptions(
-            stream=options.stream,
-            group=options.group,
-            name=settings.consumer,
-            start=options.start,
-            lease=options.lease,
-            block=settings.block_ms / 1000,
-            count=settings.count,
-            dead_letter=options.dead_letter,
+        self._member = Member(
+            connection, _member_options(plan, settings), checkpoints, telemetry, self._accept, compose=compose
         )
-        self._member = Member(connection, member, checkpoints, telemetry, self._accept)
         self._settlement = self._member.settlement
-        self._pool = Pool(self._schedule, self._settlement, plan.routes, options.unknown, self._on_done)
-        self._most_at_once = settings.count
-        self._most_held = options.concurrency + 2 * settings.count
+        self._consumer_expiry = settings.consumer_expiry
+        self._work: Work[Delivery] | Work[list[Delivery]]
+        if options.batch is None:
+            self._work = OneByOne(self.holdings, self._schedule, self._settlement, plan.routes, options.unknown)
+            self._pool: Pool[Delivery] | Pool[list[Delivery]] = Pool(self._work, self._on_done)
+        else:
+            self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
+            self._pool = Pool(self._work, self._on_done)
+        self._most_at_once = max(settings.count, self._work.size)
+        self._most_held = options.concurrency * self._work.size + 2 * settings.count
         self._pace = Pace(2 * settings.count)
         self._freed = asyncio.Event()
         self._asked = 0
@@ -95,12 +109,19 @@ class Subscription:
             self.options.stream,
             self.options.group,
             self.holdings.consumer,
-            self._pool.running,
+            len(self._work.running),
             self._schedule.buffered,
             self._schedule.delayed,
             self._settlement.unwritten,
             self._settlement.count,
+            self.holdings.vanished,
+            self.ready,
         )
+
+    @property
+    def ready(self) -> bool:
+        """Whether its reads come back (P19)."""
+        return self._member.ready
 
     async def open(self) -> None:
         """Join the group. Raises `ServerError`, `RedisUnavailableError`."""
@@ -126,17 +147,17 @@ class Subscription:
         """Read as there is room, until `stop`."""
         self.reading = True
         try:
-            await repeat(f"read {self._name}", self._read_once, 0, self._telemetry, self._stop)
+            await repeat(f"read {self._name}", self._read_once, 0, self._telemetry.emit, self._stop)
         finally:
             self.reading = False
 
     async def work(self) -> None:
         """One worker."""
-        await self._pool.work()
+        await self._pool.run_worker()
 
     async def write(self) -> None:
         """Write acknowledgements as they gather, without end."""
-        await repeat(f"acknowledge {self._name}", self._write_once, 0, self._telemetry)
+        await repeat(f"acknowledge {self._name}", self._write_once, 0, self._telemetry.emit)
 
     async def reclaim(self) -> None:
         """Take over what the leases of others have let go, as there is room for it (P6), to its end."""
@@ -151,6 +172,10 @@ class Subscription:
         """Copy the group's checkpoint into the store."""
         await self._member.save_checkpoint()
 
+    async def clean_up(self) -> None:
+        """Remove the names of consumers that are gone, and dead letters that are past their time."""
+        await self._member.clean_up(self._consumer_expiry)
+
     # -- inside -----------------------------------------------------------------------------------------------
 
     async def _read_once(self) -> None:
@@ -159,15 +184,15 @@ class Subscription:
         How long the wait took, with work there all along, is the measure of the pace.
         """
         loop = asyncio.get_running_loop()
-        began, done = loop.time(), self._pool.done
+        began, done = loop.time(), self._work.done
         waited = False
         while not self._stop.is_set() and not (count := self._room()):
             waited = True
             await self._wait_freed()
         if self._stop.is_set():
             return
-        if waited and self._pool.done > done:
-            self._pace.measured(self._pool.done - done, loop.time() - began)
+        if waited and self._work.done > done:
+            self._pace.measured(self._work.done - done, loop.time() - began)
             count = self._room() or count
         await self._read_into(count)
 
@@ -197,7 +222,7 @@ class Subscription:
         await self._settlement.flush()
 
     def _room(self) -> int:
-        idle = self.options.concurrency - self._pool.running
+        idle = (self.options.concurrency - self._pool.busy) * self._work.size
         # per key, those behind another of their key are no work for a free worker
         buffered = self._schedule.ready if self.options.order == "key" else self._schedule.buffered
         return min(self._most_at_once, room(free=self._free(), limit=self._pace.limit, buffered=buffered, idle=idle))
@@ -207,12 +232,14 @@ class Subscription:
         return self._most_held - (len(self.holdings) - self._settlement.unwritten) - self._asked
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        order = self.options.order
+        order, routes = self.options.order, self._plan.routes
         for delivery in deliveries:
             if order == "stream":
                 delivery.lane = _ONE_LANE
             elif order == "key":
-                delivery.lane = lane_by_key(delivery, self._plan.routes, self.options.key)
+                delivery.lane = lane_by_key(delivery, routes, self.options.key)
+            elif routes.deduplicates:
+                delivery.lane = get(delivery.fields, EVENT_ID)  # copies of one event wait for each other
             self._schedule.add(delivery)
         self._pool.wake(len(deliveries))
 
@@ -230,3 +257,19 @@ class Subscription:
             f"<Subscription {status.stream}/{status.group} {status.consumer}: "
             f"{status.running} running, {status.buffered} buffered, {status.delayed} delayed>"
         )
+
+
+def _member_options(plan: Plan, settings: Settings) -> MemberOptions:
+    options = plan.options
+    return MemberOptions(
+        stream=options.stream,
+        group=options.group,
+        name=settings.consumer,
+        start=options.start,
+        lease=options.lease,
+        block=settings.block_ms / 1000,
+        count=max(settings.count, options.batch or 1),
+        dead_letters=DeadLetterOptions(
+            options.dead_letter, settings.dead_letter_maxlen, settings.dead_letter_retention
+        ),
+    )

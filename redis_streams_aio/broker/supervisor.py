@@ -28,16 +28,21 @@ from ..config import Settings
 from ..connection import Connection
 from ..connection.backoff import delays
 from ..consumer.lease import LeaseKeeper
+from ..delivery import Compose
 from ..exceptions import RedisUnavailableError
 from ..monitoring import LagWatcher
 from ..producer import StreamManager
 from ..routing import Plan
 from ..telemetry import StepFailed, Telemetry
+from .lease_thread import LeaseThread
 from .periodic import repeat
 from .subscription import Subscription
 
 UNBLOCK_AGAIN = 0.05
 """Seconds between attempts to end the reads: one that had not yet begun is missed."""
+
+CLEAN_UP_INTERVAL = 60.0
+"""Seconds between looks for names of consumers that are gone, and old dead letters; less where they expire sooner."""
 
 READ_OVERDUE = 1.0
 """Seconds that a read may take longer than its block before a drain cancels it."""
@@ -50,8 +55,16 @@ current_supervisor: ContextVar[Supervisor | None] = ContextVar("current_supervis
 class Supervisor:
     """See the module."""
 
-    def __init__(self, connection: Connection, plans: Sequence[Plan], settings: Settings, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        plans: Sequence[Plan],
+        settings: Settings,
+        telemetry: Telemetry,
+        compose: Compose,
+    ) -> None:
         self._connection = connection
+        self._compose = compose
         self._plans = plans
         self._settings = settings
         self._telemetry = telemetry
@@ -69,6 +82,13 @@ class Supervisor:
         """Whether the drain has begun."""
         return self._stop.is_set()
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has started, is not stopping, and the reads of all subscriptions come back."""
+        if not self.started.is_set() or self._stop.is_set():
+            return False
+        return all(subscription.ready for subscription in self.subscriptions)
+
     def stop(self) -> None:
         """Begin the drain."""
         self._stop.set()
@@ -83,9 +103,9 @@ class Supervisor:
         """From connecting to the end of the drain. Raises what connecting and joining raise, and our own bugs."""
         current_supervisor.set(self)
         async with self._connection:
-            checkpoints = self._checkpoint_store()
+            settings, checkpoints = self._settings, self._checkpoint_store()
             self.subscriptions = [
-                Subscription(plan, self._connection, self._settings, checkpoints, self._telemetry)
+                Subscription(plan, self._connection, settings, checkpoints, self._telemetry, compose=self._compose)
                 for plan in self._plans
             ]
             crashed = False
@@ -153,22 +173,20 @@ class Supervisor:
 
     def _start_work(self, work: TaskGroup, subscription: Subscription) -> None:
         work.start_soon(
-            repeat, "reclaim", subscription.reclaim, self._settings.reclaim_interval, self._telemetry, self._stop
+            repeat, "reclaim", subscription.reclaim, self._settings.reclaim_interval, self._telemetry.emit, self._stop
         )
         for _ in range(subscription.options.concurrency):
             work.start_soon(subscription.work)
 
     def _start_duties(self, duties: TaskGroup) -> None:
-        settings = self._settings
+        settings, emit = self._settings, self._telemetry.emit
         for subscription in self.subscriptions:
             duties.start_soon(subscription.write)
-            duties.start_soon(
-                repeat, "checkpoint", subscription.save_checkpoint, settings.checkpoint_interval, self._telemetry
-            )
+            duties.start_soon(repeat, "checkpoint", subscription.save_checkpoint, settings.checkpoint_interval, emit)
+            duties.start_soon(repeat, "clean up", subscription.clean_up, self._clean_up_interval(), emit)
         if self.subscriptions:
-            keeper = LeaseKeeper(subscription.holdings for subscription in self.subscriptions)
-            duties.start_soon(repeat, "renew leases", keeper.run_once, keeper.interval, self._telemetry)
-            duties.start_soon(repeat, "measure lag", self.lag.run_once, settings.lag_interval, self._telemetry)
+            duties.start_soon(self._keep_leases)
+            duties.start_soon(repeat, "measure lag", self.lag.run_once, settings.lag_interval, emit)
         if bounds := {
             stream: options.alert_length
             for stream, options in settings.streams.items()
@@ -177,7 +195,24 @@ class Supervisor:
             manager = StreamManager(self._connection, telemetry=self._telemetry)
             for stream, bound in bounds.items():
                 manager.watch_length(stream, bound)
-            duties.start_soon(repeat, "measure lengths", manager.check_lengths, settings.lag_interval, self._telemetry)
+            duties.start_soon(repeat, "measure lengths", manager.check_lengths, settings.lag_interval, emit)
+
+    async def _keep_leases(self) -> None:
+        holdings = [subscription.holdings for subscription in self.subscriptions]
+        if self._settings.lease_thread:
+            await LeaseThread(self._connection, holdings, self._telemetry).run()
+            return
+        keeper = LeaseKeeper(self._connection, holdings)
+        try:
+            await repeat("renew leases", keeper.run_once, keeper.interval, self._telemetry.emit)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await keeper.close()
+
+    def _clean_up_interval(self) -> float:
+        """Often enough that nothing stays for much longer than it should."""
+        shortest = min(self._settings.consumer_expiry, self._settings.dead_letter_retention or CLEAN_UP_INTERVAL)
+        return min(CLEAN_UP_INTERVAL, shortest / 4)
 
     def _checkpoint_store(self) -> CheckpointStore:
         return (

@@ -18,7 +18,6 @@ from ..exceptions import (
     NotOpenError,
     RedisStreamsError,
     RedisUnavailableError,
-    ScriptMissingError,
     ServerError,
     StreamNotFoundError,
     StreamTypeError,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from .link import Link
     from .reader import Reader
 
-Purpose = Literal["publish", "settle", "control", "lease"]
+Purpose = Literal["publish", "settle", "control"]
 
 _logger = logging.getLogger("redis_streams_aio")
 
@@ -130,11 +129,18 @@ class Connection:
     def link(self, purpose: Purpose) -> Link:
         """The shared link for a purpose, made when it is first asked for. Raises `NotOpenError`."""
         if (link := self._links.get(purpose)) is None:
-            from .link import Link  # noqa: PLC0415  # imports redis-py
-
-            self._check_open()
-            link = self._links[purpose] = Link(self._dial, timeout=self._command_timeout, where=self.shown)
+            link = self._links[purpose] = self.new_link(self._command_timeout)
         return link
+
+    def new_link(self, timeout: float) -> Link:
+        """A link of one's own with a deadline of its own, for the running event loop, which may be another thread's.
+
+        Whoever asks for it closes it, while this connection is open. Raises `NotOpenError`.
+        """
+        from .link import Link  # noqa: PLC0415  # imports redis-py
+
+        self._check_open()
+        return Link(self._dial, timeout=min(timeout, self._command_timeout), where=self.shown)
 
     def reader(self) -> Reader:
         """A new reader with a connection of its own, until `release`. Raises `NotOpenError`."""
@@ -158,17 +164,12 @@ class Connection:
         except (StreamNotFoundError, StreamTypeError) as error:
             raise _naming(error, command[2] if command[0] in ("XINFO", "XGROUP") else command[1]) from None
 
-    async def run(self, script: Script, *arguments: Argument, purpose: Purpose = "control") -> Reply:
-        """Run a script.
-
-        Keys first, then arguments. A server that does not know it (restart, `SCRIPT FLUSH`) is taught it.
-        """
-        link = self.link(purpose)
+    async def run(
+        self, script: Script, *arguments: Argument, keys: int | None = None, purpose: Purpose = "control"
+    ) -> Reply:
+        """Run a script on a shared link; see `Link.run`."""
         try:
-            try:
-                return await link.call("EVALSHA", script.sha, script.keys, *arguments)
-            except ScriptMissingError:
-                return await link.call("EVAL", script.source, script.keys, *arguments)
+            return await self.link(purpose).run(script, *arguments, keys=keys)
         except (StreamNotFoundError, StreamTypeError) as error:
             raise _naming(error, arguments[0]) from None
 
@@ -198,11 +199,13 @@ class Connection:
     async def _dial_and_greet(self) -> tuple[AbstractConnection, Server]:
         """A new connection that is connected, authenticated and checked for its version."""
         from . import errors  # noqa: PLC0415  # imports redis-py
+        from .credentials import stay_authenticated  # noqa: PLC0415
 
         connection = self._check_open()()
         try:
             async with asyncio.timeout(self._command_timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]
+                await stay_authenticated(connection)  # it is: only remembers with what
                 await connection.send_command("HELLO", check_health=False)
                 return connection, replies.server(await connection.read_response(disable_decoding=True))
         except BaseException as error:

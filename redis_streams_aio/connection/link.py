@@ -29,11 +29,13 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import ResponseError
 
-from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError
+from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError
 from . import errors
 from .backoff import delays
+from .credentials import stay_authenticated
 from .packing import Argument, Command, pack
 from .replies import Reply
+from .scripts import Script
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -89,6 +91,17 @@ class Link:
         if isinstance(answer, RedisStreamsError):
             raise answer
         return answer
+
+    async def run(self, script: Script, *arguments: Argument, keys: int | None = None) -> Reply:
+        """Run a script: its keys (`keys` of them, where their number varies), then its arguments.
+
+        A server that does not know it (restart, `SCRIPT FLUSH`) is taught it. Raises as `call` does.
+        """
+        count = script.keys if keys is None else keys
+        try:
+            return await self.call("EVALSHA", script.sha, count, *arguments)
+        except ScriptMissingError:
+            return await self.call("EVAL", script.source, count, *arguments)
 
     async def call_many(self, commands: Sequence[Command]) -> list[Answer]:
         """Send commands together; a server's error reply takes the place of that command's reply."""
@@ -175,8 +188,9 @@ class Link:
                 await self._wake.wait()
                 if await connection.can_read():
                     return  # the server has closed it: nothing may be sent on it
-                self._fill_batch()
                 async with asyncio.timeout(self._timeout):
+                    await stay_authenticated(connection)
+                    self._fill_batch()
                     await connection.send_packed_command(
                         [request.packed for request in self._under_way], check_health=False
                     )

@@ -20,7 +20,8 @@ from redis.exceptions import ResponseError
 
 from ..exceptions import RedisStreamsError
 from . import errors
-from .packing import pack
+from .credentials import stay_authenticated
+from .packing import Command, pack
 from .replies import RawEntry, Server, read_entries
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
 Call = Callable[..., Awaitable[object]]
+
+OVERDUE = 1.0
+"""Seconds that a read may take longer than its block before it counts as stuck."""
 
 
 class Reader:
@@ -48,6 +52,8 @@ class Reader:
 
         True at the start, for a stable name.
         """
+        self._failed = False
+        self._overdue: float | None = None
 
     async def read(self, stream: str, group: str, consumer: str, *, count: int, block: float) -> list[RawEntry]:
         """`XREADGROUP ... >`: up to `count` new entries, after at most `block` seconds; `[]` when none came.
@@ -67,13 +73,34 @@ class Reader:
             stream,
             ">",
         )
+        self._overdue = asyncio.get_running_loop().time() + block + OVERDUE
+        try:
+            entries = await self._read(command, block)
+        except RedisStreamsError:
+            self._failed = True
+            raise
+        finally:
+            self._overdue = None
+        self._failed = False
+        if self._poll is not None and not entries:
+            await asyncio.sleep(self._poll)
+        return entries
+
+    @property
+    def is_coming_back(self) -> bool:
+        """Whether the last read came back with an answer, and the one under way is not overdue (P19)."""
+        overdue = self._overdue is not None and asyncio.get_running_loop().time() > self._overdue
+        return not self._failed and not overdue
+
+    async def _read(self, command: Command, block: float) -> list[RawEntry]:
         if self._connection is None:
             self._connection, greeted = await self._dial()
             self._client_id = greeted.client_id
         try:
             async with asyncio.timeout(block + self._timeout):
+                await stay_authenticated(self._connection)
                 await self._connection.send_packed_command([pack(command)], check_health=False)
-                entries = read_entries(await self._connection.read_response(disable_decoding=True))
+                return read_entries(await self._connection.read_response(disable_decoding=True))
         except ResponseError as error:
             raise errors.from_reply(error) from None
         except BaseException as error:
@@ -82,9 +109,6 @@ class Reader:
             if isinstance(error, errors.LOST_CONNECTION):
                 raise errors.from_lost(error, self._where) from None
             raise
-        if self._poll is not None and not entries:
-            await asyncio.sleep(self._poll)
-        return entries
 
     async def unblock(self) -> None:
         """End a read that is waiting now, from outside. Does nothing where the server does not allow it."""

@@ -46,10 +46,18 @@ return ARGV[2]
 DELETE_CONSUMER = Script(
     1,  # stream
     """
--- ARGV: group, consumer. Only without pending entries: XGROUP DELCONSUMER throws them away for good (P22).
-if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
-redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-return 1
+-- ARGV: group, consumer, least idle time in ms. Only without pending entries: XGROUP DELCONSUMER throws them away for
+-- good (P22). Returns 1 when it was removed.
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local about = {}
+  for i = 1, #consumer, 2 do about[consumer[i]] = consumer[i + 1] end
+  if about['name'] == ARGV[2] then
+    if about['pending'] > 0 or about['idle'] < tonumber(ARGV[3]) then return 0 end
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+    return 1
+  end
+end
+return 0
 """,
 )
 
@@ -93,7 +101,8 @@ return taken
 HISTORIES = Script(
     2,  # stream, failures
     """
--- ARGV: group, ids. Returns the server's time in ms, then for each id {deliveries, failure record or false}.
+-- ARGV: group, ids. Returns the server's time in ms, then for each id {deliveries, failure record or false, history of
+-- a replayed event or false}.
 local now = redis.call('TIME')
 local found = {string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))}
 for i = 2, #ARGV do
@@ -102,7 +111,9 @@ for i = 2, #ARGV do
   if #pending == 1 then deliveries = pending[1][4] end
   local record = redis.pcall('HGET', KEYS[2], ARGV[i])
   if type(record) ~= 'string' then record = false end
-  found[#found + 1] = {deliveries, record}
+  local history = redis.pcall('HGET', KEYS[2], ARGV[i] .. ':history')
+  if type(history) ~= 'string' then history = false end
+  found[#found + 1] = {deliveries, record, history}
 end
 return found
 """,
@@ -125,21 +136,112 @@ return string.format('%.0f', first)
 """,
 )
 
+DONE = b"done"
+"""What stands in an event's key when one copy of it was handled."""
+
+BEGIN_EVENTS = Script(
+    1,  # one for each event
+    """
+-- ARGV: lease in ms, then for each event the id of the entry that is about to be handled. Returns for each event who is
+-- at it: that entry, another one, or 'done'. A key that nobody has, or that has run out, is that entry's for one lease.
+local holders = {}
+for i = 1, #KEYS do
+  local holder = redis.pcall('GET', KEYS[i])
+  if type(holder) ~= 'string' or holder == ARGV[i + 1] then
+    holder = ARGV[i + 1]
+    redis.call('SET', KEYS[i], holder, 'PX', ARGV[1])
+  end
+  holders[i] = holder
+end
+return holders
+""",
+)
+
+COMPLETE = Script(
+    3,  # stream, failures, the event's key for duplicates, then one stream for each follow-up
+    """
+-- ARGV: group, id, ms to remember the event for (or ''), then for each follow-up the number of its arguments, and
+-- these.
+-- One step: follow-ups added, event remembered, entry acknowledged; or none of it. An entry that somebody has
+-- acknowledged before is left alone: returns 0.
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then return 0 end
+local added, at = {}, 4
+local function undone(problem)  -- scripts do not roll back
+  for i = 1, #added do redis.pcall('XDEL', KEYS[i + 3], added[i]) end
+  return problem
+end
+local function failed(answer) return type(answer) == 'table' and answer.err end
+for i = 4, #KEYS do
+  local count = tonumber(ARGV[at])
+  local id = redis.pcall('XADD', KEYS[i], unpack(ARGV, at + 1, at + count))
+  if failed(id) then return undone(id) end
+  added[#added + 1] = id
+  at = at + count + 1
+end
+if ARGV[3] ~= '' then
+  local remembered = redis.pcall('SET', KEYS[3], 'done', 'PX', ARGV[3])
+  if failed(remembered) then return undone(remembered) end
+end
+local acked = redis.pcall('XACK', KEYS[1], ARGV[1], ARGV[2])
+if failed(acked) then
+  if ARGV[3] ~= '' then redis.pcall('DEL', KEYS[3]) end
+  return undone(acked)
+end
+redis.pcall('HDEL', KEYS[2], ARGV[2], ARGV[2] .. ':history')
+return 1
+""",
+)
+
 DEAD_LETTER = Script(
     3,  # stream, failures, dead-letter stream
     """
--- ARGV: group, consumer, id, then the dead letter's fields and values. One step: written there and acknowledged here
--- (P12).
+-- ARGV: group, consumer, id, most dead letters to keep (or ''), ms to keep them (or ''), then the dead letter's fields
+-- and values. One step: written there and acknowledged here (P12).
 -- Returns the dead letter's id, or '' when the entry is not ours any more and nothing was written.
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '' end
-local dead = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 4))
+local dead = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 6))
 local acked = redis.pcall('XACK', KEYS[1], ARGV[1], ARGV[3])
 if type(acked) == 'table' and acked.err then  -- not permitted, say: scripts do not roll back, so it is undone here
   redis.pcall('XDEL', KEYS[3], dead)
   return acked
 end
-redis.pcall('HDEL', KEYS[2], ARGV[3])
+redis.pcall('HDEL', KEYS[2], ARGV[3], ARGV[3] .. ':history')
+if ARGV[4] ~= '' then redis.pcall('XTRIM', KEYS[3], 'MAXLEN', '=', ARGV[4]) end
+if ARGV[5] ~= '' then
+  local time = redis.call('TIME')
+  redis.pcall('XTRIM', KEYS[3], 'MINID', '=', string.format('%.0f', time[1] * 1000 - ARGV[5]))
+end
 return dead
+""",
+)
+
+REPLAY = Script(
+    3,  # stream, failures, dead-letter stream
+    """
+-- ARGV: group, dead letter's id, id of the event, whom to leave it with, its history, then the fields and values of a
+-- copy. One step: handed to the group again, and taken from the dead letters. Returns 'gone' when there is no such dead
+-- letter, 'in place' when the entry is still in its stream, else 'copied'.
+if #redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2]) == 0 then return 'gone' end
+local last
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local about = {}
+  for i = 1, #group, 2 do about[group[i]] = group[i + 1] end
+  if about['name'] == ARGV[1] then last = about['last-delivered-id'] end
+end
+if not last then return redis.error_reply('NOGROUP No such consumer group ' .. ARGV[1]) end
+local how = 'in place'
+if #redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3]) == 0 then
+  redis.call('XADD', KEYS[1], '*', unpack(ARGV, 6))
+  how = 'copied'
+elseif #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1) == 0
+    and #redis.call('XRANGE', KEYS[1], '(' .. last, ARGV[3], 'COUNT', 1) == 0 then
+  -- neither in somebody's hands nor still to be delivered: pending again, as one that was given back
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[4], 0, ARGV[3], 'IDLE', 86400000, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID')
+  redis.call('HDEL', KEYS[2], ARGV[3])
+  redis.call('HSET', KEYS[2], ARGV[3] .. ':history', ARGV[5])
+end
+redis.call('XDEL', KEYS[3], ARGV[2])
+return how
 """,
 )
 

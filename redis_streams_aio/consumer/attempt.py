@@ -1,22 +1,28 @@
-"""One attempt at a delivery: find its handler, decode, call, and say what becomes of it.
+"""One attempt: find the handler, decode, call it, and say what becomes of the delivery.
 
-Whatever the user's code raises ends here as a value (P14): a fate, decided by `retry.decide`. Only a cancellation
-from outside (a drain whose grace is over) goes through; the delivery is then neither failed nor settled.
+Whatever the user's code raises ends here as a value (P14): a fate, decided by `retry.decide` or by what the handler
+told its delivery. Only a cancellation from outside (a drain whose grace is over) goes through; the delivery is then
+neither failed nor settled. Nothing here asks Redis.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 
 import anyio
 
+from ..batch import BatchDelivery
 from ..declaration import KeyFunction, Unknown
 from ..delivery import Delivery
-from ..entries import event_type_of, get
+from ..entries import EVENT_ID, event_type_of, get
 from ..exceptions import DecodeError
-from ..retry import ACK, DISCARD, DeadLetter, Outcome, decide
+from ..replays import is_wrapped
+from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Outcome, decide
 from ..routing import Route, RouteTable
+
+_logger = logging.getLogger("redis_streams_aio")
 
 
 def prepare(delivery: Delivery, route: Route) -> None:
@@ -54,37 +60,54 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
     return None
 
 
-async def attempt(delivery: Delivery, routes: RouteTable, unknown: Unknown) -> Outcome:
-    """Handle the delivery once; what becomes of it."""
+def admit(delivery: Delivery, routes: RouteTable, unknown: Unknown) -> Route | Outcome:
+    """The handler that is to be called with the delivery's payload; or its fate, where none is."""
     route = routes.find(delivery.fields)
+    if is_wrapped(delivery.fields):
+        return DISCARD  # replayed for another group
     if route is None:
         return DISCARD if unknown == "skip" else _unhandled(delivery)
     if delivery.deliveries > route.retry.max_deliveries:
         return _too_many_deliveries(delivery)
     if not delivery.prepared:
         prepare(delivery, route)
-    if delivery.refusal is not None:
-        return _fate(delivery.refusal, delivery, route)
-    return await _call(delivery, route)
+    return route if delivery.refusal is None else _failed(delivery.refusal, delivery, route)
 
 
-async def _call(delivery: Delivery, route: Route) -> Outcome:
+async def call(route: Route, payload: object, delivery: Delivery | BatchDelivery) -> BaseException | None:
+    """Call the handler; what it raised, `None` when it returned."""
     try:
         if route.timeout is None:
-            await route.call(delivery.payload, delivery)
+            await route.call(payload, delivery)
         else:
             async with asyncio.timeout(route.timeout):
-                await route.call(delivery.payload, delivery)
+                await route.call(payload, delivery)
     except (KeyboardInterrupt, SystemExit):
         raise
     except asyncio.CancelledError as error:
         if is_drain_over():
             raise
-        forget_cancellation()
-        return _fate(error, delivery, route)  # the handler's own: something cancelled it, or what it awaited
+        forget_cancellation()  # the lease was lost; or the handler's own: something cancelled it, or what it awaited
+        return error
     except BaseException as error:  # noqa: BLE001  # whatever it is, it is a value from here on
-        return _fate(error, delivery, route)
-    return ACK
+        return error
+    return None
+
+
+def fate_after(error: BaseException | None, delivery: Delivery, route: Route) -> Outcome:
+    """What becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before."""
+    told, delivery.instructions = delivery.instructions, None
+    if told is not None and told.decided:
+        if error is not None:
+            _logger.warning("%s: handler %s decided, and then raised", delivery, route.name, exc_info=error)
+        error = told.fate
+    if error is None:
+        follow_ups = () if told is None else tuple(told.follow_ups)
+        remember = route.deduplicate if get(delivery.fields, EVENT_ID) else None
+        return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)
+    if delivery.lost and isinstance(error, asyncio.CancelledError):
+        return ABANDON
+    return _failed(error, delivery, route)
 
 
 def is_drain_over() -> bool:
@@ -96,13 +119,15 @@ def is_drain_over() -> bool:
 
 
 def forget_cancellation() -> None:
-    """User code cancelled the worker's task: that was dealt with, and must not be taken for a cancellation later."""
+    """The worker's task was cancelled, by user code or for a lost lease: that was dealt with, and must not be taken
+    for a cancellation later.
+    """
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()
 
 
-def _fate(error: BaseException, delivery: Delivery, route: Route) -> Outcome:
+def _failed(error: BaseException, delivery: Delivery, route: Route) -> Outcome:
     if isinstance(error, DecodeError) and error is delivery.refusal:
         return DeadLetter("undecodable", str(error), delivery.failures)
     if delivery.refusal is None:

@@ -98,13 +98,14 @@ class ConsumerGroupManager:
         _check(stream, group)
         return replies.consumer_infos(await self._connection.call("XINFO", "CONSUMERS", stream, group))
 
-    async def delete_consumer(self, stream: str, group: str, consumer: str) -> bool:
-        """Remove a consumer's name if nothing is pending for it.
+    async def delete_consumer(self, stream: str, group: str, consumer: str, *, idle: float = 0.0) -> bool:
+        """Remove a consumer's name if nothing is pending for it and it has been idle for so many seconds.
 
-        Whether it was removed. Checked and done in one step (P22).
+        Whether it was removed. Checked and done in one step (P22). Raises `GroupNotFoundError`, `StreamNotFoundError`.
         """
         _check(stream, group)
-        return replies.integer(await self._connection.run(DELETE_CONSUMER, stream, group, consumer)) == 1
+        reply = await self._connection.run(DELETE_CONSUMER, stream, group, consumer, round(idle * 1000))
+        return replies.integer(reply) == 1
 
 
 def _check(stream: str, group: str = "group") -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from .. import replays
 from ..connection import replies
 from ..connection.replies import RawEntry, Reply
 from ..connection.scripts import HISTORIES
@@ -44,6 +45,9 @@ async def _recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
     for delivery, history in zip(deliveries, map(replies.rows, found[1:]), strict=True):
         delivery.deliveries = replies.integer(history[0])
         _apply(delivery, history[1], now_ms)
+        if isinstance(history[2], bytes):
+            delivery.history = replays.decode(history[2])
+            delivery.recorded = True
 
 
 def _apply(delivery: Delivery, record: Reply, now_ms: int) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from .. import naming
 from ..connection import Connection
 from ..connection.replies import RawEntry
-from ..delivery import Delivery
+from ..delivery import Compose, Delivery, Origin
+from ..replays import is_wrapped, unwrap
 from ..telemetry import EntriesVanished, LeaseLost, Telemetry
 
 
@@ -20,10 +21,19 @@ class Holdings:
     """See the module."""
 
     def __init__(
-        self, connection: Connection, *, stream: str, group: str, consumer: str, lease: float, telemetry: Telemetry
+        self,
+        connection: Connection,
+        *,
+        stream: str,
+        group: str,
+        consumer: str,
+        lease: float,
+        telemetry: Telemetry,
+        compose: Compose | None = None,
     ) -> None:
         self.connection = connection
         self.stream = stream
+        self.origin: Origin = Origin(stream, compose)
         self.group = group
         self.consumer = consumer
         self.lease = lease
@@ -31,6 +41,8 @@ class Holdings:
         self.telemetry = telemetry
         self.failures_key: str = naming.failures(stream, group)
         self.by_id: dict[bytes, Delivery] = {}
+        self.vanished: int = 0
+        """Entries that were deleted or trimmed while they were pending, so far."""
         self.on_lost: Callable[[Delivery], None] = _nothing
         """Told of each delivery that is held no longer though it is not settled."""
 
@@ -42,7 +54,9 @@ class Holdings:
         taken: list[Delivery] = []
         for raw_id, fields in entries:
             if fields is not None and raw_id not in self.by_id:
-                delivery = self.by_id[raw_id] = Delivery(self.stream, raw_id, fields)
+                delivery = self.by_id[raw_id] = Delivery(self.origin, raw_id, fields)
+                if is_wrapped(fields):
+                    delivery.fields, delivery.history = unwrap(fields, self.group)
                 taken.append(delivery)
         return taken
 
@@ -73,6 +87,7 @@ class Holdings:
     def report_vanished(self, ids: Iterable[bytes]) -> None:
         """Tell of entries that were deleted or trimmed while they were pending (P20)."""
         gone = tuple(entry_id.decode() for entry_id in ids)
+        self.vanished += len(gone)
         if gone:
             self.telemetry.emit(EntriesVanished(stream=self.stream, group=self.group, ids=gone))
 

@@ -14,6 +14,11 @@ Invariants:
   that is running may go on, and its success may still acknowledge (that is harmless), but its failure writes
   nothing, since every failure path checks the owner.
 
+The keeper has a connection of its own, whose deadline is the interval between renewals: a connection that has gone
+silent is left in time for another try. It can also do its work in a thread with an event loop of its own
+(`lease_thread`), so that a handler that blocks the event loop keeps its leases; only what it finds lost is then
+handed back to the loop that handles.
+
 When things fail: Redis away: the step raises and is tried again soon; leases that ran out meanwhile are found
 lost, or still ours, at the next step that works. The process frozen or its event loop blocked for longer than a
 lease: the same. The group lost: nothing is pending any more; what is held runs on, and when the group is made
@@ -22,23 +27,37 @@ again at its checkpoint, the same ids are held still and not handled twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
-from ..connection import replies
+from ..connection import Connection, replies
 from ..connection.scripts import RENEW
 from ..delivery import Delivery
 from ..exceptions import GroupNotFoundError, RedisStreamsError
 from .holdings import Holdings
 
+if TYPE_CHECKING:
+    from ..connection.link import Link  # imports redis-py
+
 CHUNK = 100
 """Ids in one renewal: 0.7 ms of the server's time."""
 
+HandOver = Callable[[Callable[[], None]], object]
+"""Has a function called in the event loop that handles the deliveries."""
+
 
 class LeaseKeeper:
-    """Renews the leases of all consumers of a process."""
+    """Renews the leases of all consumers of a process.
 
-    def __init__(self, holdings: Iterable[Holdings]) -> None:
+    Used in one event loop; `hand_over` says how it reaches that of the consumers, if that is another one.
+    """
+
+    def __init__(self, connection: Connection, holdings: Iterable[Holdings], hand_over: HandOver | None = None) -> None:
+        self._connection = connection
         self._holdings = tuple(holdings)
+        self._hand_over = hand_over or _at_once
+        self._link: Link | None = None
 
     @property
     def interval(self) -> float:
@@ -46,7 +65,7 @@ class LeaseKeeper:
         return min((holdings.lease for holdings in self._holdings), default=30.0) / 3
 
     async def run_once(self) -> int:
-        """Renew everything that is held; how many were lost.
+        """Renew everything that is held, settled or not; how many were found lost.
 
         One group that cannot be renewed keeps no other from it. Raises `RedisUnavailableError`, `ServerError`: the
         first error there was.
@@ -55,36 +74,48 @@ class LeaseKeeper:
         errors: list[RedisStreamsError] = []
         for holdings in self._holdings:
             try:
-                lost += await renew(holdings)
+                lost += await self._renew(holdings)
+            except GroupNotFoundError:
+                continue  # the fetcher makes it again
             except RedisStreamsError as error:
                 errors.append(error)
         if errors:
             raise errors[0]
         return lost
 
+    async def close(self) -> None:
+        """Close its connection; a later step opens a new one."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
-async def renew(holdings: Holdings) -> int:
-    """Renew what one consumer holds, settled or not, as long as Redis has it pending; how many were lost."""
-    lost = 0
-    for chunk in _chunks(list(holdings.by_id.values())):
-        ids = [delivery.raw_id for delivery in chunk]
-        try:
-            reply = await holdings.connection.run(
-                RENEW, holdings.stream, holdings.group, holdings.consumer, *ids, purpose="lease"
-            )
-        except GroupNotFoundError:
-            return lost  # the fetcher makes it again
-        kept, gone = (set(replies.rows(part)) for part in replies.rows(reply))
-        unsettled = [delivery for delivery in chunk if delivery.raw_id not in kept and not delivery.settled]
-        vanished = [delivery for delivery in unsettled if delivery.raw_id in gone]
-        holdings.vanish(vanished)
-        for delivery in unsettled:
-            if not delivery.lost:
-                holdings.lose(delivery)
-        if vanished:
-            await holdings.connection.call("HDEL", holdings.failures_key, *(delivery.raw_id for delivery in vanished))
-        lost += len(unsettled)
-    return lost
+    async def _renew(self, holdings: Holdings) -> int:
+        lost = 0
+        for chunk in _chunks(list(holdings.by_id.values())):
+            if self._link is None:
+                self._link = self._connection.new_link(self.interval)
+            ids = [delivery.raw_id for delivery in chunk]
+            reply = await self._link.run(RENEW, holdings.stream, holdings.group, holdings.consumer, *ids)
+            kept, gone = (set(replies.rows(part)) for part in replies.rows(reply))
+            missing = [delivery for delivery in chunk if delivery.raw_id not in kept and not delivery.settled]
+            vanished = [delivery for delivery in missing if delivery.raw_id in gone]
+            if vanished:
+                await self._link.call("HDEL", holdings.failures_key, *(delivery.raw_id for delivery in vanished))
+            if missing:
+                self._hand_over(partial(_let_go, holdings, missing, vanished))
+            lost += len(missing)
+        return lost
+
+
+def _let_go(holdings: Holdings, missing: Sequence[Delivery], vanished: Sequence[Delivery]) -> None:
+    holdings.vanish(delivery for delivery in vanished if not delivery.settled)
+    for delivery in missing:
+        if not delivery.lost and not delivery.settled:
+            holdings.lose(delivery)
+
+
+def _at_once(step: Callable[[], None]) -> None:
+    step()
 
 
 def _chunks(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:

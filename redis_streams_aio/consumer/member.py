@@ -20,16 +20,17 @@ import msgspec
 from .. import entry_ids, naming
 from ..checkpoint import CheckpointStore, CheckpointWriter, current
 from ..connection import Connection
-from ..delivery import Delivery
+from ..delivery import Compose, Delivery
 from ..exceptions import ConfigError, GroupNotFoundError, NotOpenError, RedisStreamsError, RedisUnavailableError
 from ..telemetry import Telemetry
-from . import lease
+from .cleaner import remove_idle_consumers
 from .fetcher import Fetcher
 from .groups import ConsumerGroupManager
 from .holdings import Holdings
+from .lease import LeaseKeeper
 from .reclaimer import Reclaimer
 from .recovery import recover_own
-from .settlement import Settlement
+from .settlement import DeadLetterOptions, Settlement
 
 if TYPE_CHECKING:
     from ..connection.reader import Reader
@@ -54,7 +55,8 @@ class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease: float = 30.0
     block: float = 2.0
     count: int = 100
-    dead_letter: str | None = None
+    dead_letters: DeadLetterOptions | None = None
+    """Default: `{<stream>}:<group>:dead`, without a bound."""
 
     def __post_init__(self) -> None:
         for what, given in (
@@ -83,20 +85,28 @@ class Member:
         checkpoints: CheckpointStore | None,
         telemetry: Telemetry,
         sink: Sink,
+        *,
+        compose: Compose | None = None,
     ) -> None:
         self.options = options
         name = options.name or naming.consumer_name()
         stream, group = options.stream, options.group
         self.holdings: Holdings = Holdings(
-            connection, stream=stream, group=group, consumer=name, lease=options.lease, telemetry=telemetry
+            connection,
+            stream=stream,
+            group=group,
+            consumer=name,
+            lease=options.lease,
+            telemetry=telemetry,
+            compose=compose,
         )
-        self.settlement: Settlement = Settlement(
-            self.holdings, options.dead_letter or naming.dead_letters(stream, group)
-        )
+        dead_letters = options.dead_letters or DeadLetterOptions(naming.dead_letters(stream, group))
+        self.settlement: Settlement = Settlement(self.holdings, dead_letters)
         self._connection = connection
         self._sink = sink
         self._groups = ConsumerGroupManager(connection)
         self._reclaimer = Reclaimer(self.holdings)
+        self._keeper = LeaseKeeper(connection, [self.holdings])
         self._checkpoints = checkpoints
         self._checkpoint_writer = (
             CheckpointWriter(connection, checkpoints, stream, group, telemetry=telemetry) if checkpoints else None
@@ -143,6 +153,7 @@ class Member:
         except (RedisStreamsError, TimeoutError) as error:
             _logger.warning("%r: not all was given back; others will have it when the lease runs out: %r", self, error)
         finally:
+            await self._keeper.close()
             await self._connection.release(reader)
 
     async def _give_back(self) -> None:
@@ -196,7 +207,20 @@ class Member:
 
     async def renew(self) -> int:
         """Renew the leases of everything held; how many were lost to other consumers."""
-        return await lease.renew(self.holdings)
+        return await self._keeper.run_once()
+
+    async def clean_up(self, consumer_expiry: float) -> None:
+        """Remove names of consumers that have been idle so long with nothing pending, and dead letters past their time.
+
+        Raises `RedisUnavailableError`, `ServerError`.
+        """
+        await remove_idle_consumers(self.holdings, consumer_expiry)
+        await self.settlement.trim_dead_letters()
+
+    @property
+    def ready(self) -> bool:
+        """Whether its reads come back."""
+        return self._reader is not None and self._reader.is_coming_back
 
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store, if something was settled since the last time."""

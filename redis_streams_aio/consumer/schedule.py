@@ -7,12 +7,16 @@ lanes. So one rule serves all three:
 * a delivery is *ready* when nobody of its lane is before it,
 * one that failed is *delayed* until its retry is due, and keeps its lane: those behind it wait,
 * when its fate is settled, it *leaves*, and the next of its lane is ready.
+
+A batch may have several of one lane, one behind the other; the lane is theirs together until the batch has ended.
+Those to be tried again then go back to the front of their lane, in their order.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from itertools import count
 
 from ..delivery import Delivery
@@ -68,6 +72,31 @@ class Schedule:
             return heapq.heappop(self._delayed)[2]
         return self._ready.popleft() if self._ready else None
 
+    def peek(self, now: float) -> Delivery | None:
+        """What `take` would give."""
+        if self._delayed and self._delayed[0][0] <= now:
+            return self._delayed[0][2]
+        return self._ready[0] if self._ready else None
+
+    def take_batch(self, now: float, most: int) -> list[Delivery]:
+        """Up to `most` deliveries to handle together, of a lane in its order; one that has failed comes alone."""
+        batch: list[Delivery] = []
+        while len(batch) < most and (following := self.peek(now)) is not None:
+            if following.failures and batch:
+                break
+            batch.append(following)
+            self.take(now)
+            if following.failures:
+                break
+            self._take_behind(following.lane, batch, most)
+        return batch
+
+    def _take_behind(self, lane: object, batch: list[Delivery], most: int) -> None:
+        behind = self._behind.get(lane) if lane is not None else None
+        while behind and len(batch) < most and not behind[0].failures and not behind[0].due:
+            batch.append(behind.popleft())
+            self._waiting -= 1
+
     def delay(self, delivery: Delivery, due: float) -> None:
         """Put a delivery that was taken out aside until `due`; its lane waits."""
         delivery.due = due
@@ -84,9 +113,23 @@ class Schedule:
 
     def leave(self, delivery: Delivery) -> bool:
         """A delivery that was taken out is done with: the next of its lane is ready. Whether there was one."""
-        lane = delivery.lane
-        if lane is None:
-            return False
+        return delivery.lane is not None and self._start_next(delivery.lane)
+
+    def end_batch(self, batch: Sequence[Delivery], again: Sequence[Delivery]) -> int:
+        """A batch that was taken out is done with, but for those to be handled `again` at their `due` time.
+
+        How many lanes have something ready.
+        """
+        for delivery in reversed(again):
+            if delivery.lane is None:
+                self.delay(delivery, delivery.due)
+            else:
+                self._behind[delivery.lane].appendleft(delivery)
+                self._waiting += 1
+        lanes = dict.fromkeys(delivery.lane for delivery in batch if delivery.lane is not None)
+        return sum(map(self._start_next, lanes))
+
+    def _start_next(self, lane: object) -> bool:
         behind = self._behind.get(lane)
         if behind:
             self._waiting -= 1

@@ -6,6 +6,9 @@ never a loss.
 
 * *Ack, discard*: the id joins those that wait; while one XACK is under way the next ones gather, and leave
   together. Acknowledging twice, or after the lease was lost, is harmless: XACK is repeated until Redis answers.
+* *Complete*: what a handler publishes with its acknowledgement, and the mark that drops later copies of the event, are
+  written by the script that acknowledges. It looks first whether the entry is still pending, so that of two processes
+  that both handled it only one writes.
 * *Retry*: failures, due time, first failure and last error are written to Redis first, by a script that checks the
   owner. The entry stays pending under its own id.
 * *Dead letter*: one script adds it to the dead-letter stream and acknowledges it, or does neither (P12).
@@ -15,7 +18,8 @@ never a loss.
 When things fail: Redis away or refusing: the write is tried again with backoff for as long as it takes, the entry
 held and renewed meanwhile. The lease is lost: the script writes nothing and says so; the delivery is dropped (P4).
 Redis refuses for good (say, the dead-letter key is no stream): the entry is dropped from our hands and stays
-pending; it is taken up again when its lease has run out (P13: others are handled).
+pending; it is taken up again when its lease has run out (P13: others are handled). A follow-up that Redis refuses for
+good is raised: it counts as the handler's failure.
 """
 
 from __future__ import annotations
@@ -23,19 +27,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
-from .. import naming
+from .. import letters, naming
 from ..connection import replies
 from ..connection.backoff import delays
 from ..connection.packing import Argument, Command
-from ..connection.scripts import DEAD_LETTER, RELEASE, RETRY
-from ..delivery import Delivery
-from ..entries import Fields
+from ..connection.scripts import COMPLETE, DEAD_LETTER, RELEASE, RETRY
+from ..delivery import Delivery, FollowUp
+from ..entries import EVENT_ID, get
 from ..exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
-from ..retry import DeadLetter, Retry
+from ..retry import Abandon, Ack, Complete, DeadLetter, Discard, Outcome, Retry
 from ..telemetry import DeadLettered, Released, RetryScheduled, Settled, StepFailed
 from .holdings import Holdings
 
@@ -43,18 +48,25 @@ T = TypeVar("T")
 
 IDS_AT_ONCE = 1000
 """Ids in one XACK; more would hold up the server (10,000 block it for 3 to 8 ms)."""
-_FIELDS_AT_MOST = 6000
-"""Names and values that a Lua script can pass on; an entry with more is kept as one MessagePack field."""
 
 _logger = logging.getLogger("redis_streams_aio")
+
+
+class DeadLetterOptions(msgspec.Struct, frozen=True):
+    """Where dead letters go, and how many are kept for how long."""
+
+    stream: str
+    maxlen: int | None = None
+    retention: float | None = None
+    """Seconds."""
 
 
 class Settlement:
     """Carries out fates for one consumer."""
 
-    def __init__(self, holdings: Holdings, dead_letter_stream: str) -> None:
+    def __init__(self, holdings: Holdings, dead_letters: DeadLetterOptions) -> None:
         self._holdings = holdings
-        self._dead_letter_stream = dead_letter_stream
+        self._dead_letters = dead_letters
         self._acks: list[Delivery] = []
         self._waiting = asyncio.Event()
         self._flushing = asyncio.Lock()
@@ -65,6 +77,24 @@ class Settlement:
     def unwritten(self) -> int:
         """Acknowledgements that Redis has not confirmed yet."""
         return len(self._acks)
+
+    async def settle(self, delivery: Delivery, fate: Outcome) -> bool:
+        """Carry out a fate, however long Redis is away; whether the delivery is to be handled again, when it is `due`.
+
+        Raises `ServerError` when Redis refuses for good what the handler published with the acknowledgement.
+        """
+        match fate:
+            case Ack() | Discard():
+                self.ack(delivery)
+            case Complete():
+                await self.complete(delivery, fate)
+            case Retry():
+                return await self.retry(delivery, fate)
+            case DeadLetter():
+                await self.dead_letter(delivery, fate)
+            case Abandon():
+                self._holdings.drop(delivery)
+        return False
 
     def ack(self, delivery: Delivery) -> None:
         """Acknowledge with the next group. Does not wait and cannot fail."""
@@ -92,8 +122,9 @@ class Settlement:
     async def _write_acks(self, group: Sequence[Delivery]) -> None:
         holdings = self._holdings
         commands: list[Command] = [("XACK", holdings.stream, holdings.group, *(delivery.raw_id for delivery in group))]
-        if failed := [delivery.raw_id for delivery in group if delivery.recorded]:
-            commands.append(("HDEL", holdings.failures_key, *failed))
+        if recorded := [delivery.raw_id for delivery in group if delivery.recorded]:
+            histories = [entry_id + b":history" for entry_id in recorded]
+            commands.append(("HDEL", holdings.failures_key, *recorded, *histories))
         acknowledged, *others = await holdings.connection.link("settle").call_many(commands)
         if isinstance(acknowledged, RedisStreamsError):
             raise acknowledged
@@ -101,8 +132,38 @@ class Settlement:
             if isinstance(answer, RedisStreamsError):
                 _logger.error("failure records of %s/%s stay: %s", holdings.stream, holdings.group, answer)
 
+    async def complete(self, delivery: Delivery, fate: Complete) -> None:
+        """Acknowledge together with what belongs to it."""
+        holdings = self._holdings
+        atomic = [follow_up.command for follow_up in fate.follow_ups if follow_up.atomic]
+        await self._send_before(delivery, [follow_up for follow_up in fate.follow_ups if not follow_up.atomic])
+        marker: Argument = holdings.stream
+        if (event_id := get(delivery.fields, EVENT_ID)) is not None:
+            marker = naming.done(holdings.stream, holdings.group, event_id)
+        remember = "" if fate.remember is None else max(1, round(fate.remember * 1000))
+        reply = await self._write(
+            delivery,
+            lambda: holdings.connection.run(
+                COMPLETE,
+                *(holdings.stream, holdings.failures_key, marker, *(command[1] for command in atomic)),
+                *(holdings.group, delivery.raw_id, remember),
+                *(argument for command in atomic for argument in (len(command) - 2, *command[2:])),
+                keys=3 + len(atomic),
+                purpose="settle",
+            ),
+            of_failure=False,
+        )
+        if reply is not None:
+            delivery.settled = True
+            self._settled([delivery])
+
+    async def _send_before(self, delivery: Delivery, follow_ups: Sequence[FollowUp]) -> None:
+        for follow_up in follow_ups:
+            send = partial(self._holdings.connection.call, *follow_up.command, purpose="settle")
+            await self._write(delivery, send, of_failure=False)
+
     async def retry(self, delivery: Delivery, fate: Retry) -> bool:
-        """Write the failure down; whether the delivery is still ours to try again."""
+        """Write the failure down; whether the delivery is still ours to try again, when it is `due`."""
         holdings = self._holdings
         reply = await self._write(
             delivery,
@@ -115,10 +176,12 @@ class Settlement:
         )
         if not reply:
             return False
+        now = asyncio.get_running_loop().time()
         delivery.recorded = True
+        delivery.due = now + fate.delay
         if fate.failures > delivery.failures:
             delivery.first_failure = replies.integer(reply) / 1000
-            delivery.failing_since = delivery.failing_since or asyncio.get_running_loop().time()
+            delivery.failing_since = delivery.failing_since or now
             delivery.failures = fate.failures
         holdings.telemetry.emit(
             RetryScheduled(
@@ -134,14 +197,17 @@ class Settlement:
 
     async def dead_letter(self, delivery: Delivery, fate: DeadLetter) -> None:
         """Move the entry to the dead letters."""
-        holdings = self._holdings
-        letter = _letter(delivery, fate, holdings)
+        holdings, options = self._holdings, self._dead_letters
+        letter = letters.compose(delivery, fate, holdings.group, holdings.consumer)
         reply = await self._write(
             delivery,
             lambda: holdings.connection.run(
                 DEAD_LETTER,
-                *(holdings.stream, holdings.failures_key, self._dead_letter_stream),
-                *(holdings.group, holdings.consumer, delivery.raw_id, *letter),
+                *(holdings.stream, holdings.failures_key, options.stream),
+                *(holdings.group, holdings.consumer, delivery.raw_id),
+                "" if options.maxlen is None else options.maxlen,
+                "" if options.retention is None else round(options.retention * 1000),
+                *letter,
                 purpose="settle",
             ),
         )
@@ -180,6 +246,18 @@ class Settlement:
             holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=released))
         return released
 
+    async def trim_dead_letters(self) -> None:
+        """Drop dead letters that are past their time, and those beyond the bound, also when no new ones come.
+
+        Raises `RedisUnavailableError`, `ServerError`.
+        """
+        options, call = self._dead_letters, self._holdings.connection.call
+        if options.retention is not None:
+            seconds, _ = map(replies.integer, replies.rows(await call("TIME")))
+            await call("XTRIM", options.stream, "MINID", "=", round((seconds - options.retention) * 1000))
+        if options.maxlen is not None:
+            await call("XTRIM", options.stream, "MAXLEN", "=", options.maxlen)
+
     def _settled(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             self._holdings.drop(delivery)
@@ -189,50 +267,34 @@ class Settlement:
                 Settled(stream=self._holdings.stream, group=self._holdings.group, count=len(deliveries))
             )
 
-    async def _write(self, delivery: Delivery, step: Callable[[], Awaitable[T]]) -> T | None:
-        """Do a fenced write, however long Redis is away.
+    async def _write(
+        self, delivery: Delivery, step: Callable[[], Awaitable[T]], *, of_failure: bool = True
+    ) -> T | None:
+        """Do a write, however long Redis is away.
 
-        `None` when it cannot be done. A delivery that is not ours any more is dropped.
+        `None` when it cannot be done. A delivery that is not ours any more is dropped. The write of a failure is left
+        out for a delivery that was lost, and where Redis refuses it for good, the entry stays pending; for a success
+        that is raised.
         """
+        holdings = self._holdings
         for wait in delays():
-            if delivery.lost:
+            if delivery.lost and of_failure:
                 return None
             try:
                 reply = await step()
-            except (
-                StreamNotFoundError
-            ):  # the group is lost with all that was pending: made again, it brings this one again
-                reply = None
             except RedisUnavailableError as error:
-                self._holdings.telemetry.emit(StepFailed(duty=f"settle {delivery.id}", error=str(error), delay=wait))
+                holdings.telemetry.emit(StepFailed(duty=f"settle {delivery.id}", error=str(error), delay=wait))
                 await asyncio.sleep(wait)
                 continue
+            except StreamNotFoundError:
+                reply = None  # the group is lost with all that was pending: made again, it brings this one again
             except RedisStreamsError:
+                if not of_failure:
+                    raise
                 _logger.exception("%s cannot be settled and stays pending", delivery)
-                self._holdings.drop(delivery)
+                holdings.drop(delivery)
                 return None
             if reply in (None, b""):
-                self._holdings.lose(delivery)
+                holdings.lose(delivery)
             return reply
         raise AssertionError("the waits have no end")
-
-
-def _letter(delivery: Delivery, fate: DeadLetter, holdings: Holdings) -> list[Argument]:
-    """The dead letter's fields: the original ones untouched, then what became of it."""
-    became: dict[str, Argument] = {
-        "reason": fate.reason,
-        "error": fate.error,
-        "traceback": fate.traceback,
-        "failures": fate.failures,
-        "deliveries": delivery.deliveries,
-        "first_failure": f"{delivery.first_failure:.3f}",
-        "stream": holdings.stream,
-        "group": holdings.group,
-        "consumer": holdings.consumer,
-        "id": delivery.raw_id,
-    }
-    return [*_original(delivery.fields), *(item for name, value in became.items() for item in (f"dead:{name}", value))]
-
-
-def _original(fields: Fields) -> Fields:
-    return fields if len(fields) <= _FIELDS_AT_MOST else [b"dead:fields", msgspec.msgpack.encode(fields)]

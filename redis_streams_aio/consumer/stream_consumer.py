@@ -29,6 +29,7 @@ from ..models import EventMessage, PendingMessage
 from ..retry import DeadLetter, describe
 from ..telemetry import SILENT, StepFailed, Telemetry
 from .member import Member, MemberOptions
+from .settlement import DeadLetterOptions
 
 T = TypeVar("T")
 State = Literal["starting", "running", "draining", "stopped", "failed"]
@@ -100,7 +101,7 @@ class StreamConsumer(Generic[T]):
             lease=lease,
             block=block,
             count=count,
-            dead_letter=dead_letter,
+            dead_letters=None if dead_letter is None else DeadLetterOptions(dead_letter),
         )
         for what, seconds in (("reclaim_interval", reclaim_interval), ("checkpoint_interval", checkpoint_interval)):
             if not seconds > 0:

@@ -18,7 +18,7 @@ from ..codecs import JsonCodec, PayloadCodec
 from ..config import Settings
 from ..connection import Connection, replies
 from ..connection.backoff import delays
-from ..connection.packing import pack
+from ..connection.packing import Command, pack
 from ..connection.replies import Reply
 from ..exceptions import (
     InvalidEventError,
@@ -66,7 +66,7 @@ class StreamProducer:
         anything is sent; `RedisUnavailableError` when it was not sent or refused for `command_timeout` seconds;
         `UnansweredError` when it was sent and may or may not be in the stream; `ServerError`.
         """
-        packed = self._pack(stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers)
+        _, packed = self._compose(stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers)
         [answer] = await self._send([packed])
         if isinstance(answer, RedisStreamsError):
             raise _naming(answer, stream)
@@ -85,7 +85,7 @@ class StreamProducer:
         All are checked before the first is sent. No transaction: other publishers' events may stand between.
         Raises as `publish` does, and `PartialPublishError` (with the ids of the others) when Redis refused some.
         """
-        packed = [self._pack(stream, payload, event_type=event_type, headers=headers) for payload in payloads]
+        packed = [self._compose(stream, payload, event_type=event_type, headers=headers)[1] for payload in payloads]
         answers = await self._send(packed)
         failed = [answer for answer in answers if isinstance(answer, RedisStreamsError)]
         if len(failed) == len(answers) and failed:
@@ -96,7 +96,20 @@ class StreamProducer:
             )
         return [answer for answer in answers if isinstance(answer, str)]
 
-    def _pack(
+    def command(
+        self,
+        stream: str,
+        payload: object,
+        *,
+        event_type: str | None = None,
+        key: str | None = None,
+        event_id: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> Command:
+        """The XADD of an event, for those who send it themselves. Raises `InvalidEventError`, as `publish` does."""
+        return self._compose(stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers)[0]
+
+    def _compose(
         self,
         stream: str,
         payload: object,
@@ -105,7 +118,8 @@ class StreamProducer:
         key: str | None = None,
         event_id: str | None = None,
         headers: Mapping[str, str],
-    ) -> bytes:
+    ) -> tuple[Command, bytes]:
+        """The command, as it is and packed: only packing finds out whether all of it is text."""
         head = (self._heads.get(stream) if isinstance(stream, str) else None) or self._head(stream)
         name = type(payload).__name__ if event_type is None and not isinstance(payload, _NAMELESS) else event_type
         if not name or not isinstance(name, str):
@@ -120,7 +134,8 @@ class StreamProducer:
         content_type = self._codec.content_type
         try:
             fields = entries.compose(name, body, content_type=content_type, key=key, event_id=event_id, headers=headers)
-            return pack((*head, *fields))
+            command = (*head, *fields)
+            return command, pack(command)
         except (TypeError, UnicodeEncodeError, AttributeError) as error:
             raise InvalidEventError(_attribute_problem(name, key, event_id, headers)) from error
 

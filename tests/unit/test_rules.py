@@ -24,6 +24,7 @@ from redis_streams_aio import (
 from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, delays
 from redis_streams_aio.consumer.pace import GROWTH, Pace, room
 from redis_streams_aio.consumer.schedule import Schedule
+from redis_streams_aio.delivery import Origin
 from redis_streams_aio.monitoring import known_lag
 from redis_streams_aio.retry import DeadLetter, Retry, decide, describe, traceback_of
 
@@ -165,7 +166,7 @@ def test_lanes_keep_their_order_and_nothing_is_lost(data: st.DataObject) -> None
     for _ in range(data.draw(st.integers(1, 60))):
         action = data.draw(st.sampled_from(["add", "take", "leave", "delay", "wait"]))
         if action == "add":
-            delivery = Delivery("s", str(added).encode(), [])
+            delivery = Delivery(Origin("s"), str(added).encode(), [])
             delivery.lane = data.draw(st.sampled_from([None, "a", "b", "c"]))
             delivery.due = data.draw(st.sampled_from([0.0, now + 1]))
             came[delivery.lane].append(delivery.raw_id)

@@ -1,0 +1,73 @@
+"""The lease keeper in a thread of its own (`lease_thread`): a handler that blocks the event loop keeps its events.
+
+The thread has an event loop and a connection of its own. It reads which deliveries are held, and writes nothing that
+is the other loop's: lost leases and facts are handed over to it, and wait there while it is blocked. It lives from
+`run` to the end of `run`, also when that is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+
+import anyio
+
+from ..connection import Connection
+from ..consumer.holdings import Holdings
+from ..consumer.lease import LeaseKeeper
+from ..telemetry import Fact, Telemetry
+from .periodic import repeat
+
+
+class LeaseThread:
+    """See the module."""
+
+    def __init__(self, connection: Connection, holdings: Iterable[Holdings], telemetry: Telemetry) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._keeper = LeaseKeeper(connection, holdings, self._loop.call_soon_threadsafe)
+        self._telemetry = telemetry
+        self._ended = asyncio.Event()
+        self._error: BaseException | None = None
+        self._cancel = threading.Event()
+        self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Task[object]] | None = None
+
+    async def run(self) -> None:
+        """Renew until cancelled. Raises what a bug of ours raises in the thread."""
+        thread = threading.Thread(target=self._thread, name="redis_streams_aio leases", daemon=True)
+        thread.start()
+        try:
+            await self._ended.wait()
+        finally:
+            self._cancel.set()
+            if self._inside is not None:
+                loop, task = self._inside
+                loop.call_soon_threadsafe(task.cancel)
+            with anyio.CancelScope(shield=True):
+                await self._ended.wait()
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _thread(self) -> None:
+        try:
+            asyncio.run(self._renew())
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:  # noqa: BLE001  # raised again by `run`
+            self._error = error
+        self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def _renew(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a coroutine that runs has one
+        self._inside = asyncio.get_running_loop(), task
+        if self._cancel.is_set():
+            return
+        try:
+            await repeat("renew leases", self._keeper.run_once, self._keeper.interval, self._emit)
+        finally:
+            await self._keeper.close()
+
+    def _emit(self, fact: Fact) -> None:
+        self._loop.call_soon_threadsafe(self._telemetry.emit, fact)

@@ -1,0 +1,138 @@
+"""What a worker does with many deliveries at once, for batch handlers (P15).
+
+A batch is begun when it is full, or when its first delivery has waited for `within` seconds. Each item has a fate of
+its own: what cannot be decoded, was delivered too often, or is a copy never reaches the handler; of the others the
+handler says what becomes of each, or the policy decides when it raises. An item that has failed is handled in a batch
+of its own from then on, so that in the end a bad one is alone, and the others are not given up for it.
+
+Order: a batch begins when those before it in its lanes have ended; within it, the handler sees stream order. Under
+`order="stream"`, items of one handler that stand one behind the other are handled together; under the others, all of
+a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from ..batch import BatchDelivery
+from ..delivery import Delivery
+from ..retry import ABANDON, Outcome
+from ..routing import Route, RouteTable, SubscriptionOptions
+from .attempt import admit, call, fate_after
+from .handling import Worker, begin, carry_out, wants_cancelling
+from .holdings import Holdings
+from .schedule import Schedule
+from .settlement import Settlement
+
+Decided = tuple[Delivery, Outcome, Route | Outcome]
+
+
+class Batches:
+    """Deliveries are handled up to `batch` at a time."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        schedule: Schedule,
+        settlement: Settlement,
+        routes: RouteTable,
+        options: SubscriptionOptions,
+    ) -> None:
+        self.size: int = options.batch or 1
+        self._within = options.within
+        self._in_stream_order = options.order == "stream"
+        self._unknown = options.unknown
+        self._holdings = holdings
+        self._schedule = schedule
+        self._settlement = settlement
+        self._routes = routes
+        self._waiting_since: float | None = None
+        self._batches: dict[Delivery, Sequence[Delivery]] = {}
+        self.running: dict[Delivery, Worker] = {}
+        self.done: int = 0
+
+    def take(self, now: float) -> list[Delivery] | None:
+        """A batch that is full, or has waited long enough."""
+        first = self._schedule.peek(now)
+        if first is None:
+            self._waiting_since = None
+            return None
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if not (first.failures or self._schedule.buffered >= self.size or now >= self._waiting_since + self._within):
+            return None
+        self._waiting_since = None
+        return self._schedule.take_batch(now, self.size)
+
+    def next_due(self) -> float | None:
+        """When a batch has waited long enough, or the next retry is due."""
+        batch_due = None if self._waiting_since is None else self._waiting_since + self._within
+        return min((due for due in (batch_due, self._schedule.next_due) if due is not None), default=None)
+
+    async def handle(self, batch: list[Delivery], worker: Worker) -> int:
+        """Attempt all of it, and have every fate carried out."""
+        again: list[Delivery] = []
+        for run in self._runs(batch):
+            for delivery, fate, admitted in await self._attempt(run, worker):
+                if await carry_out(self._settlement, delivery, fate, admitted):
+                    again.append(delivery)
+        self.done += len(batch)
+        return self._schedule.end_batch(batch, again)
+
+    def abandon(self, batch: list[Delivery]) -> int:
+        """Leave all of it to its leases."""
+        for delivery in batch:
+            if not delivery.settled:
+                self._holdings.drop(delivery)
+        return self._schedule.end_batch(batch, [])
+
+    def lost(self, delivery: Delivery) -> int:
+        """Cancel the handler when nothing of its batch is ours any more, if that is wanted."""
+        if (worker := self.running.get(delivery)) is not None:
+            of_batch = self._batches[delivery]
+            if all(other.lost for other in of_batch) and wants_cancelling(delivery, self._routes):
+                worker.cancel()
+            return 0
+        return self._schedule.forget(delivery) and self._schedule.leave(delivery)
+
+    def _runs(self, batch: Sequence[Delivery]) -> Iterator[list[Delivery]]:
+        """The parts of a batch that one handler may take at once."""
+        if self._in_stream_order:
+            for _, run in groupby(batch, lambda delivery: id(self._routes.find(delivery.fields))):
+                yield list(run)
+            return
+        parts: dict[int, list[Delivery]] = {}
+        for delivery in batch:
+            parts.setdefault(id(self._routes.find(delivery.fields)), []).append(delivery)
+        yield from parts.values()
+
+    async def _attempt(self, run: Sequence[Delivery], worker: Worker) -> list[Decided]:
+        """The fate of each delivery; all of them are of one handler, or of none."""
+        admitted = [(delivery, admit(delivery, self._routes, self._unknown)) for delivery in run]
+        decided: list[Decided] = [
+            (delivery, found, found) for delivery, found in admitted if not isinstance(found, Route)
+        ]
+        taken = [delivery for delivery, found in admitted if isinstance(found, Route)]
+        route = next((found for _, found in admitted if isinstance(found, Route)), None)
+        if route is None:
+            return decided
+        if route.deduplicate is not None:
+            fates = await begin(self._holdings, taken, route)
+            decided += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
+            taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]
+        decided += [(delivery, ABANDON, route) for delivery in taken if delivery.lost]
+        return decided + await self._call(route, [delivery for delivery in taken if not delivery.lost], worker)
+
+    async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
+        if not taken:
+            return []
+        for delivery in taken:
+            self.running[delivery] = worker
+            self._batches[delivery] = taken
+        try:
+            error = await call(route, [delivery.payload for delivery in taken], BatchDelivery(taken))
+        finally:
+            for delivery in taken:
+                del self.running[delivery], self._batches[delivery]
+        return [(delivery, fate_after(error, delivery, route), route) for delivery in taken]

@@ -1,0 +1,36 @@
+"""The cleaner: takes the names of consumers that are gone out of the group (P22).
+
+A consumer that crashed leaves its name behind. When its entries were taken over and it has been idle for long, the
+name is removed by a script that looks once more, in the same step: `XGROUP DELCONSUMER` throws away what is pending.
+A consumer that was only quiet is none the worse for it, Redis makes the name again with its next read.
+"""
+
+from __future__ import annotations
+
+from .. import naming
+from ..connection import replies
+from ..connection.scripts import DELETE_CONSUMER
+from ..exceptions import StreamNotFoundError
+from ..telemetry import ConsumerRemoved
+from .holdings import Holdings
+
+
+async def remove_idle_consumers(holdings: Holdings, expiry: float) -> list[str]:
+    """Remove consumers with nothing pending that have been idle for `expiry` seconds; their names.
+
+    Raises `RedisUnavailableError`, `ServerError`.
+    """
+    connection, stream, group = holdings.connection, holdings.stream, holdings.group
+    try:
+        listed = replies.consumer_infos(await connection.call("XINFO", "CONSUMERS", stream, group))
+    except StreamNotFoundError:
+        return []
+    removed = []
+    for consumer in listed:
+        idle = consumer.idle >= expiry and consumer.pending == 0
+        if not idle or consumer.name in (holdings.consumer, naming.RELEASED):
+            continue
+        if await connection.run(DELETE_CONSUMER, stream, group, consumer.name, round(expiry * 1000)) == 1:
+            removed.append(consumer.name)
+            holdings.telemetry.emit(ConsumerRemoved(stream=stream, group=group, consumer=consumer.name))
+    return removed

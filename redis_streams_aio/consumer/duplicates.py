@@ -1,0 +1,73 @@
+"""Duplicates: events that were published twice under one `event_id` are handled once (`deduplicate=`).
+
+**Theory.** For each `event_id` a key beside the stream says how far the event has come. It holds the id of the entry
+that is being handled (for one lease), or `done` (for as long as `deduplicate` says). `done` is written by the script
+that acknowledges the entry, so there is no moment in which the one is true without the other.
+
+* No key: the event is new; its entry's id is written, and it is handled.
+* Our own entry's id: an attempt before this one failed, or crashed; it is handled. A crash means a second run, never
+  a loss, as nothing is dropped on the word of an entry that is not done.
+* Another entry's id: a copy is being handled elsewhere. This one waits, and asks again.
+* `done`: a copy was handled. This one is acknowledged.
+
+Within one process copies are handled one after another anyway (see `Subscription`). When Redis is away, asking waits
+for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from .. import naming
+from ..connection import replies
+from ..connection.backoff import delays
+from ..connection.scripts import BEGIN_EVENTS, DONE
+from ..delivery import Delivery
+from ..entries import EVENT_ID, get
+from ..exceptions import RedisUnavailableError
+from ..retry import DISCARD, Outcome, Retry
+from ..telemetry import DuplicateDropped, StepFailed
+from .holdings import Holdings
+
+LOOK_AGAIN = 1.0
+"""Seconds after which a copy asks again whether the other one is done; less where leases are short."""
+
+
+async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outcome | None]:
+    """For each delivery `None`: handle it; or the fate of a copy. Raises `ServerError`."""
+    ids = [get(delivery.fields, EVENT_ID) for delivery in deliveries]
+    asked = [(delivery, event_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
+    answers = iter(await _ask(holdings, [(event_id, delivery.raw_id) for delivery, event_id in asked]))
+    return [
+        _fate(holdings, delivery, next(answers)) if event_id else None
+        for delivery, event_id in zip(deliveries, ids, strict=True)
+    ]
+
+
+async def _ask(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    """Who is at each event, as the script says."""
+    if not asked:
+        return []
+    keys = [naming.done(holdings.stream, holdings.group, event_id) for event_id, _ in asked]
+    entry_ids = [entry_id for _, entry_id in asked]
+    for wait in delays():
+        try:
+            reply = await holdings.connection.run(
+                BEGIN_EVENTS, *keys, round(holdings.lease * 1000), *entry_ids, keys=len(keys), purpose="settle"
+            )
+            return [answer for answer in replies.rows(reply) if isinstance(answer, bytes)]
+        except RedisUnavailableError as error:
+            holdings.telemetry.emit(StepFailed(duty="look for duplicates", error=str(error), delay=wait))
+            await asyncio.sleep(wait)
+    raise AssertionError("the waits have no end")
+
+
+def _fate(holdings: Holdings, delivery: Delivery, holder: bytes) -> Outcome | None:
+    if holder == delivery.raw_id:
+        return None
+    if holder == DONE:
+        holdings.telemetry.emit(DuplicateDropped(stream=holdings.stream, group=holdings.group, id=delivery.id))
+        return DISCARD
+    error = f"entry {holder.decode('utf-8', 'replace')} of the same event_id is being handled"
+    return Retry(min(LOOK_AGAIN, holdings.lease / 3), delivery.failures, error)

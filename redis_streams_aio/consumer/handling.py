@@ -1,0 +1,147 @@
+"""What a worker does with one delivery: attempt it, and have its fate carried out.
+
+It also knows which worker has which delivery, so that a handler whose lease is lost can be cancelled. `batches` has
+the same for many deliveries at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from ..declaration import Unknown
+from ..delivery import Delivery
+from ..exceptions import ServerError
+from ..retry import ABANDON, ACK, Outcome
+from ..routing import Route, RouteTable
+from . import duplicates
+from .attempt import admit, call, fate_after
+from .holdings import Holdings
+from .schedule import Schedule
+from .settlement import Settlement
+
+Unit = TypeVar("Unit")
+Worker = asyncio.Task[object]
+
+
+class Work(Protocol[Unit]):
+    """What the workers of a subscription do."""
+
+    running: dict[Delivery, Worker]
+    """Deliveries in their handler, and the workers they are with."""
+    size: int
+    """Most deliveries that one worker takes at once."""
+    done: int
+    """Attempts that came to an end."""
+
+    def take(self, now: float) -> Unit | None:
+        """What to handle next; `None`: nothing now."""
+        ...
+
+    def next_due(self) -> float | None:
+        """When to look again though nothing new came."""
+        ...
+
+    async def handle(self, unit: Unit, worker: Worker) -> int:
+        """Handle it to its end; how many others can be begun now. Only the end of a drain cancels it."""
+        ...
+
+    def abandon(self, unit: Unit) -> int:
+        """It cannot be brought to its end: leave it to its lease; how many others can be begun now."""
+        ...
+
+    def lost(self, delivery: Delivery) -> int:
+        """A delivery is not ours any more; how many others can be begun now."""
+        ...
+
+
+class OneByOne:
+    """Deliveries are handled each on its own."""
+
+    size: int = 1
+
+    def __init__(
+        self, holdings: Holdings, schedule: Schedule, settlement: Settlement, routes: RouteTable, unknown: Unknown
+    ) -> None:
+        self._holdings = holdings
+        self._schedule = schedule
+        self._settlement = settlement
+        self._routes = routes
+        self._unknown: Unknown = unknown
+        self.running: dict[Delivery, Worker] = {}
+        self.done: int = 0
+
+    def take(self, now: float) -> Delivery | None:
+        """The next delivery."""
+        return self._schedule.take(now)
+
+    def next_due(self) -> float | None:
+        """When the next retry is due."""
+        return self._schedule.next_due
+
+    async def handle(self, delivery: Delivery, worker: Worker) -> int:
+        """Attempt it, and have its fate carried out."""
+        admitted = admit(delivery, self._routes, self._unknown)
+        fate = await self._attempt(delivery, admitted, worker) if isinstance(admitted, Route) else admitted
+        self.done += 1
+        if fate is ACK:
+            self._settlement.ack(delivery)
+        elif await carry_out(self._settlement, delivery, fate, admitted):
+            self._schedule.delay(delivery, delivery.due)
+            return 0
+        return self._schedule.leave(delivery)
+
+    async def _attempt(self, delivery: Delivery, route: Route, worker: Worker) -> Outcome:
+        if route.deduplicate is not None:
+            [fate] = await begin(self._holdings, [delivery], route)
+            if fate is not None:
+                return fate
+        if delivery.lost:
+            return ABANDON
+        self.running[delivery] = worker
+        try:
+            error = await call(route, delivery.payload, delivery)
+        finally:
+            del self.running[delivery]
+        return fate_after(error, delivery, route)
+
+    def abandon(self, delivery: Delivery) -> int:
+        """Leave it to its lease."""
+        self._holdings.drop(delivery)
+        return self._schedule.leave(delivery)
+
+    def lost(self, delivery: Delivery) -> int:
+        """Cancel its handler, if that is wanted; or let its lane go on, if it waits for its retry."""
+        if (worker := self.running.get(delivery)) is not None:
+            if wants_cancelling(delivery, self._routes):
+                worker.cancel()
+            return 0
+        return self._schedule.forget(delivery) and self._schedule.leave(delivery)
+
+
+async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route) -> list[Outcome | None]:
+    """For each delivery `None`: call its handler; or its fate, as a copy of it was handled, or cannot be looked for."""
+    try:
+        return await duplicates.begin(holdings, deliveries)
+    except ServerError as error:
+        return [fate_after(error, delivery, route) for delivery in deliveries]
+
+
+async def carry_out(settlement: Settlement, delivery: Delivery, fate: Outcome, route: Route | object) -> bool:
+    """Have a fate carried out; whether the delivery is to be handled again when it is `due`.
+
+    Where Redis refuses for good what the handler published with its acknowledgement, that is the handler's failure.
+    """
+    try:
+        return await settlement.settle(delivery, fate)
+    except ServerError as error:
+        if not isinstance(route, Route):
+            raise
+        return await settlement.settle(delivery, fate_after(error, delivery, route))
+
+
+def wants_cancelling(delivery: Delivery, routes: RouteTable) -> bool:
+    """Whether the handler of a lost delivery is to be cancelled."""
+    route = routes.find(delivery.fields)
+    return route is not None and route.on_lost == "cancel"

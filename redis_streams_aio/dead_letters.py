@@ -1,0 +1,223 @@
+"""`DeadLetters`: the events that a group gave up, to list, show, replay and purge (P12).
+
+A replay hands an event to the group that gave it up, and to no other. Where its entry is still in the stream, it
+becomes pending again under its own id, as one that a consumer gave back: the group's consumers take it over within
+their reclaim interval. Where the entry is gone (trimmed, deleted), the event is added at the end of the stream,
+wrapped so that other groups pass it over (`replays`). Its failures are counted from 0 again; what became of it before
+comes with it as `delivery.history`. Each replay is one atomic step with taking the letter away: a crash in between leaves either
+the letter or the event, and two operators cannot replay one letter twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+
+from . import entry_ids, letters, naming, replays
+from .connection import Connection, replies
+from .connection.scripts import REPLAY
+from .exceptions import ConfigError, DeadLetterNotFoundError, StreamNotFoundError
+from .models import DeadLetterMessage, ReplayReport
+
+_PAGE = 100
+_IDS_AT_ONCE = 1000
+Letters = list[DeadLetterMessage]
+
+
+class DeadLetters:
+    """The dead letters of one group of one stream.
+
+    ```python
+    async with Connection("redis://localhost:6379/0") as connection:
+        letters = DeadLetters(connection, "orders", "billing")
+        for letter in await letters.list(reason="failures"):
+            print(letter.id, letter.error)
+        await letters.replay()
+    ```
+
+    `dead_letter` is the stream that the handler named, if it did. Letters of other groups in it are left alone.
+    Raises `ConfigError` for names that cannot be.
+    """
+
+    def __init__(self, connection: Connection, stream: str, group: str, *, dead_letter: str | None = None) -> None:
+        key = dead_letter or naming.dead_letters(stream, group)
+        for what, name in (("stream", stream), ("group", group), ("dead_letter", key)):
+            if wrong := naming.problem(name):
+                raise ConfigError(f"{what}: the name {wrong}")
+        self._connection = connection
+        self._stream = stream
+        self._group = group
+        self._key = key
+
+    @property
+    def key(self) -> str:
+        """The stream that they are in."""
+        return self._key
+
+    async def count(self) -> int:
+        """How many there are. Raises `RedisUnavailableError`, `StreamTypeError`."""
+        return replies.integer(await self._connection.call("XLEN", self._key))
+
+    async def list(
+        self,
+        *,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        count: int = 100,
+    ) -> Letters:
+        """The oldest `count` letters, of one reason, or given up within a time, or after the letter of an id (pages).
+
+        `since` and `until` have a time zone and are both included. Raises `ConfigError`, `RedisUnavailableError`,
+        `ServerError`.
+        """
+        found: Letters = []
+        if count > 0:
+            async for letter in self._walk(reason, since, until, after):
+                found.append(letter)
+                if len(found) == count:
+                    break
+        return found
+
+    async def show(self, letter_id: str) -> DeadLetterMessage:
+        """One letter. Raises `DeadLetterNotFoundError`, `RedisUnavailableError`, `ServerError`."""
+        async for letter in self._of([letter_id]):
+            return letter
+        raise DeadLetterNotFoundError(f"{self._key!r} has no dead letter {letter_id!r}")
+
+    async def replay(
+        self,
+        ids: str | Iterable[str] | None = None,
+        *,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        rate: float | None = None,
+        dry_run: bool = False,
+    ) -> ReplayReport:
+        """Hand letters to their group again: those of the ids; or all, or all of one reason or time.
+
+        At most `rate` a second. With `dry_run` nothing is done; the report says what would be. Letters that come while
+        it runs are left for the next time. Raises `DeadLetterNotFoundError` for an id that is not there,
+        `GroupNotFoundError` when the group is not there any more, `ConfigError`, `RedisUnavailableError`,
+        `ServerError`.
+        """
+        if rate is not None and not rate > 0:
+            raise ConfigError(f"rate={rate!r}: expected events a second, above 0")
+        how_often = dict.fromkeys(("in place", "copied", "gone"), 0)
+        began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay
+        async for letter in self._chosen(ids, reason, since, until):
+            if rate is not None and not dry_run:
+                await _pause(began + sum(how_often.values()) / rate)
+            how_often[await step(letter)] += 1
+        return ReplayReport(how_often["in place"], how_often["copied"], how_often["gone"])
+
+    async def purge(
+        self,
+        ids: str | Iterable[str] | None = None,
+        *,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Delete letters for good: those of the ids; or all, or all of one reason or time; how many.
+
+        With `dry_run` nothing is done. Raises `DeadLetterNotFoundError`, `ConfigError`, `RedisUnavailableError`,
+        `ServerError`.
+        """
+        chosen = [letter.id async for letter in self._chosen(ids, reason, since, until)]
+        if dry_run:
+            return len(chosen)
+        deleted = 0
+        for start in range(0, len(chosen), _IDS_AT_ONCE):
+            reply = await self._connection.call("XDEL", self._key, *chosen[start : start + _IDS_AT_ONCE])
+            deleted += replies.integer(reply)
+        return deleted
+
+    # -- choosing ---------------------------------------------------------------------------------------------
+
+    def _chosen(
+        self, ids: str | Iterable[str] | None, reason: str | None, since: datetime | None, until: datetime | None
+    ) -> AsyncIterator[DeadLetterMessage]:
+        if ids is None:
+            return self._walk(reason, since, until, None)
+        if reason is not None or since is not None or until is not None:
+            raise ConfigError("ids: go without reason, since and until; name the letters, or say which ones")
+        return self._of([ids] if isinstance(ids, str) else list(ids))
+
+    async def _of(self, ids: Sequence[str]) -> AsyncIterator[DeadLetterMessage]:
+        """The letters of these ids. All are looked up before the first is given."""
+        found: Letters = []
+        for letter_id in ids:
+            if not entry_ids.is_id(letter_id):
+                raise ConfigError(f"{letter_id!r} is no id of a dead letter, such as 1700000000000-0")
+            page = await self._page(letter_id, letter_id)
+            if not page:
+                raise DeadLetterNotFoundError(f"{self._key!r} has no dead letter {letter_id!r} of {self._group!r}")
+            found += page
+        for letter in found:
+            yield letter
+
+    async def _walk(
+        self, reason: str | None, since: datetime | None, until: datetime | None, after: str | None
+    ) -> AsyncIterator[DeadLetterMessage]:
+        """All letters there are now, oldest first."""
+        start = "-" if since is None else _edge("since", since)
+        if after is not None:
+            if not entry_ids.is_id(after):
+                raise ConfigError(f"after={after!r}: is no id of a dead letter, such as 1700000000000-0")
+            start = f"({after}"
+        end = await self._last_id() if until is None else _edge("until", until)
+        while end is not None:
+            page = replies.entries(await self._connection.call("XRANGE", self._key, start, end, "COUNT", _PAGE))
+            for entry in page:
+                letter = letters.parse(replies.text(entry.id), entry.fields or [])
+                if letter.group in (self._group, "") and reason in (letter.reason, None):
+                    yield letter
+            if len(page) < _PAGE:
+                return
+            start = f"({replies.text(page[-1].id)}"
+
+    async def _last_id(self) -> str | None:
+        last = replies.entries(await self._connection.call("XREVRANGE", self._key, "+", "-", "COUNT", 1))
+        return replies.text(last[0].id) if last else None
+
+    async def _page(self, start: str, end: str) -> Letters:
+        entries = replies.entries(await self._connection.call("XRANGE", self._key, start, end))
+        found = [letters.parse(replies.text(entry.id), entry.fields or []) for entry in entries]
+        return [letter for letter in found if letter.group in (self._group, "")]
+
+    # -- replaying --------------------------------------------------------------------------------------------
+
+    async def _replay(self, letter: DeadLetterMessage) -> str:
+        history = letters.history_of(letter)
+        reply = await self._connection.run(
+            REPLAY,
+            *(self._stream, naming.failures(self._stream, self._group), self._key),
+            *(self._group, letter.id, letter.entry_id or "0-0", naming.RELEASED, replays.encode(history)),
+            *replays.wrap(list(letter.fields), self._group, history),
+        )
+        return replies.text(reply)
+
+    async def _would_replay(self, letter: DeadLetterMessage) -> str:
+        try:
+            there = await self._connection.call("XRANGE", self._stream, letter.entry_id, letter.entry_id)
+        except StreamNotFoundError:
+            there = None
+        return "in place" if there else "copied"
+
+    def __repr__(self) -> str:
+        return f"<DeadLetters {self._stream}/{self._group} in {self._key}>"
+
+
+def _edge(what: str, moment: datetime) -> str:
+    if moment.tzinfo is None:
+        raise ConfigError(f"{what}={moment!r}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
+    return str(max(0, round(moment.timestamp() * 1000)))
+
+
+async def _pause(until: float) -> None:
+    await asyncio.sleep(max(0.0, until - asyncio.get_running_loop().time()))

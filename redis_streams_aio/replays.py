@@ -1,0 +1,48 @@
+"""Replays on the wire: an event that comes back from the dead letters for one group alone (docs/wire-format.md).
+
+An event whose entry is still in its stream is handed out again where it stands, and needs nothing of this. Where the
+entry is gone, the event is added anew, wrapped: two fields before its own say for which group it is and what became
+of it before. That group unwraps it; the consumers of other groups acknowledge it unhandled. Pure.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .entries import Fields
+from .models import History
+
+FOR_GROUP = b"replayed_for"
+HISTORY = b"replay_history"
+
+_history = msgspec.json.Decoder(History)
+
+
+def wrap(fields: Fields, group: str, history: History) -> Fields:
+    """The fields of an event that is added again for one group."""
+    return [FOR_GROUP, group.encode(), HISTORY, encode(history), *fields]
+
+
+def is_wrapped(fields: Fields) -> bool:
+    """Whether these are the fields of a replayed event."""
+    return bool(fields) and fields[0] == FOR_GROUP
+
+
+def unwrap(fields: Fields, group: str) -> tuple[Fields, History | None]:
+    """The event's own fields, and its history; as they are when they are not wrapped, or for another group."""
+    if len(fields) >= 4 and is_wrapped(fields) and fields[1] == group.encode() and fields[2] == HISTORY:
+        return fields[4:], decode(fields[3])
+    return fields, None
+
+
+def encode(history: History) -> bytes:
+    """A history as text."""
+    return msgspec.json.encode(history)
+
+
+def decode(text: bytes) -> History | None:
+    """The history of a text; `None` for what is none."""
+    try:
+        return _history.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
