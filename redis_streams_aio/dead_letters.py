@@ -4,8 +4,8 @@ A replay hands an event to the group that gave it up, and to no other. Where its
 becomes pending again under its own id, as one that a consumer gave back: the group's consumers take it over within
 their reclaim interval. Where the entry is gone (trimmed, deleted), the event is added at the end of the stream,
 wrapped so that other groups pass it over (`replays`). Its failures are counted from 0 again; what became of it before
-comes with it as `delivery.history`. Each replay is one atomic step with taking the letter away: a crash in between leaves either
-the letter or the event, and two operators cannot replay one letter twice.
+comes with it as `delivery.history`. Each replay is one atomic step with taking the letter away: a crash in between
+leaves either the letter or the event, and two operators cannot replay one letter twice.
 """
 
 from __future__ import annotations

@@ -30,7 +30,13 @@ def build(options: argparse.Namespace) -> Broker:
     broker = Broker(options.url, group=options.group, settings=settings)
     retry = RetryPolicy(base=0.05, max_failures=options.max_failures, max_deliveries=options.max_deliveries)
 
-    @broker.handler(options.stream, concurrency=options.concurrency, lease=options.lease, retry=retry)
+    @broker.handler(
+        options.stream,
+        concurrency=options.concurrency,
+        lease=options.lease,
+        retry=retry,
+        deduplicate=options.deduplicate,
+    )
     async def handle(order: Order, delivery: Delivery) -> None:
         say("start", order.number, delivery.deliveries, delivery.failures)
         if order.number == options.die:
@@ -40,6 +46,8 @@ def build(options: argparse.Namespace) -> Broker:
         await asyncio.sleep(options.work)
         if order.number == options.fail:
             raise ValueError("told to fail")
+        if options.follow_up:
+            delivery.publish(options.follow_up, order)
         say("end", order.number)
 
     return broker
@@ -63,6 +71,8 @@ def main() -> None:
     parser.add_argument("--stream", default="orders")
     parser.add_argument("--group", default="g")
     parser.add_argument("--name")
+    parser.add_argument("--follow-up")
+    parser.add_argument("--deduplicate", type=float)
     for option, kind, default in (
         ("lease", float, 1.0),
         ("work", float, 0.01),
