@@ -29,6 +29,7 @@ from ..entries import EVENT_ID, get
 from ..routing import Plan
 from ..telemetry import Telemetry
 from .periodic import repeat
+from .progress import Progress
 
 _ONE_LANE = "stream"
 
@@ -93,6 +94,8 @@ class Subscription:
         self._more_to_reclaim = True
         self._member.holdings.on_lost = self._pool.lost
         self._stop = asyncio.Event()
+        self._progress = Progress()
+        self._block = settings.block_ms / 1000
         self._name = f"{options.stream}/{options.group}"
         self.reading: bool = False
         """Whether `read` has not yet come to its end."""
@@ -121,7 +124,7 @@ class Subscription:
     @property
     def ready(self) -> bool:
         """Whether its reads come back (P19)."""
-        return self._member.ready
+        return self._progress.good
 
     async def open(self) -> None:
         """Join the group. Raises `ServerError`, `RedisUnavailableError`."""
@@ -194,7 +197,8 @@ class Subscription:
         if waited and self._work.done > done:
             self._pace.measured(self._work.done - done, loop.time() - began)
             count = self._room() or count
-        await self._read_into(count)
+        with self._progress.step(self._block):
+            await self._read_into(count)
 
     async def _read_into(self, count: int) -> None:
         """Oldest first (P7): what is pending for this consumer, then what others left behind, then what is new."""

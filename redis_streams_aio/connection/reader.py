@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
 Call = Callable[..., Awaitable[object]]
 
-OVERDUE = 1.0
-"""Seconds that a read may take longer than its block before it counts as stuck."""
-
 
 class Reader:
     """See the module."""
@@ -52,8 +49,6 @@ class Reader:
 
         True at the start, for a stable name.
         """
-        self._failed = False
-        self._overdue: float | None = None
 
     async def read(self, stream: str, group: str, consumer: str, *, count: int, block: float) -> list[RawEntry]:
         """`XREADGROUP ... >`: up to `count` new entries, after at most `block` seconds; `[]` when none came.
@@ -73,24 +68,10 @@ class Reader:
             stream,
             ">",
         )
-        self._overdue = asyncio.get_running_loop().time() + block + OVERDUE
-        try:
-            entries = await self._read(command, block)
-        except RedisStreamsError:
-            self._failed = True
-            raise
-        finally:
-            self._overdue = None
-        self._failed = False
+        entries = await self._read(command, block)
         if self._poll is not None and not entries:
             await asyncio.sleep(self._poll)
         return entries
-
-    @property
-    def is_coming_back(self) -> bool:
-        """Whether the last read came back with an answer, and the one under way is not overdue (P19)."""
-        overdue = self._overdue is not None and asyncio.get_running_loop().time() > self._overdue
-        return not self._failed and not overdue
 
     async def _read(self, command: Command, block: float) -> list[RawEntry]:
         if self._connection is None:

@@ -217,11 +217,6 @@ class Member:
         await remove_idle_consumers(self.holdings, consumer_expiry)
         await self.settlement.trim_dead_letters()
 
-    @property
-    def ready(self) -> bool:
-        """Whether its reads come back."""
-        return self._reader is not None and self._reader.is_coming_back
-
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store, if something was settled since the last time."""
         settled = self.settlement.count

@@ -19,14 +19,16 @@ from redis_streams_aio import (
     RetryPolicy,
     StreamInfo,
     entry_ids,
+    letters,
     naming,
+    replays,
 )
 from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, delays
 from redis_streams_aio.consumer.pace import GROWTH, Pace, room
 from redis_streams_aio.consumer.schedule import Schedule
 from redis_streams_aio.delivery import Origin
 from redis_streams_aio.monitoring import known_lag
-from redis_streams_aio.retry import DeadLetter, Retry, decide, describe, traceback_of
+from redis_streams_aio.retry import DeadLetter, Retry, decide, describe, traceback_of, writable
 
 ids = st.tuples(st.integers(0, 2**63), st.integers(0, 2**64 - 1))
 
@@ -83,6 +85,42 @@ def _hash_tag(key: str) -> str:
 
 def test_consumer_names_are_their_own() -> None:
     assert len({naming.consumer_name() for _ in range(100)}) == 100
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_keys_on_one_slot_have_the_same_hash_tag(stream: str, other: str) -> None:
+    assert naming.on_one_slot(stream, other) == (_hash_tag(stream) == _hash_tag(other))
+    assert naming.on_one_slot("orders", "{orders}:invoices")
+    assert not naming.on_one_slot("orders", "invoices")
+
+
+# -- dead letters and replays on the wire ----------------------------------------------------------------------
+
+field_lists = st.lists(st.binary(max_size=20), min_size=1, max_size=8).map(lambda values: values * 2)
+
+
+@given(field_lists, st.text(max_size=20), st.integers(0, 9), st.floats(0, 4e9))
+def test_a_dead_letter_is_read_as_it_was_written(
+    fields: list[bytes], error: str, failures: int, first_failure: float
+) -> None:
+    delivery = Delivery(Origin("orders"), b"5-1", fields, deliveries=3)
+    delivery.first_failure = round(first_failure, 3)
+    written = letters.compose(delivery, DeadLetter("failures", writable(error), failures, "trace"), "g", "c")
+    letter = letters.parse("9-0", [item if isinstance(item, bytes) else str(item).encode() for item in written])
+    assert letter.fields == tuple(fields)
+    assert (letter.reason, letter.error, letter.traceback) == ("failures", writable(error), "trace")
+    assert (letter.failures, letter.deliveries, letter.replays, letter.entry_id) == (failures, 3, 0, "5-1")
+    assert (letter.first_failure.timestamp() if letter.first_failure else 0) == pytest.approx(delivery.first_failure)
+    history = letters.history_of(letter)
+    assert replays.unwrap(replays.wrap(fields, "g", history), "g") == (fields, history)
+    wrapped = replays.wrap(fields, "g", history)
+    assert replays.unwrap(wrapped, "another") == (wrapped, None)
+
+
+@given(field_lists)
+def test_whatever_stands_among_the_dead_letters_is_read(fields: list[bytes]) -> None:
+    assert letters.parse("1-0", fields).fields is not None
+    replays.unwrap([replays.FOR_GROUP, b"g", replays.HISTORY, *fields], "g")
 
 
 # -- retry ----------------------------------------------------------------------------------------------------
@@ -197,6 +235,54 @@ def test_lanes_keep_their_order_and_nothing_is_lost(data: st.DataObject) -> None
         assert sorted(left[lane]) == sorted(order)
         if lane is not None:
             assert left[lane] == order
+
+
+@given(st.data())
+def test_batches_keep_the_order_of_lanes_and_lose_nothing(data: st.DataObject) -> None:
+    """However batches are taken and end, with any of their items to be handled again."""
+    schedule, now = Schedule(), 0.0
+    count = data.draw(st.integers(1, 60))
+    for number in range(count):
+        delivery = Delivery(Origin("s"), f"{number:02}".encode(), [])
+        delivery.lane = data.draw(st.sampled_from([None, "a", "b", "c"]))
+        schedule.add(delivery)
+    left: list[Delivery] = []
+    while len(left) < count:
+        now += 1
+        most = data.draw(st.integers(1, 10))
+        batch = schedule.take_batch(now, most)
+        assert len(batch) <= most
+        assert len(batch) == 1 or not any(delivery.failures for delivery in batch), "one that failed comes alone"
+        again = []
+        for delivery in batch:
+            assert delivery.due <= now, "too early"
+            if data.draw(st.booleans()) and delivery.failures < 3:
+                delivery.failures += data.draw(st.integers(0, 1))
+                delivery.due = now + data.draw(st.integers(0, 3))
+                again.append(delivery)
+            else:
+                left.append(delivery)
+        schedule.end_batch(batch, again)
+        assert schedule.buffered + schedule.delayed == count - len(left)
+    assert (schedule.take(now + 10), schedule.next_due) == (None, None)
+    assert sorted(delivery.raw_id for delivery in left) == [f"{number:02}".encode() for number in range(count)]
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=40), st.integers(1, 10))
+def test_without_failures_batches_are_the_order_of_their_lanes(lanes: list[str], most: int) -> None:
+    schedule = Schedule()
+    came: dict[object, list[bytes]] = defaultdict(list)
+    for number, lane in enumerate(lanes):
+        delivery = Delivery(Origin("s"), str(number).encode(), [])
+        delivery.lane = lane
+        came[lane].append(delivery.raw_id)
+        schedule.add(delivery)
+    left: dict[object, list[bytes]] = defaultdict(list)
+    while batch := schedule.take_batch(0.0, most):
+        for delivery in batch:
+            left[delivery.lane].append(delivery.raw_id)
+        schedule.end_batch(batch, [])
+    assert left == came
 
 
 # -- the pace -------------------------------------------------------------------------------------------------
