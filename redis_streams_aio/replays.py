@@ -15,6 +15,9 @@ from .models import History
 FOR_GROUP = b"replayed_for"
 HISTORY = b"replay_history"
 
+FOR_ANOTHER_GROUP = ValueError("replayed for another group")
+"""The refusal of a delivery that this group passes over."""
+
 _history = msgspec.json.Decoder(History)
 
 
@@ -23,16 +26,11 @@ def wrap(fields: Fields, group: str, history: History) -> Fields:
     return [FOR_GROUP, group.encode(), HISTORY, encode(history), *fields]
 
 
-def is_wrapped(fields: Fields) -> bool:
-    """Whether these are the fields of a replayed event."""
-    return bool(fields) and fields[0] == FOR_GROUP
-
-
-def unwrap(fields: Fields, group: str) -> tuple[Fields, History | None]:
-    """The event's own fields, and its history; as they are when they are not wrapped, or for another group."""
-    if len(fields) >= 4 and is_wrapped(fields) and fields[1] == group.encode() and fields[2] == HISTORY:
+def unwrap(fields: Fields, group: str) -> tuple[Fields, History | None] | None:
+    """The event's own fields, and its history; `None` when it is for another group."""
+    if len(fields) >= 4 and fields[1] == group.encode() and fields[2] == HISTORY:
         return fields[4:], decode(fields[3])
-    return fields, None
+    return None
 
 
 def encode(history: History) -> bytes:

@@ -18,7 +18,7 @@ from ..declaration import KeyFunction, Unknown
 from ..delivery import Delivery
 from ..entries import EVENT_ID, event_type_of, get
 from ..exceptions import DecodeError
-from ..replays import is_wrapped
+from ..replays import FOR_ANOTHER_GROUP
 from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Outcome, decide
 from ..routing import Route, RouteTable
 
@@ -44,7 +44,7 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
     if key is None:
         return get(delivery.fields, b"key")
     route = routes.find(delivery.fields)
-    if route is None:
+    if route is None or delivery.prepared:
         return None
     prepare(delivery, route)
     if delivery.refusal is None:
@@ -63,10 +63,8 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
 def admit(delivery: Delivery, routes: RouteTable, unknown: Unknown) -> Route | Outcome:
     """The handler that is to be called with the delivery's payload; or its fate, where none is."""
     route = routes.find(delivery.fields)
-    if is_wrapped(delivery.fields):
-        return DISCARD  # replayed for another group
-    if route is None:
-        return DISCARD if unknown == "skip" else _unhandled(delivery)
+    if route is None or delivery.refusal is FOR_ANOTHER_GROUP:
+        return DISCARD if unknown == "skip" or delivery.refusal is FOR_ANOTHER_GROUP else _unhandled(delivery)
     if delivery.deliveries > route.retry.max_deliveries:
         return _too_many_deliveries(delivery)
     if not delivery.prepared:
@@ -96,6 +94,8 @@ async def call(route: Route, payload: object, delivery: Delivery | BatchDelivery
 
 def fate_after(error: BaseException | None, delivery: Delivery, route: Route) -> Outcome:
     """What becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before."""
+    if error is None and delivery.instructions is None and route.deduplicate is None:
+        return ACK
     told, delivery.instructions = delivery.instructions, None
     if told is not None and told.decided:
         if error is not None:

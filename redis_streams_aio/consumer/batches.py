@@ -117,10 +117,9 @@ class Batches:
         route = next((found for _, found in admitted if isinstance(found, Route)), None)
         if route is None:
             return decided
-        if route.deduplicate is not None:
-            fates = await begin(self._holdings, taken, route)
-            decided += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
-            taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]
+        fates = await begin(self._holdings, taken, route)
+        decided += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
+        taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]
         decided += [(delivery, ABANDON, route) for delivery in taken if delivery.lost]
         return decided + await self._call(route, [delivery for delivery in taken if not delivery.lost], worker)
 

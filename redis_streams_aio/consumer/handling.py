@@ -82,29 +82,30 @@ class OneByOne:
 
     async def handle(self, delivery: Delivery, worker: Worker) -> int:
         """Attempt it, and have its fate carried out."""
-        admitted = admit(delivery, self._routes, self._unknown)
-        fate = await self._attempt(delivery, admitted, worker) if isinstance(admitted, Route) else admitted
+        route = admit(delivery, self._routes, self._unknown)
+        if isinstance(route, Route):
+            fate = await self._fate_before(delivery, route) if route.deduplicate or delivery.lost else None
+            if fate is None:
+                self.running[delivery] = worker
+                try:
+                    error = await call(route, delivery.payload, delivery)
+                finally:
+                    del self.running[delivery]
+                fate = fate_after(error, delivery, route)
+        else:
+            fate = route
         self.done += 1
         if fate is ACK:
             self._settlement.ack(delivery)
-        elif await carry_out(self._settlement, delivery, fate, admitted):
+        elif await carry_out(self._settlement, delivery, fate, route):
             self._schedule.delay(delivery, delivery.due)
             return 0
         return self._schedule.leave(delivery)
 
-    async def _attempt(self, delivery: Delivery, route: Route, worker: Worker) -> Outcome:
-        if route.deduplicate is not None:
-            [fate] = await begin(self._holdings, [delivery], route)
-            if fate is not None:
-                return fate
-        if delivery.lost:
-            return ABANDON
-        self.running[delivery] = worker
-        try:
-            error = await call(route, delivery.payload, delivery)
-        finally:
-            del self.running[delivery]
-        return fate_after(error, delivery, route)
+    async def _fate_before(self, delivery: Delivery, route: Route) -> Outcome | None:
+        """The fate of a delivery that the handler need not see; `None`: it is to be called."""
+        [fate] = await begin(self._holdings, [delivery], route)
+        return ABANDON if delivery.lost else fate
 
     def abandon(self, delivery: Delivery) -> int:
         """Leave it to its lease."""
@@ -122,6 +123,8 @@ class OneByOne:
 
 async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route) -> list[Outcome | None]:
     """For each delivery `None`: call its handler; or its fate, as a copy of it was handled, or cannot be looked for."""
+    if route.deduplicate is None:
+        return [None] * len(deliveries)
     try:
         return await duplicates.begin(holdings, deliveries)
     except ServerError as error:

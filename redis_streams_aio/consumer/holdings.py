@@ -13,7 +13,7 @@ from .. import naming
 from ..connection import Connection
 from ..connection.replies import RawEntry
 from ..delivery import Compose, Delivery, Origin
-from ..replays import is_wrapped, unwrap
+from ..replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
 from ..telemetry import EntriesVanished, LeaseLost, Telemetry
 
 
@@ -55,10 +55,17 @@ class Holdings:
         for raw_id, fields in entries:
             if fields is not None and raw_id not in self.by_id:
                 delivery = self.by_id[raw_id] = Delivery(self.origin, raw_id, fields)
-                if is_wrapped(fields):
-                    delivery.fields, delivery.history = unwrap(fields, self.group)
+                if fields and fields[0] == FOR_GROUP:
+                    self._unwrap(delivery)
                 taken.append(delivery)
         return taken
+
+    def _unwrap(self, delivery: Delivery) -> None:
+        unwrapped = unwrap(delivery.fields, self.group)
+        if unwrapped is None:
+            delivery.refusal, delivery.prepared = FOR_ANOTHER_GROUP, True
+        else:
+            delivery.fields, delivery.history = unwrapped
 
     def drop(self, delivery: Delivery) -> None:
         """Hold it no longer."""

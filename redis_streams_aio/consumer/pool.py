@@ -81,24 +81,21 @@ class Pool(Generic[Unit]):
                 continue
             if self._resting and self._timer is None:
                 self._set_timer(loop)  # more retries may be due than the one worker that was woken can begin
-            await self._handle(unit, worker)
+            self.busy += 1
+            try:
+                if woken := await self._work.handle(unit, worker):
+                    self.wake(woken)
+            except asyncio.CancelledError:
+                if not is_drain_over():
+                    self.wake(self._work.abandon(unit))
+                raise
+            finally:
+                self.busy -= 1
+                self._on_done()
             now = loop.time()
             if now > step_back_at:
                 await asyncio.sleep(0)
                 step_back_at = loop.time() + LONGEST_RUN
-
-    async def _handle(self, unit: Unit, worker: Worker) -> None:
-        self.busy += 1
-        try:
-            if woken := await self._work.handle(unit, worker):
-                self.wake(woken)
-        except asyncio.CancelledError:
-            if not is_drain_over():
-                self.wake(self._work.abandon(unit))
-            raise
-        finally:
-            self.busy -= 1
-            self._on_done()
 
     async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
         """Until there is something to do, or something is due."""
