@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 CHUNK = 100
 """Ids in one renewal: 0.7 ms of the server's time."""
 
+SHORTEST_DEADLINE = 0.1
+"""Seconds that a renewal may take however short the leases are."""
+
 HandOver = Callable[[Callable[[], None]], object]
 """Has a function called in the event loop that handles the deliveries."""
 
@@ -93,7 +96,7 @@ class LeaseKeeper:
         lost = 0
         for chunk in _chunks(list(holdings.by_id.values())):
             if self._link is None:
-                self._link = self._connection.new_link(self.interval)
+                self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
             ids = [delivery.raw_id for delivery in chunk]
             reply = await self._link.run(RENEW, holdings.stream, holdings.group, holdings.consumer, *ids)
             kept, gone = (set(replies.rows(part)) for part in replies.rows(reply))

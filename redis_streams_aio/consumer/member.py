@@ -218,14 +218,20 @@ class Member:
         await self.settlement.trim_dead_letters()
 
     async def save_checkpoint(self) -> None:
-        """Copy the group's checkpoint into the store, if something was settled since the last time."""
+        """Copy the group's checkpoint into the store, if something was settled since it was last found there.
+
+        What was written is looked at once more the next time: another process may have written an older one meanwhile.
+        """
         settled = self.settlement.count
-        if self._checkpoint_writer is not None and settled != self._checkpointed:
-            try:
-                self._position = await self._checkpoint_writer.run_once() or self._position
-            except GroupNotFoundError:
-                return
+        if self._checkpoint_writer is None or settled == self._checkpointed:
+            return
+        try:
+            position = await self._checkpoint_writer.run_once()
+        except GroupNotFoundError:
+            return
+        if position == self._position:
             self._checkpointed = settled
+        self._position = position or self._position
 
     async def unblock(self) -> None:
         """End a read that is waiting, if the server allows it."""

@@ -26,6 +26,7 @@ from ..connection.backoff import delays
 from ..delivery import Delivery
 from ..exceptions import ConfigError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ..models import EventMessage, PendingMessage
+from ..replays import FOR_ANOTHER_GROUP
 from ..retry import DeadLetter, describe
 from ..telemetry import SILENT, StepFailed, Telemetry
 from .member import Member, MemberOptions
@@ -224,6 +225,9 @@ class StreamConsumer(Generic[T]):
 
     async def _next_event(self, delivery: Delivery) -> EventMessage[T] | None:
         if delivery.lost:
+            return None
+        if delivery.refusal is FOR_ANOTHER_GROUP:
+            self._member.settlement.ack(delivery)
             return None
         try:
             delivery.payload = self._decode(delivery.fields)

@@ -133,6 +133,37 @@ async def test_p18_the_checkpoint_is_below_the_lowest_unsettled_entry_though_lat
         await until(lambda: _saved(store, lambda value: value == ids[5]))
 
 
+async def test_p18_an_older_checkpoint_that_a_slow_process_writes_late_is_put_right(
+    url: str, connection: Connection
+) -> None:
+    ids = await fill(url, 1, 2)
+    store = RedisCheckpointStore(connection)
+    may_write = asyncio.Event()
+
+    class Slow:
+        load = store.load
+
+        async def save(self, stream: str, group: str, entry_id: str) -> None:
+            if entry_id == ids[0]:
+                await may_write.wait()
+            await store.save(stream, group, entry_id)
+
+    slow = StreamConsumer(connection, "orders", "g", checkpoints=Slow(), count=1)
+    fast = StreamConsumer(connection, "orders", "g", checkpoints=store, count=1)
+    async with slow, fast:
+        await slow.fetch(1)
+        await slow.acknowledge(ids[0])
+        late = asyncio.create_task(slow._member.save_checkpoint())
+        await fast.fetch(1)
+        await fast.acknowledge(ids[1])
+        await fast._member.save_checkpoint()
+        may_write.set()
+        await late
+        assert await store.load("orders", "g") == ids[0], "the older one stands now"
+        await slow._member.save_checkpoint()
+        assert await store.load("orders", "g") == ids[1]
+
+
 async def _saved(store: CheckpointStore, fact: Callable[[str], bool]) -> str | None:
     value = await store.load("orders", "g")
     return value if value is not None and fact(value) else None
