@@ -94,7 +94,8 @@ class LeaseKeeper:
 
     async def _renew(self, holdings: Holdings) -> int:
         lost = 0
-        for chunk in _chunks(list(holdings.by_id.values())):
+        held = holdings.by_id.copy()  # in one step, as its own event loop may change it meanwhile
+        for chunk in _chunks(list(held.values())):
             if self._link is None:
                 self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
             ids = [delivery.raw_id for delivery in chunk]

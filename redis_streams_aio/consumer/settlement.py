@@ -36,6 +36,7 @@ from .. import letters, naming
 from ..connection import replies
 from ..connection.backoff import delays
 from ..connection.packing import Argument, Command
+from ..connection.replies import Reply
 from ..connection.scripts import COMPLETE, DEAD_LETTER, RELEASE, RETRY
 from ..delivery import Delivery, FollowUp
 from ..entries import EVENT_ID, get
@@ -141,7 +142,7 @@ class Settlement:
         if (event_id := get(delivery.fields, EVENT_ID)) is not None:
             marker = naming.done(holdings.stream, holdings.group, event_id)
         remember = "" if fate.remember is None else max(1, round(fate.remember * 1000))
-        reply = await self._write(
+        await self._end(
             delivery,
             lambda: holdings.connection.run(
                 COMPLETE,
@@ -153,9 +154,6 @@ class Settlement:
             ),
             of_failure=False,
         )
-        if reply is not None:
-            delivery.settled = True
-            self._settled([delivery])
 
     async def _send_before(self, delivery: Delivery, follow_ups: Sequence[FollowUp]) -> None:
         for follow_up in follow_ups:
@@ -199,7 +197,7 @@ class Settlement:
         """Move the entry to the dead letters."""
         holdings, options = self._holdings, self._dead_letters
         letter = letters.compose(delivery, fate, holdings.group, holdings.consumer)
-        reply = await self._write(
+        ended = await self._end(
             delivery,
             lambda: holdings.connection.run(
                 DEAD_LETTER,
@@ -211,9 +209,7 @@ class Settlement:
                 purpose="settle",
             ),
         )
-        if reply:
-            delivery.settled = True
-            self._settled([delivery])
+        if ended:
             holdings.telemetry.emit(
                 DeadLettered(
                     stream=holdings.stream, group=holdings.group, id=delivery.id, reason=fate.reason, error=fate.error
@@ -267,6 +263,21 @@ class Settlement:
                 Settled(stream=self._holdings.stream, group=self._holdings.group, count=len(deliveries))
             )
 
+    async def _end(self, delivery: Delivery, step: Callable[[], Awaitable[Reply]], *, of_failure: bool = True) -> bool:
+        """Do the write that settles a delivery; whether it did.
+
+        It counts as settled while the write is under way: the lease keeper must not take for lost what is leaving.
+        """
+        delivery.settled = True
+        try:
+            delivery.settled = await self._write(delivery, step, of_failure=of_failure) not in (None, b"")
+        except BaseException:
+            delivery.settled = False
+            raise
+        if delivery.settled:
+            self._settled([delivery])
+        return delivery.settled
+
     async def _write(
         self, delivery: Delivery, step: Callable[[], Awaitable[T]], *, of_failure: bool = True
     ) -> T | None:
@@ -295,6 +306,7 @@ class Settlement:
                 holdings.drop(delivery)
                 return None
             if reply in (None, b""):
+                delivery.settled = False
                 holdings.lose(delivery)
             return reply
         raise AssertionError("the waits have no end")
