@@ -76,9 +76,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     consumer_expiry: _Seconds = 3_600.0
     """Seconds after which the name of a consumer that is gone, with nothing pending, is removed from its group."""
     dead_letter_maxlen: Annotated[int, Meta(ge=1)] | None = None
-    """At most this many dead letters are kept for each group, the newest. Default: all."""
-    dead_letter_retention: Annotated[float, Meta(gt=0)] | None = None
-    """Seconds for which dead letters are kept. Default: without end."""
+    """At most this many dead letters are kept in a stream of them, the newest. Default: all."""
+    dead_letter_retention: Annotated[float, Meta(gt=0, le=315_360_000)] | None = None
+    """Seconds for which dead letters are kept, at most ten years. Default: without end."""
     checkpoints: Literal["redis", "memory"] = "redis"
     """Where checkpoints are kept."""
     checkpoint_interval: _Seconds = 1.0

@@ -175,8 +175,8 @@ class Delivery:
 
         Atomic is only what is on one slot of a Cluster, so `stream` must have the same hash tag as the handler's
         stream (`{orders}:invoices` beside `orders`), also where there is no Cluster yet. `atomic=False` has the event
-        sent before the acknowledgement to any stream: a crash in between sends it again. Raises `SettledError`,
-        `InvalidEventError` and what `Broker.publish` raises before the network.
+        sent to any stream before the acknowledgement, at least once: a crash in between, or an answer that is lost,
+        sends it again. Raises `SettledError`, `InvalidEventError` and what `Broker.publish` raises before the network.
         """
         if self.origin.compose is None:
             raise InvalidEventError(f"{self}: was not read by a broker, which alone can publish with it")

@@ -38,6 +38,12 @@ class Abandon(msgspec.Struct, frozen=True):
     """Another consumer has it now: write nothing."""
 
 
+class Postpone(msgspec.Struct, frozen=True):
+    """Look at it again in `delay` seconds: it cannot be begun now, and nothing is written of that."""
+
+    delay: float
+
+
 class Retry(msgspec.Struct, frozen=True):
     """Handle it again, not before `delay` seconds from now."""
 
@@ -57,7 +63,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     traceback: str = ""
 
 
-Outcome = Ack | Discard | Complete | Abandon | Retry | DeadLetter
+Outcome = Ack | Discard | Complete | Abandon | Postpone | Retry | DeadLetter
 
 ACK = Ack()
 DISCARD = Discard()

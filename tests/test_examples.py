@@ -21,7 +21,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, RetryPolicy
+from redis_streams_aio import Broker, Delivery, RetryPolicy, Settings
 
 from .waiting import until
 
@@ -63,6 +63,32 @@ async def test_plain_parts(url: str, redis: Redis) -> None:
     assert any(line.startswith("group display: 0 pending") for line in said)
     assert said[-1] == "archive begins at its checkpoint: cellar 9.5 °C"
     assert await redis.keys("*example*") == [], "it cleans up"
+
+
+async def test_follow_ups(url: str, redis: Redis) -> None:
+    said = await run(EXAMPLES / "follow_ups.py", url=url)
+    assert [line for line in said if line.startswith("billing: ")] == [
+        "billing: o-1 billed",
+        "billing: o-2 failed",
+        "billing: o-2 billed",
+        "billing: dropped a duplicate",
+    ]
+    assert [line for line in said if line.startswith("post: ")] == [
+        "post: ada owes 42.00 for o-1",
+        "post: grace owes 7.50 for o-2",
+    ]
+    assert len(said) == 6
+    assert await redis.xlen("{orders}:invoices") == 2
+    assert await redis.xlen("orders") == 3
+
+
+async def test_batches(url: str, redis: Redis) -> None:
+    said = await run(EXAMPLES / "batches.py", url=url)
+    assert said[-2:] == ["10 dead letters: no page", "990 clicks on 7 pages"]
+    batches = [line.split() for line in said if line.startswith("a batch of ")]
+    assert sum(int(words[4]) for words in batches) == 990
+    assert 1 < max(int(words[3].rstrip(":")) for words in batches) <= 500
+    assert await redis.xlen("{clicks}:warehouse:dead") == 10
 
 
 async def test_batch_import(url: str, redis: Redis) -> None:
@@ -177,28 +203,39 @@ async def test_the_permissions_that_the_docs_name_are_enough(url: str, redis: Re
     [rules] = re.findall(r"^ACL SETUSER app (.*)$", (ROOT / "docs" / "connections.md").read_text(), re.MULTILINE)
     await redis.execute_command("ACL", "SETUSER", "app", "reset", *rules.split())
     await redis.execute_command("ACL", "LOG", "RESET")
-    broker = Broker(url.replace("redis://", "redis://app:secret@"), group="billing")
+    settings = Settings(dead_letter_maxlen=10, dead_letter_retention=3600, consumer_expiry=0.1)
+    broker = Broker(url.replace("redis://", "redis://app:secret@"), group="billing", settings=settings)
     handled: list[int] = []
 
-    @broker.handler("orders", start="$", retry=RetryPolicy(max_failures=2, base=0.01))
-    async def handle(order: dict[str, int]) -> None:
+    @broker.handler("orders", start="$", retry=RetryPolicy(max_failures=2, base=0.01), deduplicate=60)
+    async def handle(order: dict[str, int], delivery: Delivery) -> None:
         handled.append(order["number"])
+        delivery.publish("{orders}:invoices", order, event_type="Invoice")
         if order["number"] == 2:
             raise ValueError("no")
 
     try:
         async with broker:
-            for number in (1, 2, 3):
-                await broker.publish("orders", {"number": number}, event_type="Order", key="k")
+            for number in (1, 2, 3, 3):
+                await broker.publish("orders", {"number": number}, event_type="Order", key="k", event_id=f"e{number}")
             await until(lambda: nothing_is_pending(redis))
             await until(lambda: redis.exists("{orders}:billing:checkpoint"))
             assert handled == [1, 2, 2, 3]
             assert [report.behind for report in await broker.measure_lag()] == [0]
+            await redis.xgroup_createconsumer("orders", "billing", "gone")
+            await until(lambda: consumers_but_released(redis, 1))
         assert await redis.xlen("{orders}:billing:dead") == 1
+        assert await redis.xlen("{orders}:invoices") == 2
+        assert await consumers_but_released(redis, 0), "it took its own name out"
         refused = {(line["object"], line["context"]) for line in await redis.acl_log()}
         assert refused <= {("client|setinfo", "toplevel")}, "the library asks to be named, and goes on without"
     finally:
         await redis.execute_command("ACL", "DELUSER", "app")
+
+
+async def consumers_but_released(redis: Redis, count: int) -> bool:
+    names = {consumer["name"] for consumer in await redis.xinfo_consumers("orders", "billing")}
+    return len(names - {"redis_streams_aio:released"}) == count
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)

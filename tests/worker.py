@@ -30,6 +30,10 @@ def build(options: argparse.Namespace) -> Broker:
     broker = Broker(options.url, group=options.group, settings=settings)
     retry = RetryPolicy(base=0.05, max_failures=options.max_failures, max_deliveries=options.max_deliveries)
 
+    if options.batch:
+        _batches(broker, options, retry)
+        return broker
+
     @broker.handler(
         options.stream,
         concurrency=options.concurrency,
@@ -53,6 +57,18 @@ def build(options: argparse.Namespace) -> Broker:
     return broker
 
 
+def _batches(broker: Broker, options: argparse.Namespace, retry: RetryPolicy) -> None:
+    @broker.handler(options.stream, batch=options.batch, within=0.05, lease=options.lease, retry=retry)
+    async def load(orders: list[Order]) -> None:
+        for order in orders:
+            say("start", order.number)
+            if order.number == options.die:
+                os.kill(os.getpid(), signal.SIGKILL)
+            await asyncio.sleep(options.work)
+        for order in orders:
+            say("end", order.number)
+
+
 async def run(options: argparse.Namespace) -> None:
     broker = build(options)
     running = asyncio.create_task(broker.run())
@@ -73,6 +89,7 @@ def main() -> None:
     parser.add_argument("--name")
     parser.add_argument("--follow-up")
     parser.add_argument("--deduplicate", type=float)
+    parser.add_argument("--batch", type=int)
     for option, kind, default in (
         ("lease", float, 1.0),
         ("work", float, 0.01),

@@ -167,7 +167,7 @@ class Subscription:
         self._more_to_reclaim = True
         while self._more_to_reclaim and self._member.caught_up and not self._stop.is_set():
             if count := self._room():
-                await self._take_over(count)
+                await self._take_over(self._few(count))
             else:
                 await self._wait_freed()
 
@@ -202,11 +202,17 @@ class Subscription:
 
     async def _read_into(self, count: int) -> None:
         """Oldest first (P7): what is pending for this consumer, then what others left behind, then what is new."""
-        if not self._member.caught_up and await self._reserving(count, self._member.recover):
+        if not self._member.caught_up and await self._reserving(self._few(count), self._member.recover):
             return
-        if self._more_to_reclaim and await self._take_over(count):
+        if self._more_to_reclaim and await self._take_over(self._few(count)):
             return
         await self._reserving(count, self._member.fetch)
+
+    def _few(self, count: int) -> int:
+        """Of what was in other hands, no more than can be begun one by one: it may kill this process too, and then
+        counts as delivered whatever is held beside it.
+        """
+        return max(1, min(count, max(self._pace.limit, self.options.concurrency - self._pool.busy)))
 
     async def _take_over(self, count: int) -> int:
         came = await self._reserving(count, self._member.reclaim)

@@ -140,18 +140,20 @@ DONE = b"done"
 """What stands in an event's key when one copy of it was handled."""
 
 BEGIN_EVENTS = Script(
-    1,  # one for each event
+    2,  # stream, then one key for each event
     """
--- ARGV: lease in ms, then for each event the id of the entry that is about to be handled. Returns for each event who is
--- at it: that entry, another one, or 'done'. A key that nobody has, or that has run out, is that entry's for one lease.
+-- ARGV: group, ms after which a key that nobody looks after is dropped, then for each event the id of the entry that is
+-- about to be handled. Returns for each event who is at it: that entry, another one that is pending, or 'done'.
 local holders = {}
-for i = 1, #KEYS do
-  local holder = redis.pcall('GET', KEYS[i])
-  if type(holder) ~= 'string' or holder == ARGV[i + 1] then
-    holder = ARGV[i + 1]
-    redis.call('SET', KEYS[i], holder, 'PX', ARGV[1])
+for i = 2, #KEYS do
+  local entry, holder = ARGV[i + 1], redis.pcall('GET', KEYS[i])
+  if type(holder) ~= 'string' then holder = entry end
+  if holder ~= entry and holder ~= 'done' then
+    local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], holder, holder, 1)
+    if pending.err or #pending == 0 then holder = entry end  -- given up, or gone
   end
-  holders[i] = holder
+  if holder == entry then redis.call('SET', KEYS[i], entry, 'PX', ARGV[2]) end
+  holders[i - 1] = holder
 end
 return holders
 """,

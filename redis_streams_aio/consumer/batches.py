@@ -2,8 +2,9 @@
 
 A batch is begun when it is full, or when its first delivery has waited for `within` seconds. Each item has a fate of
 its own: what cannot be decoded, was delivered too often, or is a copy never reaches the handler; of the others the
-handler says what becomes of each, or the policy decides when it raises. An item that has failed is handled in a batch
-of its own from then on, so that in the end a bad one is alone, and the others are not given up for it.
+handler says what becomes of each, or the policy decides when it raises. An item that has failed, or was in the hands
+of a process that died, is handled in a batch of its own from then on, so that in the end a bad one is alone, and the
+others are not given up for it.
 
 Order: a batch begins when those before it in its lanes have ended; within it, the handler sees stream order. Under
 `order="stream"`, items of one handler that stand one behind the other are handled together; under the others, all of
@@ -22,7 +23,7 @@ from ..routing import Route, RouteTable, SubscriptionOptions
 from .attempt import admit, call, fate_after
 from .handling import Worker, begin, carry_out, wants_cancelling
 from .holdings import Holdings
-from .schedule import Schedule
+from .schedule import Schedule, is_suspect
 from .settlement import Settlement
 
 Decided = tuple[Delivery, Outcome, Route | Outcome]
@@ -60,7 +61,7 @@ class Batches:
             return None
         if self._waiting_since is None:
             self._waiting_since = now
-        if not (first.failures or self._schedule.buffered >= self.size or now >= self._waiting_since + self._within):
+        if not (is_suspect(first) or self._schedule.buffered >= self.size or now >= self._waiting_since + self._within):
             return None
         self._waiting_since = None
         return self._schedule.take_batch(now, self.size)
@@ -72,6 +73,8 @@ class Batches:
 
     async def handle(self, batch: list[Delivery], worker: Worker) -> int:
         """Attempt all of it, and have every fate carried out."""
+        if is_suspect(batch[0]):
+            await self._settlement.flush_if_possible()
         again: list[Delivery] = []
         for run in self._runs(batch):
             for delivery, fate, admitted in await self._attempt(run, worker):

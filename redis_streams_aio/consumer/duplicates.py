@@ -1,13 +1,15 @@
 """Duplicates: events that were published twice under one `event_id` are handled once (`deduplicate=`).
 
 **Theory.** For each `event_id` a key beside the stream says how far the event has come. It holds the id of the entry
-that is being handled (for one lease), or `done` (for as long as `deduplicate` says). `done` is written by the script
-that acknowledges the entry, so there is no moment in which the one is true without the other.
+that is being handled, or `done` (for as long as `deduplicate` says). `done` is written by the script that
+acknowledges the entry, so there is no moment in which the one is true without the other.
 
 * No key: the event is new; its entry's id is written, and it is handled.
 * Our own entry's id: an attempt before this one failed, or crashed; it is handled. A crash means a second run, never
   a loss, as nothing is dropped on the word of an entry that is not done.
-* Another entry's id: a copy is being handled elsewhere. This one waits, and asks again.
+* The id of another entry that is pending: a copy is in somebody's hands, or waits for its retry. This one waits too,
+  and asks again. However long that takes, the two are not handled at once.
+* The id of another entry that is pending no more: it was given up, or is gone. This one takes its place.
 * `done`: a copy was handled. This one is acknowledged.
 
 Within one process copies are handled one after another anyway (see `Subscription`). When Redis is away, asking waits
@@ -22,16 +24,19 @@ from collections.abc import Sequence
 from .. import naming
 from ..connection import replies
 from ..connection.backoff import delays
+from ..connection.packing import Argument
 from ..connection.scripts import BEGIN_EVENTS, DONE
 from ..delivery import Delivery
 from ..entries import EVENT_ID, get
 from ..exceptions import RedisUnavailableError
-from ..retry import DISCARD, Outcome, Retry
+from ..retry import DISCARD, Outcome, Postpone
 from ..telemetry import DuplicateDropped, StepFailed
 from .holdings import Holdings
 
 LOOK_AGAIN = 1.0
 """Seconds after which a copy asks again whether the other one is done; less where leases are short."""
+FORGOTTEN_AFTER = 86_400.0
+"""Seconds after which the key of an event that was begun and never ended (its entry was deleted, say) is dropped."""
 
 
 async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outcome | None]:
@@ -51,10 +56,11 @@ async def _ask(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list
         return []
     keys = [naming.done(holdings.stream, holdings.group, event_id) for event_id, _ in asked]
     entry_ids = [entry_id for _, entry_id in asked]
+    arguments: list[Argument] = [holdings.group, round(FORGOTTEN_AFTER * 1000), *entry_ids]
     for wait in delays():
         try:
             reply = await holdings.connection.run(
-                BEGIN_EVENTS, *keys, round(holdings.lease * 1000), *entry_ids, keys=len(keys), purpose="settle"
+                BEGIN_EVENTS, holdings.stream, *keys, *arguments, keys=1 + len(keys), purpose="settle"
             )
             return [answer for answer in replies.rows(reply) if isinstance(answer, bytes)]
         except RedisUnavailableError as error:
@@ -69,5 +75,4 @@ def _fate(holdings: Holdings, delivery: Delivery, holder: bytes) -> Outcome | No
     if holder == DONE:
         holdings.telemetry.emit(DuplicateDropped(stream=holdings.stream, group=holdings.group, id=delivery.id))
         return DISCARD
-    error = f"entry {holder.decode('utf-8', 'replace')} of the same event_id is being handled"
-    return Retry(min(LOOK_AGAIN, holdings.lease / 3), delivery.failures, error)
+    return Postpone(min(LOOK_AGAIN, holdings.lease / 3))

@@ -18,7 +18,7 @@ from ..routing import Route, RouteTable
 from . import duplicates
 from .attempt import admit, call, fate_after
 from .holdings import Holdings
-from .schedule import Schedule
+from .schedule import Schedule, is_suspect
 from .settlement import Settlement
 
 Unit = TypeVar("Unit")
@@ -82,6 +82,8 @@ class OneByOne:
 
     async def handle(self, delivery: Delivery, worker: Worker) -> int:
         """Attempt it, and have its fate carried out."""
+        if is_suspect(delivery):
+            await self._settlement.flush_if_possible()
         route = admit(delivery, self._routes, self._unknown)
         if isinstance(route, Route):
             fate = await self._fate_before(delivery, route) if route.deduplicate or delivery.lost else None

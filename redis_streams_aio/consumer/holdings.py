@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from .. import naming
 from ..connection import Connection
+from ..connection.packing import Command
 from ..connection.replies import RawEntry
 from ..delivery import Compose, Delivery, Origin
 from ..replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
@@ -90,6 +91,11 @@ class Holdings:
         if not delivery.lost:
             delivery.lost = True
             self.on_lost(delivery)
+
+    def forget_command(self, ids: Iterable[bytes]) -> Command:
+        """The command that forgets what Redis knows of the failures and replays of entries that are settled or gone."""
+        known = tuple(ids)
+        return ("HDEL", self.failures_key, *known, *(entry_id + b":history" for entry_id in known))
 
     def report_vanished(self, ids: Iterable[bytes]) -> None:
         """Tell of entries that were deleted or trimmed while they were pending (P20)."""

@@ -104,7 +104,7 @@ class LeaseKeeper:
             missing = [delivery for delivery in chunk if delivery.raw_id not in kept and not delivery.settled]
             vanished = [delivery for delivery in missing if delivery.raw_id in gone]
             if vanished:
-                await self._link.call("HDEL", holdings.failures_key, *(delivery.raw_id for delivery in vanished))
+                await self._link.call(*holdings.forget_command(delivery.raw_id for delivery in vanished))
             if missing:
                 self._hand_over(partial(_let_go, holdings, missing, vanished))
             lost += len(missing)

@@ -214,8 +214,8 @@ class Member:
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
-        await remove_idle_consumers(self.holdings, consumer_expiry)
         await self.settlement.trim_dead_letters()
+        await remove_idle_consumers(self.holdings, consumer_expiry)
 
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store, if something was settled since it was last found there.

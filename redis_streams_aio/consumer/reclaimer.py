@@ -54,7 +54,7 @@ class Reclaimer:
         gone = [entry_id for entry_id in replies.rows(deleted) if isinstance(entry_id, bytes)]
         holdings.report_vanished(gone)
         if gone:
-            await holdings.connection.call("HDEL", holdings.failures_key, *gone)
+            await holdings.connection.call(*holdings.forget_command(gone))
         taken = await take_pending(holdings, replies.entries(claimed))
         if taken:
             holdings.telemetry.emit(Reclaimed(stream=holdings.stream, group=holdings.group, count=len(taken)))

@@ -47,7 +47,9 @@ async def _take(holdings: Holdings, ids: list[bytes]) -> list[Delivery]:
         await holdings.connection.run(TAKE_OWN, holdings.stream, holdings.group, holdings.consumer, *ids)
     )
     entries = [RawEntry(item[0], item[1] if len(item) > 1 else None) for item in map(replies.rows, reply)]  # type: ignore[arg-type]
-    holdings.report_vanished(entry.id for entry in entries if entry.fields is None)
+    if gone := [entry.id for entry in entries if entry.fields is None]:
+        holdings.report_vanished(gone)
+        await holdings.connection.call(*holdings.forget_command(gone))
     taken = await take_pending(holdings, entries)
     if taken:
         holdings.telemetry.emit(Recovered(stream=holdings.stream, group=holdings.group, count=len(taken)))

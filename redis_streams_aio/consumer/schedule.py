@@ -79,21 +79,22 @@ class Schedule:
         return self._ready[0] if self._ready else None
 
     def take_batch(self, now: float, most: int) -> list[Delivery]:
-        """Up to `most` deliveries to handle together, of a lane in its order; one that has failed comes alone."""
+        """Up to `most` deliveries to handle together, of a lane in its order; a suspect comes alone."""
         batch: list[Delivery] = []
         while len(batch) < most and (following := self.peek(now)) is not None:
-            if following.failures and batch:
+            alone = is_suspect(following)
+            if alone and batch:
                 break
             batch.append(following)
             self.take(now)
-            if following.failures:
+            if alone:
                 break
             self._take_behind(following.lane, batch, most)
         return batch
 
     def _take_behind(self, lane: object, batch: list[Delivery], most: int) -> None:
         behind = self._behind.get(lane) if lane is not None else None
-        while behind and len(batch) < most and not behind[0].failures and not behind[0].due:
+        while behind and len(batch) < most and not is_suspect(behind[0]) and not behind[0].due:
             batch.append(behind.popleft())
             self._waiting -= 1
 
@@ -143,3 +144,8 @@ class Schedule:
             self.delay(delivery, delivery.due)
         else:
             self._ready.append(delivery)
+
+
+def is_suspect(delivery: Delivery) -> bool:
+    """Whether it may drag others down: it failed before, or whoever had it before came to no end with it."""
+    return delivery.failures > 0 or delivery.deliveries > 1

@@ -12,6 +12,7 @@ never a loss.
 * *Retry*: failures, due time, first failure and last error are written to Redis first, by a script that checks the
   owner. The entry stays pending under its own id.
 * *Dead letter*: one script adds it to the dead-letter stream and acknowledges it, or does neither (P12).
+* *Postpone*: a copy of an event that is being handled waits here; nothing is written.
 * *Release* (at a drain): the entry goes to a consumer of the group that nobody is (`naming.RELEASED`), claimable at
   once; the delivery that came to nothing is not counted (P10). So our own name can leave the group (P22).
 
@@ -27,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -41,7 +43,7 @@ from ..connection.scripts import COMPLETE, DEAD_LETTER, RELEASE, RETRY
 from ..delivery import Delivery, FollowUp
 from ..entries import EVENT_ID, get
 from ..exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
-from ..retry import Abandon, Ack, Complete, DeadLetter, Discard, Outcome, Retry
+from ..retry import Abandon, Ack, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
 from ..telemetry import DeadLettered, Released, RetryScheduled, Settled, StepFailed
 from .holdings import Holdings
 
@@ -93,6 +95,9 @@ class Settlement:
                 return await self.retry(delivery, fate)
             case DeadLetter():
                 await self.dead_letter(delivery, fate)
+            case Postpone():
+                delivery.due = asyncio.get_running_loop().time() + fate.delay
+                return not delivery.lost
             case Abandon():
                 self._holdings.drop(delivery)
         return False
@@ -120,12 +125,17 @@ class Settlement:
                 self._settled(group)
             self._waiting.clear()
 
+    async def flush_if_possible(self) -> None:
+        """Write what is done before something is begun that may kill the process: it must not count as undone then."""
+        if self._acks:
+            with suppress(RedisStreamsError):
+                await self.flush()
+
     async def _write_acks(self, group: Sequence[Delivery]) -> None:
         holdings = self._holdings
         commands: list[Command] = [("XACK", holdings.stream, holdings.group, *(delivery.raw_id for delivery in group))]
         if recorded := [delivery.raw_id for delivery in group if delivery.recorded]:
-            histories = [entry_id + b":history" for entry_id in recorded]
-            commands.append(("HDEL", holdings.failures_key, *recorded, *histories))
+            commands.append(holdings.forget_command(recorded))
         acknowledged, *others = await holdings.connection.link("settle").call_many(commands)
         if isinstance(acknowledged, RedisStreamsError):
             raise acknowledged

@@ -21,6 +21,7 @@ from redis_streams_aio import (
 )
 
 from ..events import Cancelled, Order
+from ..processes import worker
 from ..waiting import until
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)
@@ -311,3 +312,23 @@ def test_a_batch_and_a_single_handler_share_no_subscription() -> None:
 
         @broker.handler("orders")
         async def cancel(order: Cancelled) -> None: ...
+
+
+async def test_p13_p15_an_event_that_kills_the_process_takes_none_of_its_batch_along(url: str, redis: Redis) -> None:
+    async with Broker(url) as broker:
+        await broker.publish_many("orders", [Order(number) for number in range(10)])
+    ended: set[int] = set()
+    for _ in range(10):
+        options = ("--batch", 10, "--die", 4, "--lease", 0.2, "--reclaim", 0.05, "--max-deliveries", 3)
+        async with worker(url, *options) as one:
+            await until(lambda one=one: one.process.returncode is not None or _done(redis), 20)
+            ended |= set(one.numbers("end"))
+            if await _done(redis):
+                break
+    assert ended == set(range(10)) - {4}
+    assert [(fields["dead:reason"]) for _, fields in await redis.xrange(DEAD)] == ["deliveries"]
+
+
+async def _done(redis: Redis) -> bool:
+    [group] = await redis.xinfo_groups("orders")
+    return group["lag"] == 0 and group["pending"] == 0

@@ -352,6 +352,39 @@ async def test_p25_copies_handled_at_the_same_time_wait_for_each_other(url: str)
     assert sorted(got) == list(range(20))
 
 
+async def test_p25_however_long_a_handler_takes_its_copy_waits(url: str, redis: Redis) -> None:
+    running, most, got = 0, 0, []
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    def make() -> Broker:
+        broker = Broker(url, group="g", settings=Settings(count=1))
+
+        @broker.handler("orders", deduplicate=0.1, lease=0.2)
+        async def handle(order: Order) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            began.set()
+            await may_end.wait()
+            running -= 1
+            got.append(order.number)
+
+        return broker
+
+    first, second = make(), make()
+    async with first, second:
+        for _ in range(2):
+            await first.publish("orders", Order(1), event_id="e1")
+        await began.wait()
+        await until(lambda: first.status[0].delayed + second.status[0].delayed == 1)
+        await asyncio.sleep(0.5)  # longer than the lease, and than events are remembered
+        assert (running, most) == (1, 1)
+        assert await redis.exists("{orders}:g:failures") == 0, "waiting is written nowhere"
+        may_end.set()
+        await until(lambda: first.status[0].settled + second.status[0].settled == 2)
+    assert most == 1
+
+
 async def test_p25_a_copy_of_an_event_that_failed_is_handled(url: str, redis: Redis) -> None:
     """Nothing is dropped on the word of a copy that did not come to a good end."""
     got: list[str] = []
