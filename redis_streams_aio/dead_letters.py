@@ -11,17 +11,22 @@ leaves either the letter or the event, and two operators cannot replay one lette
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 
 from . import entry_ids, letters, naming, replays
 from .connection import Connection, replies
 from .connection.scripts import REPLAY
-from .exceptions import ConfigError, DeadLetterNotFoundError, StreamNotFoundError
+from .exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError
 from .models import DeadLetterMessage, ReplayReport
 
 _PAGE = 100
 _IDS_AT_ONCE = 1000
+_WHOLE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_LAST_OF_A_MILLISECOND = 2**64 - 1
+_NOWHERE = "0-0"
+"""An id that no entry has."""
 Letters = list[DeadLetterMessage]
 
 
@@ -151,10 +156,10 @@ class DeadLetters:
     async def _of(self, ids: Sequence[str]) -> AsyncIterator[DeadLetterMessage]:
         """The letters of these ids. All are looked up before the first is given."""
         found: Letters = []
-        for letter_id in ids:
+        for letter_id in dict.fromkeys(ids):
             if not entry_ids.is_id(letter_id):
                 raise ConfigError(f"{letter_id!r} is no id of a dead letter, such as 1700000000000-0")
-            page = await self._page(letter_id, letter_id)
+            page = await self._at("{}-{}".format(*entry_ids.parse(letter_id)))
             if not page:
                 raise DeadLetterNotFoundError(f"{self._key!r} has no dead letter {letter_id!r} of {self._group!r}")
             found += page
@@ -169,13 +174,16 @@ class DeadLetters:
         if after is not None:
             if not entry_ids.is_id(after):
                 raise ConfigError(f"after={after!r}: is no id of a dead letter, such as 1700000000000-0")
-            start = f"({after}"
-        end = await self._last_id() if until is None else _edge("until", until)
+            start = max(f"({after}", start, key=_place)
+        limit = None if until is None else f"{_edge('until', until)}-{_LAST_OF_A_MILLISECOND}"
+        end = await self._last_id()
+        if end is not None and limit is not None:
+            end = min(end, limit, key=_place)
         while end is not None:
             page = replies.entries(await self._connection.call("XRANGE", self._key, start, end, "COUNT", _PAGE))
             for entry in page:
                 letter = letters.parse(replies.text(entry.id), entry.fields or [])
-                if letter.group in (self._group, "") and reason in (letter.reason, None):
+                if self._is_ours(letter) and reason in (letter.reason, None):
                     yield letter
             if len(page) < _PAGE:
                 return
@@ -185,10 +193,14 @@ class DeadLetters:
         last = replies.entries(await self._connection.call("XREVRANGE", self._key, "+", "-", "COUNT", 1))
         return replies.text(last[0].id) if last else None
 
-    async def _page(self, start: str, end: str) -> Letters:
-        entries = replies.entries(await self._connection.call("XRANGE", self._key, start, end))
+    async def _at(self, letter_id: str) -> Letters:
+        entries = replies.entries(await self._connection.call("XRANGE", self._key, letter_id, letter_id))
         found = [letters.parse(replies.text(entry.id), entry.fields or []) for entry in entries]
-        return [letter for letter in found if letter.group in (self._group, "")]
+        return [letter for letter in found if self._is_ours(letter)]
+
+    def _is_ours(self, letter: DeadLetterMessage) -> bool:
+        """Several groups, of several streams, may have their dead letters in one stream."""
+        return letter.group in (self._group, "") and letter.stream in (self._stream, "")
 
     # -- replaying --------------------------------------------------------------------------------------------
 
@@ -197,20 +209,31 @@ class DeadLetters:
         reply = await self._connection.run(
             REPLAY,
             *(self._stream, naming.failures(self._stream, self._group), self._key),
-            *(self._group, letter.id, letter.entry_id or "0-0", naming.RELEASED, replays.encode(history)),
+            *(self._group, letter.id, _entry_id(letter), naming.RELEASED, replays.encode(history)),
             *replays.wrap(list(letter.fields), self._group, history),
         )
         return replies.text(reply)
 
     async def _would_replay(self, letter: DeadLetterMessage) -> str:
-        try:
-            there = await self._connection.call("XRANGE", self._stream, letter.entry_id, letter.entry_id)
-        except StreamNotFoundError:
-            there = None
+        groups = replies.group_infos(await self._connection.call("XINFO", "GROUPS", self._stream))
+        if all(group.name != self._group for group in groups):
+            raise GroupNotFoundError(f"stream {self._stream!r} has no group {self._group!r}")
+        entry_id = _entry_id(letter)
+        there = await self._connection.call("XRANGE", self._stream, entry_id, entry_id)
         return "in place" if there else "copied"
 
     def __repr__(self) -> str:
         return f"<DeadLetters {self._stream}/{self._group} in {self._key}>"
+
+
+def _entry_id(letter: DeadLetterMessage) -> str:
+    """Where the event may still be; what others wrote there may be anything."""
+    return letter.entry_id if _WHOLE_ID.fullmatch(letter.entry_id) else _NOWHERE
+
+
+def _place(edge: str) -> tuple[int, int]:
+    """The place of an end of a range, to compare them: `-`, `1700`, `1700-1` or `(1700-1`."""
+    return (0, 0) if edge == "-" else entry_ids.parse(edge.removeprefix("("))
 
 
 def _edge(what: str, moment: datetime) -> str:

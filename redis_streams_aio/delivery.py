@@ -62,6 +62,7 @@ class Delivery:
         "due",
         "failing_since",
         "failures",
+        "fate",
         "fields",
         "first_failure",
         "history",
@@ -97,6 +98,8 @@ class Delivery:
         """Whether Redis has a failure record of it."""
         self.due: float = 0.0
         """When its retry is due, on the event loop's clock; 0: at once."""
+        self.fate: object = None
+        """What was decided on it and Redis could not take yet (`retry.Outcome`)."""
         self.lost: bool = False
         """True once the lease was lost: another consumer may be handling this event now."""
         self.settled: bool = False

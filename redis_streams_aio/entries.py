@@ -89,6 +89,25 @@ def compose(
     return fields
 
 
+_PASSED_ON_AT_MOST = 6000
+"""Names and values that a Lua script can pass on (8,000 with what it adds itself)."""
+
+
+def packed(fields: Fields, name: bytes) -> Fields:
+    """The fields; more than a script can pass on as one field of this name, in MessagePack."""
+    return fields if len(fields) <= _PASSED_ON_AT_MOST else [name, msgspec.msgpack.encode(fields)]
+
+
+def unpacked(fields: Fields, name: bytes) -> Fields:
+    """The fields that `packed` was given."""
+    if len(fields) == 2 and fields[0] == name:
+        try:
+            return msgspec.msgpack.decode(fields[1], type=Fields)
+        except msgspec.DecodeError:
+            pass  # not written by us
+    return fields
+
+
 _ATTRIBUTE_NAMES = frozenset((EVENT_TYPE, CONTENT_TYPE, KEY, EVENT_ID))
 
 

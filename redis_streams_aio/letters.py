@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import msgspec
-
 from .delivery import Delivery
-from .entries import Fields, attributes
+from .entries import Fields, attributes, packed, unpacked
 from .models import DeadLetterMessage, History
 from .retry import DeadLetter
 
 _PREFIX = b"dead:"
 _BEGINS = b"dead:reason"
 _PACKED = b"dead:fields"
-_FIELDS_AT_MOST = 6000
-"""Names and values that a Lua script can pass on; an entry with more is kept as one MessagePack field."""
+_ABSURD = 2**53
 
 
 def compose(delivery: Delivery, fate: DeadLetter, group: str, consumer: str) -> list[str | bytes | float]:
@@ -38,15 +35,16 @@ def compose(delivery: Delivery, fate: DeadLetter, group: str, consumer: str) -> 
         "consumer": consumer,
         "id": earlier.id if earlier else delivery.raw_id,
     }
-    packed = len(delivery.fields) > _FIELDS_AT_MOST
-    original = [_PACKED, msgspec.msgpack.encode(delivery.fields)] if packed else delivery.fields
-    return [*original, *(item for name, value in became.items() for item in (f"dead:{name}", value))]
+    return [
+        *packed(delivery.fields, _PACKED),
+        *(item for name, value in became.items() for item in (f"dead:{name}", value)),
+    ]
 
 
 def parse(entry_id: str, fields: Fields) -> DeadLetterMessage:
     """A dead letter, from the fields of its entry."""
     begins = _last(fields, _BEGINS)
-    original = _unpacked(fields[:begins])
+    original = unpacked(fields[:begins], _PACKED)
     became = _became(fields[begins:])
     known = attributes(original)
     return DeadLetterMessage(
@@ -95,20 +93,12 @@ def _became(fields: Fields) -> Mapping[str, str]:
     }
 
 
-def _unpacked(fields: Fields) -> Fields:
-    if len(fields) == 2 and fields[0] == _PACKED:
-        try:
-            return msgspec.msgpack.decode(fields[1], type=list[bytes])
-        except msgspec.DecodeError:
-            pass  # not written by us
-    return fields
-
-
 def _number(became: Mapping[str, str], name: str) -> float:
     try:
-        return float(became.get(name, "0"))
+        number = float(became.get(name, "0"))
     except ValueError:
         return 0.0
+    return number if 0 <= number < _ABSURD else 0.0  # neither NaN, infinite, nor more than JSON can hold
 
 
 def _moment(seconds: float) -> datetime | None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import msgspec
 
-from .entries import Fields
+from .entries import Fields, packed, unpacked
 from .models import History
 
 FOR_GROUP = b"replayed_for"
 HISTORY = b"replay_history"
+_PACKED = b"replay_fields"
 
 FOR_ANOTHER_GROUP = ValueError("replayed for another group")
 """The refusal of a delivery that this group passes over."""
@@ -23,13 +24,13 @@ _history = msgspec.json.Decoder(History)
 
 def wrap(fields: Fields, group: str, history: History) -> Fields:
     """The fields of an event that is added again for one group."""
-    return [FOR_GROUP, group.encode(), HISTORY, encode(history), *fields]
+    return [FOR_GROUP, group.encode(), HISTORY, encode(history), *packed(fields, _PACKED)]
 
 
 def unwrap(fields: Fields, group: str) -> tuple[Fields, History | None] | None:
     """The event's own fields, and its history; `None` when it is for another group."""
     if len(fields) >= 4 and fields[1] == group.encode() and fields[2] == HISTORY:
-        return fields[4:], decode(fields[3])
+        return unpacked(fields[4:], _PACKED), decode(fields[3])
     return None
 
 

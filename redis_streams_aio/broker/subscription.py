@@ -115,8 +115,8 @@ class Subscription:
             len(self._work.running),
             self._schedule.buffered,
             self._schedule.delayed,
-            self._settlement.unwritten,
-            self._settlement.count,
+            len(self._settlement.acks),
+            self.holdings.settled_count,
             self.holdings.vanished,
             self.ready,
         )
@@ -228,8 +228,8 @@ class Subscription:
             self._asked -= count
 
     async def _write_once(self) -> None:
-        await self._settlement.wait()
-        await self._settlement.flush()
+        await self._settlement.acks.wait()
+        await self._settlement.acks.flush()
 
     def _room(self) -> int:
         idle = (self.options.concurrency - self._pool.busy) * self._work.size
@@ -239,7 +239,7 @@ class Subscription:
 
     def _free(self) -> int:
         """What may be held beyond what is held, and not settled, or asked for."""
-        return self._most_held - (len(self.holdings) - self._settlement.unwritten) - self._asked
+        return self._most_held - (len(self.holdings) - len(self._settlement.acks)) - self._asked
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
         order, routes = self.options.order, self._plan.routes

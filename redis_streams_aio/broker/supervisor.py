@@ -17,6 +17,7 @@ tasks.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextvars import ContextVar
 
@@ -211,7 +212,7 @@ class Supervisor:
 
     def _clean_up_interval(self) -> float:
         """Often enough that nothing stays for much longer than it should."""
-        shortest = min(self._settings.consumer_expiry, self._settings.dead_letter_retention or CLEAN_UP_INTERVAL)
+        shortest = min(self._settings.consumer_expiry, self._settings.dead_letter_retention or math.inf)
         return min(CLEAN_UP_INTERVAL, shortest / 4)
 
     def _checkpoint_store(self) -> CheckpointStore:

@@ -13,6 +13,7 @@ import msgspec
 from ..version import __version__
 from . import demo as demonstration
 from . import events, show
+from .dead_letter_commands import dead_letters
 from .groups import COLUMNS as GROUP_COLUMNS
 from .groups import groups_of
 from .pending import COLUMNS as PENDING_COLUMNS
@@ -28,7 +29,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ob
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="redis-streams-aio")
 def app() -> None:
-    """Events on Redis Streams: run a broker, publish, and look at streams and groups."""
+    """Events on Redis Streams: run a broker, publish, look at streams and groups, and see to dead letters."""
+
+
+app.add_command(dead_letters)
 
 
 @app.command()

@@ -1,4 +1,7 @@
-"""How long to wait before the next try: exponential backoff with full jitter, by the package `backoff`."""
+"""How long to wait before the next try: exponential backoff with jitter, by the package `backoff`. Pure.
+
+`delays` is for one who tries alone; a `Gate` is for many who would try at the same time.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,42 @@ LONGEST = 2.0
 
 
 def delays(first: float = SHORTEST, longest: float = LONGEST) -> Iterator[float]:
-    """Seconds before each next try, without end: at random between 0 and 1, 2, 4 ... times `first`, at most `longest`.
+    """Seconds before each next try, without end: 1, 2, 4 ... times `first`, at most `longest`, half of it at random.
 
-    Never below half of `first`, so that one waiter stays below 20 tries a second whatever the dice say.
+    ("Equal jitter": the dice cannot make one waiter try twice in a row.)
     """
     steps = backoff.expo(base=2, factor=first, max_value=longest)
     next(steps)  # the package's generators begin with an empty step
     for step in steps:
-        yield max(first / 2, backoff.full_jitter(step))
+        yield step / 2 + backoff.full_jitter(step / 2)
+
+
+class Gate:
+    """While Redis refuses, one at a time asks, and the others wait: many waiters are no more commands than one (P16).
+
+    Open until `refused`. Then it lets one through whenever the backoff is over, until that one has `passed`.
+    """
+
+    def __init__(self) -> None:
+        self._waits: Iterator[float] | None = None
+        self._next_turn = 0.0
+
+    def wait(self, now: float) -> float:
+        """Seconds to wait before asking for a turn again; 0: it is yours."""
+        if self._waits is None:
+            return 0.0
+        if now < self._next_turn:
+            return self._next_turn - now
+        self._next_turn = now + next(self._waits)
+        return 0.0
+
+    def refused(self, now: float) -> float:
+        """Somebody was refused; seconds until the next turn."""
+        if self._waits is None:
+            self._waits = delays()
+            self._next_turn = now + next(self._waits)
+        return max(0.0, self._next_turn - now)
+
+    def passed(self) -> None:
+        """Somebody was not refused."""
+        self._waits = None

@@ -63,6 +63,11 @@ _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.MasterDownError, "MASTERDOWN"),
 )
 
+REPLIES: tuple[type[Exception], ...] = (redis_errors.ResponseError, redis_errors.BusyLoadingError)
+"""What redis-py raises for an error reply on a connection that works: LOADING is one too, though its class says that
+the connection was lost (read with `disconnect_on_error=False`, or redis-py closes it).
+"""
+
 LOST_CONNECTION: tuple[type[Exception], ...] = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
@@ -82,7 +87,7 @@ def from_reply(error: Exception) -> RedisStreamsError:
         text = f"{word} {text}"
     if "requires the key to exist" in text or text.lower().startswith(("err no such key", "no such key")):
         return StreamNotFoundError(text)
-    if "user executing the script" in text or "can't run this command" in text:
+    if "user executing the script" in text or "ACL failure in script" in text or "can't run this command" in text:
         return PermissionDeniedError(text)
     if "invalid username-password" in text.lower():
         return AuthenticationFailedError(text)

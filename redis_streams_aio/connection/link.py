@@ -27,8 +27,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from redis.exceptions import ResponseError
-
 from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError
 from . import errors
 from .backoff import delays
@@ -215,8 +213,8 @@ class Link:
             answers: list[Answer] = []
             for _ in range(request.expected):
                 try:
-                    answers.append(await read(disable_decoding=True))
-                except ResponseError as error:
+                    answers.append(await read(disable_decoding=True, disconnect_on_error=False))
+                except errors.REPLIES as error:
                     answers.append(errors.from_reply(error))
             self._under_way.popleft()
             if not request.future.done():

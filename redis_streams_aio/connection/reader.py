@@ -16,8 +16,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from redis.exceptions import ResponseError
-
 from ..exceptions import RedisStreamsError
 from . import errors
 from .credentials import stay_authenticated
@@ -81,8 +79,9 @@ class Reader:
             async with asyncio.timeout(block + self._timeout):
                 await stay_authenticated(self._connection)
                 await self._connection.send_packed_command([pack(command)], check_health=False)
-                return read_entries(await self._connection.read_response(disable_decoding=True))
-        except ResponseError as error:
+                reply = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
+                return read_entries(reply)
+        except errors.REPLIES as error:
             raise errors.from_reply(error) from None
         except BaseException as error:
             self.interrupted = True

@@ -222,8 +222,12 @@ REPLAY = Script(
     """
 -- ARGV: group, dead letter's id, id of the event, whom to leave it with, its history, then the fields and values of a
 -- copy. One step: handed to the group again, and taken from the dead letters. Returns 'gone' when there is no such dead
--- letter, 'in place' when the entry is still in its stream, else 'copied'.
+-- letter, 'in place' when the entry is still in its stream, else 'copied'. Scripts do not roll back: what may be
+-- refused comes first, or is undone.
 if #redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2]) == 0 then return 'gone' end
+if redis.acl_check_cmd and not redis.acl_check_cmd('XDEL', KEYS[3], ARGV[2]) then
+  return redis.error_reply('NOPERM the user may not run XDEL on ' .. KEYS[3])
+end
 local last
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local about = {}
@@ -238,9 +242,14 @@ if #redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3]) == 0 then
 elseif #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1) == 0
     and #redis.call('XRANGE', KEYS[1], '(' .. last, ARGV[3], 'COUNT', 1) == 0 then
   -- neither in somebody's hands nor still to be delivered: pending again, as one that was given back
-  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[4], 0, ARGV[3], 'IDLE', 86400000, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID')
   redis.call('HDEL', KEYS[2], ARGV[3])
   redis.call('HSET', KEYS[2], ARGV[3] .. ':history', ARGV[5])
+  local claimed = redis.pcall(
+    'XCLAIM', KEYS[1], ARGV[1], ARGV[4], 0, ARGV[3], 'IDLE', 86400000, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID')
+  if claimed.err then
+    redis.pcall('HDEL', KEYS[2], ARGV[3] .. ':history')
+    return claimed
+  end
 end
 redis.call('XDEL', KEYS[3], ARGV[2])
 return how

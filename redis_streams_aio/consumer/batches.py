@@ -21,7 +21,7 @@ from ..delivery import Delivery
 from ..retry import ABANDON, Outcome
 from ..routing import Route, RouteTable, SubscriptionOptions
 from .attempt import admit, call, fate_after
-from .handling import Worker, begin, carry_out, wants_cancelling
+from .handling import Worker, begin, carry_out, known_fate, wants_cancelling
 from .holdings import Holdings
 from .schedule import Schedule, is_suspect
 from .settlement import Settlement
@@ -74,10 +74,10 @@ class Batches:
     async def handle(self, batch: list[Delivery], worker: Worker) -> int:
         """Attempt all of it, and have every fate carried out."""
         if is_suspect(batch[0]):
-            await self._settlement.flush_if_possible()
+            await self._settlement.acks.flush_if_possible()
         again: list[Delivery] = []
         for run in self._runs(batch):
-            for delivery, fate, admitted in await self._attempt(run, worker):
+            for delivery, fate, admitted in await self._decide(run, worker):
                 if await carry_out(self._settlement, delivery, fate, admitted):
                     again.append(delivery)
         self.done += len(batch)
@@ -110,7 +110,7 @@ class Batches:
             parts.setdefault(id(self._routes.find(delivery.fields)), []).append(delivery)
         yield from parts.values()
 
-    async def _attempt(self, run: Sequence[Delivery], worker: Worker) -> list[Decided]:
+    async def _decide(self, run: Sequence[Delivery], worker: Worker) -> list[Decided]:
         """The fate of each delivery; all of them are of one handler, or of none."""
         admitted = [(delivery, admit(delivery, self._routes, self._unknown)) for delivery in run]
         decided: list[Decided] = [
@@ -120,6 +120,9 @@ class Batches:
         route = next((found for _, found in admitted if isinstance(found, Route)), None)
         if route is None:
             return decided
+        known = [(delivery, fate, route) for delivery in taken if (fate := known_fate(delivery)) is not None]
+        if known:
+            return decided + known  # it came alone
         fates = await begin(self._holdings, taken, route)
         decided += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
         taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]

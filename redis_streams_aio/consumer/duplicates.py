@@ -12,8 +12,8 @@ acknowledges the entry, so there is no moment in which the one is true without t
 * The id of another entry that is pending no more: it was given up, or is gone. This one takes its place.
 * `done`: a copy was handled. This one is acknowledged.
 
-Within one process copies are handled one after another anyway (see `Subscription`). When Redis is away, asking waits
-for it.
+Within one process copies are handled one after another anyway (see `Subscription`). When Redis cannot be asked, the
+delivery waits aside.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 from .. import naming
 from ..connection import replies
-from ..connection.backoff import delays
 from ..connection.packing import Argument
 from ..connection.scripts import BEGIN_EVENTS, DONE
 from ..delivery import Delivery
@@ -43,7 +42,18 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outc
     """For each delivery `None`: handle it; or the fate of a copy. Raises `ServerError`."""
     ids = [get(delivery.fields, EVENT_ID) for delivery in deliveries]
     asked = [(delivery, event_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
-    answers = iter(await _ask(holdings, [(event_id, delivery.raw_id) for delivery, event_id in asked]))
+    if not asked:
+        return [None] * len(deliveries)
+    now = asyncio.get_running_loop().time()
+    if wait := holdings.gate.wait(now):
+        return [Postpone(wait)] * len(deliveries)
+    try:
+        answers = iter(await _ask(holdings, [(event_id, delivery.raw_id) for delivery, event_id in asked]))
+    except RedisUnavailableError as error:
+        wait = holdings.gate.refused(now)
+        holdings.telemetry.emit(StepFailed(duty="look for duplicates", error=str(error), delay=round(wait, 3)))
+        return [Postpone(wait)] * len(deliveries)
+    holdings.gate.passed()
     return [
         _fate(holdings, delivery, next(answers)) if event_id else None
         for delivery, event_id in zip(deliveries, ids, strict=True)
@@ -52,21 +62,13 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outc
 
 async def _ask(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
     """Who is at each event, as the script says."""
-    if not asked:
-        return []
     keys = [naming.done(holdings.stream, holdings.group, event_id) for event_id, _ in asked]
     entry_ids = [entry_id for _, entry_id in asked]
     arguments: list[Argument] = [holdings.group, round(FORGOTTEN_AFTER * 1000), *entry_ids]
-    for wait in delays():
-        try:
-            reply = await holdings.connection.run(
-                BEGIN_EVENTS, holdings.stream, *keys, *arguments, keys=1 + len(keys), purpose="settle"
-            )
-            return [answer for answer in replies.rows(reply) if isinstance(answer, bytes)]
-        except RedisUnavailableError as error:
-            holdings.telemetry.emit(StepFailed(duty="look for duplicates", error=str(error), delay=wait))
-            await asyncio.sleep(wait)
-    raise AssertionError("the waits have no end")
+    reply = await holdings.connection.run(
+        BEGIN_EVENTS, holdings.stream, *keys, *arguments, keys=1 + len(keys), purpose="settle"
+    )
+    return [answer for answer in replies.rows(reply) if isinstance(answer, bytes)]
 
 
 def _fate(holdings: Holdings, delivery: Delivery, holder: bytes) -> Outcome | None:

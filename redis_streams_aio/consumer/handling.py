@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from ..declaration import Unknown
 from ..delivery import Delivery
@@ -67,6 +67,7 @@ class OneByOne:
         self._holdings = holdings
         self._schedule = schedule
         self._settlement = settlement
+        self._acks = settlement.acks
         self._routes = routes
         self._unknown: Unknown = unknown
         self.running: dict[Delivery, Worker] = {}
@@ -82,11 +83,9 @@ class OneByOne:
 
     async def handle(self, delivery: Delivery, worker: Worker) -> int:
         """Attempt it, and have its fate carried out."""
-        if is_suspect(delivery):
-            await self._settlement.flush_if_possible()
         route = admit(delivery, self._routes, self._unknown)
         if isinstance(route, Route):
-            fate = await self._fate_before(delivery, route) if route.deduplicate or delivery.lost else None
+            fate = await self._fate_before(delivery, route) if _is_special(delivery, route) else None
             if fate is None:
                 self.running[delivery] = worker
                 try:
@@ -98,16 +97,19 @@ class OneByOne:
             fate = route
         self.done += 1
         if fate is ACK:
-            self._settlement.ack(delivery)
+            self._acks.add(delivery)
         elif await carry_out(self._settlement, delivery, fate, route):
             self._schedule.delay(delivery, delivery.due)
             return 0
         return self._schedule.leave(delivery)
 
     async def _fate_before(self, delivery: Delivery, route: Route) -> Outcome | None:
-        """The fate of a delivery that the handler need not see; `None`: it is to be called."""
-        [fate] = await begin(self._holdings, [delivery], route)
-        return ABANDON if delivery.lost else fate
+        """The fate of a delivery whose handler is not to be called; `None`: call it."""
+        await self._settlement.acks.flush_if_possible()
+        fate = known_fate(delivery)
+        if fate is None and route.deduplicate is not None:
+            [fate] = await begin(self._holdings, [delivery], route)
+        return ABANDON if fate is None and delivery.lost else fate
 
     def abandon(self, delivery: Delivery) -> int:
         """Leave it to its lease."""
@@ -121,6 +123,15 @@ class OneByOne:
                 worker.cancel()
             return 0
         return self._schedule.forget(delivery) and self._schedule.leave(delivery)
+
+
+def _is_special(delivery: Delivery, route: Route) -> bool:
+    return route.deduplicate is not None or delivery.lost or is_suspect(delivery)
+
+
+def known_fate(delivery: Delivery) -> Outcome | None:
+    """The fate that Redis could not take when it was decided; `None`: it is still to be found."""
+    return cast("Outcome | None", delivery.fate)
 
 
 async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route) -> list[Outcome | None]:

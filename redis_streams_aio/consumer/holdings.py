@@ -7,15 +7,16 @@ keeper renews what is in it. An id is in it at most once, however often Redis ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from .. import naming
 from ..connection import Connection
+from ..connection.backoff import Gate
 from ..connection.packing import Command
 from ..connection.replies import RawEntry
 from ..delivery import Compose, Delivery, Origin
 from ..replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
-from ..telemetry import EntriesVanished, LeaseLost, Telemetry
+from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
 
 
 class Holdings:
@@ -42,6 +43,10 @@ class Holdings:
         self.telemetry = telemetry
         self.failures_key: str = naming.failures(stream, group)
         self.by_id: dict[bytes, Delivery] = {}
+        self.gate: Gate = Gate()
+        """Whether Redis takes what is written of deliveries."""
+        self.settled_count: int = 0
+        """Entries settled so far."""
         self.vanished: int = 0
         """Entries that were deleted or trimmed while they were pending, so far."""
         self.on_lost: Callable[[Delivery], None] = _nothing
@@ -72,6 +77,14 @@ class Holdings:
         """Hold it no longer."""
         if self.by_id.get(delivery.raw_id) is delivery:
             del self.by_id[delivery.raw_id]
+
+    def settled(self, deliveries: Sequence[Delivery]) -> None:
+        """Hold them no longer: their fates are written."""
+        for delivery in deliveries:
+            self.drop(delivery)
+        self.settled_count += len(deliveries)
+        if self.telemetry.active:
+            self.telemetry.emit(Settled(stream=self.stream, group=self.group, count=len(deliveries)))
 
     def lose(self, delivery: Delivery) -> None:
         """Hold it no longer, as it is another consumer's now, or gone; its handler can see that (P4)."""

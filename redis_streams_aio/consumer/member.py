@@ -145,7 +145,7 @@ class Member:
         try:
             if self._connection.is_open:
                 async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self.settlement.flush()
+                    await self.settlement.finish()
                     if give_back:
                         await self._give_back()
         except GroupNotFoundError:
@@ -222,7 +222,7 @@ class Member:
 
         What was written is looked at once more the next time: another process may have written an older one meanwhile.
         """
-        settled = self.settlement.count
+        settled = self.holdings.settled_count
         if self._checkpoint_writer is None or settled == self._checkpointed:
             return
         try:

@@ -147,5 +147,7 @@ class Schedule:
 
 
 def is_suspect(delivery: Delivery) -> bool:
-    """Whether it may drag others down: it failed before, or whoever had it before came to no end with it."""
-    return delivery.failures > 0 or delivery.deliveries > 1
+    """Whether it may hold up others, or drag them down: it failed before, whoever had it before came to no end with it,
+    or its fate is still to be written.
+    """
+    return delivery.failures > 0 or delivery.deliveries > 1 or delivery.fate is not None

@@ -4,8 +4,7 @@
 written, the entry stays pending in Redis and held here (P1): a process that dies in between causes a second run,
 never a loss.
 
-* *Ack, discard*: the id joins those that wait; while one XACK is under way the next ones gather, and leave
-  together. Acknowledging twice, or after the lease was lost, is harmless: XACK is repeated until Redis answers.
+* *Ack, discard*: the id joins the `acknowledgements` that leave together, with the next XACK.
 * *Complete*: what a handler publishes with its acknowledgement, and the mark that drops later copies of the event, are
   written by the script that acknowledges. It looks first whether the entry is still pending, so that of two processes
   that both handled it only one writes.
@@ -16,8 +15,9 @@ never a loss.
 * *Release* (at a drain): the entry goes to a consumer of the group that nobody is (`naming.RELEASED`), claimable at
   once; the delivery that came to nothing is not counted (P10). So our own name can leave the group (P22).
 
-When things fail: Redis away or refusing: the write is tried again with backoff for as long as it takes, the entry
-held and renewed meanwhile. The lease is lost: the script writes nothing and says so; the delivery is dropped (P4).
+When things fail: Redis away or refusing: the fate is kept with the delivery, which waits aside, held and renewed, and
+is written when Redis takes it; one at a time asks (`backoff.Gate`), and the workers go on, so that a full Redis is
+drained. The lease is lost: the script writes nothing and says so; the delivery is dropped (P4).
 Redis refuses for good (say, the dead-letter key is no stream): the entry is dropped from our hands and stays
 pending; it is taken up again when its lease has run out (P13: others are handled). A follow-up that Redis refuses for
 good is raised: it counts as the handler's failure.
@@ -27,30 +27,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from functools import partial
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
 from .. import letters, naming
 from ..connection import replies
-from ..connection.backoff import delays
-from ..connection.packing import Argument, Command
+from ..connection.packing import Argument
 from ..connection.replies import Reply
 from ..connection.scripts import COMPLETE, DEAD_LETTER, RELEASE, RETRY
 from ..delivery import Delivery, FollowUp
 from ..entries import EVENT_ID, get
 from ..exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ..retry import Abandon, Ack, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
-from ..telemetry import DeadLettered, Released, RetryScheduled, Settled, StepFailed
+from ..telemetry import DeadLettered, Released, RetryScheduled, StepFailed
+from .acknowledgements import IDS_AT_ONCE, Acknowledgements
 from .holdings import Holdings
-
-T = TypeVar("T")
-
-IDS_AT_ONCE = 1000
-"""Ids in one XACK; more would hold up the server (10,000 block it for 3 to 8 ms)."""
 
 _logger = logging.getLogger("redis_streams_aio")
 
@@ -70,84 +62,76 @@ class Settlement:
     def __init__(self, holdings: Holdings, dead_letters: DeadLetterOptions) -> None:
         self._holdings = holdings
         self._dead_letters = dead_letters
-        self._acks: list[Delivery] = []
-        self._waiting = asyncio.Event()
-        self._flushing = asyncio.Lock()
-        self.count: int = 0
-        """Deliveries settled so far."""
-
-    @property
-    def unwritten(self) -> int:
-        """Acknowledgements that Redis has not confirmed yet."""
-        return len(self._acks)
+        self.acks: Acknowledgements = Acknowledgements(holdings)
 
     async def settle(self, delivery: Delivery, fate: Outcome) -> bool:
-        """Carry out a fate, however long Redis is away; whether the delivery is to be handled again, when it is `due`.
+        """Carry out a fate; whether the delivery is to be looked at again when it is `due`.
 
-        Raises `ServerError` when Redis refuses for good what the handler published with the acknowledgement.
+        That is so for a retry, and for a fate that Redis cannot take now: it is kept with the delivery, which waits
+        aside, and is carried out later (P16: no worker waits, and no more than one asks). Raises `ServerError` when
+        Redis refuses for good what belongs to a success.
         """
         match fate:
             case Ack() | Discard():
                 self.ack(delivery)
+            case Abandon():
+                self._holdings.drop(delivery)
+            case Postpone():
+                return _put_aside(delivery, fate.delay)
+            case Complete() | Retry() | DeadLetter():
+                return await self._write_if_possible(delivery, fate)
+        return False
+
+    async def _write_if_possible(self, delivery: Delivery, fate: Complete | Retry | DeadLetter) -> bool:
+        gate = self._holdings.gate
+        now = asyncio.get_running_loop().time()
+        delivery.fate = fate
+        if wait := gate.wait(now):
+            return _put_aside(delivery, wait)
+        try:
+            again = await self._write_fate(delivery, fate)
+        except RedisUnavailableError as error:
+            wait = gate.refused(asyncio.get_running_loop().time())
+            self._holdings.telemetry.emit(
+                StepFailed(duty=f"settle {delivery.id}", error=str(error), delay=round(wait, 3))
+            )
+            return _put_aside(delivery, wait)
+        gate.passed()
+        return again
+
+    async def _write_fate(self, delivery: Delivery, fate: Complete | Retry | DeadLetter) -> bool:
+        """Write a fate down; whether the delivery is to be handled again.
+
+        Raises `RedisUnavailableError`, and for a success `ServerError`.
+        """
+        match fate:
             case Complete():
                 await self.complete(delivery, fate)
             case Retry():
                 return await self.retry(delivery, fate)
             case DeadLetter():
                 await self.dead_letter(delivery, fate)
-            case Postpone():
-                delivery.due = asyncio.get_running_loop().time() + fate.delay
-                return not delivery.lost
-            case Abandon():
-                self._holdings.drop(delivery)
         return False
+
+    async def finish(self) -> None:
+        """Write what Redis could not take before, and the acknowledgements that have gathered.
+
+        Raises `RedisUnavailableError`, `ServerError`.
+        """
+        await self.acks.flush()
+        for delivery in list(self._holdings.by_id.values()):
+            if isinstance(delivery.fate, Complete | Retry | DeadLetter) and not delivery.settled:
+                await self._write_fate(delivery, delivery.fate)
 
     def ack(self, delivery: Delivery) -> None:
         """Acknowledge with the next group. Does not wait and cannot fail."""
-        delivery.settled = True
-        self._acks.append(delivery)
-        self._waiting.set()
-
-    async def wait(self) -> None:
-        """Until there is something to flush."""
-        await self._waiting.wait()
-
-    async def flush(self) -> None:
-        """Write the acknowledgements that have gathered.
-
-        Raises `RedisUnavailableError`, `ServerError`; what was not written is kept.
-        """
-        async with self._flushing:
-            while self._acks:
-                group = self._acks[:IDS_AT_ONCE]
-                await self._write_acks(group)
-                del self._acks[: len(group)]
-                self._settled(group)
-            self._waiting.clear()
-
-    async def flush_if_possible(self) -> None:
-        """Write what is done before something is begun that may kill the process: it must not count as undone then."""
-        if self._acks:
-            with suppress(RedisStreamsError):
-                await self.flush()
-
-    async def _write_acks(self, group: Sequence[Delivery]) -> None:
-        holdings = self._holdings
-        commands: list[Command] = [("XACK", holdings.stream, holdings.group, *(delivery.raw_id for delivery in group))]
-        if recorded := [delivery.raw_id for delivery in group if delivery.recorded]:
-            commands.append(holdings.forget_command(recorded))
-        acknowledged, *others = await holdings.connection.link("settle").call_many(commands)
-        if isinstance(acknowledged, RedisStreamsError):
-            raise acknowledged
-        for answer in others:
-            if isinstance(answer, RedisStreamsError):
-                _logger.error("failure records of %s/%s stay: %s", holdings.stream, holdings.group, answer)
+        self.acks.add(delivery)
 
     async def complete(self, delivery: Delivery, fate: Complete) -> None:
         """Acknowledge together with what belongs to it."""
         holdings = self._holdings
         atomic = [follow_up.command for follow_up in fate.follow_ups if follow_up.atomic]
-        await self._send_before(delivery, [follow_up for follow_up in fate.follow_ups if not follow_up.atomic])
+        await self._send_before(follow_up for follow_up in fate.follow_ups if not follow_up.atomic)
         marker: Argument = holdings.stream
         if (event_id := get(delivery.fields, EVENT_ID)) is not None:
             marker = naming.done(holdings.stream, holdings.group, event_id)
@@ -165,10 +149,9 @@ class Settlement:
             of_failure=False,
         )
 
-    async def _send_before(self, delivery: Delivery, follow_ups: Sequence[FollowUp]) -> None:
+    async def _send_before(self, follow_ups: Iterable[FollowUp]) -> None:
         for follow_up in follow_ups:
-            send = partial(self._holdings.connection.call, *follow_up.command, purpose="settle")
-            await self._write(delivery, send, of_failure=False)
+            await self._holdings.connection.call(*follow_up.command, purpose="settle")
 
     async def retry(self, delivery: Delivery, fate: Retry) -> bool:
         """Write the failure down; whether the delivery is still ours to try again, when it is `due`."""
@@ -260,18 +243,9 @@ class Settlement:
         options, call = self._dead_letters, self._holdings.connection.call
         if options.retention is not None:
             seconds, _ = map(replies.integer, replies.rows(await call("TIME")))
-            await call("XTRIM", options.stream, "MINID", "=", round((seconds - options.retention) * 1000))
+            await call("XTRIM", options.stream, "MINID", "=", max(0, round((seconds - options.retention) * 1000)))
         if options.maxlen is not None:
             await call("XTRIM", options.stream, "MAXLEN", "=", options.maxlen)
-
-    def _settled(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            self._holdings.drop(delivery)
-        self.count += len(deliveries)
-        if self._holdings.telemetry.active:
-            self._holdings.telemetry.emit(
-                Settled(stream=self._holdings.stream, group=self._holdings.group, count=len(deliveries))
-            )
 
     async def _end(self, delivery: Delivery, step: Callable[[], Awaitable[Reply]], *, of_failure: bool = True) -> bool:
         """Do the write that settles a delivery; whether it did.
@@ -285,38 +259,40 @@ class Settlement:
             delivery.settled = False
             raise
         if delivery.settled:
-            self._settled([delivery])
+            self._holdings.settled([delivery])
         return delivery.settled
 
     async def _write(
-        self, delivery: Delivery, step: Callable[[], Awaitable[T]], *, of_failure: bool = True
-    ) -> T | None:
-        """Do a write, however long Redis is away.
+        self, delivery: Delivery, step: Callable[[], Awaitable[Reply]], *, of_failure: bool = True
+    ) -> Reply:
+        """Do a write. `None` when it cannot be done, and never will be.
 
-        `None` when it cannot be done. A delivery that is not ours any more is dropped. The write of a failure is left
-        out for a delivery that was lost, and where Redis refuses it for good, the entry stays pending; for a success
-        that is raised.
+        A delivery that is not ours any more is dropped. The write of a failure is left out for a delivery that was
+        lost, and where Redis refuses it for good, the entry stays pending; for a success that is raised. Raises
+        `RedisUnavailableError`.
         """
-        holdings = self._holdings
-        for wait in delays():
-            if delivery.lost and of_failure:
-                return None
-            try:
-                reply = await step()
-            except RedisUnavailableError as error:
-                holdings.telemetry.emit(StepFailed(duty=f"settle {delivery.id}", error=str(error), delay=wait))
-                await asyncio.sleep(wait)
-                continue
-            except StreamNotFoundError:
-                reply = None  # the group is lost with all that was pending: made again, it brings this one again
-            except RedisStreamsError:
-                if not of_failure:
-                    raise
-                _logger.exception("%s cannot be settled and stays pending", delivery)
-                holdings.drop(delivery)
-                return None
-            if reply in (None, b""):
-                delivery.settled = False
-                holdings.lose(delivery)
-            return reply
-        raise AssertionError("the waits have no end")
+        if delivery.lost and of_failure:
+            return None
+        try:
+            reply = await step()
+        except StreamNotFoundError:
+            reply = None  # the group is lost with all that was pending: made again, it brings this one again
+        except RedisUnavailableError:
+            raise
+        except RedisStreamsError:
+            delivery.fate = None
+            if not of_failure:
+                raise
+            _logger.exception("%s cannot be settled and stays pending", delivery)
+            self._holdings.drop(delivery)
+            return None
+        delivery.fate = None
+        if reply in (None, b""):
+            delivery.settled = False
+            self._holdings.lose(delivery)
+        return reply
+
+
+def _put_aside(delivery: Delivery, seconds: float) -> bool:
+    delivery.due = asyncio.get_running_loop().time() + seconds
+    return not delivery.lost

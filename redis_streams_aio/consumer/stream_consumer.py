@@ -171,11 +171,12 @@ class StreamConsumer(Generic[T]):
         while self._state in ("starting", "running"):
             try:
                 await self._read_once()
+                event = await self._next_event(self._buffer.popleft()) if self._buffer else None
             except RedisStreamsError as error:
                 await self._survive(error, next(waits))
                 continue
             waits = delays()
-            if self._buffer and (event := await self._next_event(self._buffer.popleft())) is not None:
+            if event is not None:
                 yield event
 
     async def fetch(self, room: int) -> int:
@@ -227,14 +228,15 @@ class StreamConsumer(Generic[T]):
         if delivery.lost:
             return None
         if delivery.refusal is FOR_ANOTHER_GROUP:
-            self._member.settlement.ack(delivery)
+            await self.acknowledge(delivery.id)
             return None
         try:
             delivery.payload = self._decode(delivery.fields)
         except Exception as error:  # noqa: BLE001  # a codec of the user's may raise anything
-            await self._member.settlement.dead_letter(
-                delivery, DeadLetter("undecodable", describe(error), delivery.failures)
-            )
+            fate = DeadLetter("undecodable", describe(error), delivery.failures)
+            if await self._member.settlement.settle(delivery, fate):
+                await asyncio.sleep(max(0.0, delivery.due - asyncio.get_running_loop().time()))
+                self._buffer.appendleft(delivery)
             return None
         return cast("EventMessage[T]", delivery.event)
 
@@ -258,7 +260,7 @@ class StreamConsumer(Generic[T]):
             if delivery is not None and not delivery.settled:
                 self._member.settlement.ack(delivery)
                 known += 1
-        await self._member.settlement.flush()
+        await self._member.settlement.acks.flush()
         self._acknowledged.set()
         return known
 
@@ -281,9 +283,10 @@ class StreamConsumer(Generic[T]):
     @property
     def status(self) -> ConsumerStatus:
         """What it is doing."""
-        settlement = self._member.settlement
-        held = len(self._member.holdings)
-        return ConsumerStatus(self._state, held, len(self._buffer), settlement.unwritten, settlement.count, self._error)
+        holdings, unwritten = self._member.holdings, len(self._member.settlement.acks)
+        return ConsumerStatus(
+            self._state, len(holdings), len(self._buffer), unwritten, holdings.settled_count, self._error
+        )
 
     def __repr__(self) -> str:
         options = self._member.options

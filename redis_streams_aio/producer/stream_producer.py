@@ -17,7 +17,7 @@ from .. import entries, naming
 from ..codecs import JsonCodec, PayloadCodec
 from ..config import Settings
 from ..connection import Connection, replies
-from ..connection.backoff import delays
+from ..connection.backoff import Gate
 from ..connection.packing import Command, pack
 from ..connection.replies import Reply
 from ..exceptions import (
@@ -48,6 +48,8 @@ class StreamProducer:
         self._codec = codec or JsonCodec()
         self._settings = settings or Settings()
         self._heads: dict[str, tuple[str | int, ...]] = {}
+        self._gate = Gate()
+        self._refusal = RedisRefusedError("Redis refuses")
 
     async def publish(
         self,
@@ -150,17 +152,39 @@ class StreamProducer:
         return head
 
     async def _send(self, packed: list[bytes]) -> list[str | RedisStreamsError]:
-        """Send XADDs; those that Redis refuses for now are sent again, in order, until `command_timeout` is over."""
+        """Send XADDs; those that Redis refuses for now are sent again, in order, until `command_timeout` is over.
+
+        While Redis refuses, one call at a time asks, and the others wait for it (P16).
+        """
         if not packed:
             return []
         link = self._connection.link("publish")
-        if len(packed) == 1:
-            answers = [_id_or_error(answer) for answer in await link.send(packed[0], 1)]
+        now = asyncio.get_running_loop().time
+        give_up = now() + self._settings.command_timeout
+        answers: list[str | RedisStreamsError] = [self._refusal] * len(packed)
+        while True:
+            wait = self._gate.wait(now())
+            if not wait:
+                await self._send_refused(link, packed, answers)
+                refused = next((answer for answer in answers if isinstance(answer, RedisRefusedError)), None)
+                if refused is None:
+                    self._gate.passed()
+                    return answers
+                self._refusal = refused
+                wait = self._gate.refused(now())
+            if now() + wait > give_up:
+                return answers
+            await asyncio.sleep(wait)
+
+    async def _send_refused(self, link: Link, packed: list[bytes], answers: list[str | RedisStreamsError]) -> None:
+        """Send those that have no other answer than a refusal, and put the new answers in their places."""
+        refused = [index for index, answer in enumerate(answers) if isinstance(answer, RedisRefusedError)]
+        if len(refused) == 1:
+            again = [_id_or_error(answer) for answer in await link.send(packed[refused[0]], 1)]
         else:
-            answers = await self._send_in_parts(link, packed)
-        if any(isinstance(answer, RedisRefusedError) for answer in answers):
-            await self._send_refused(link, packed, answers)
-        return answers
+            again = await self._send_in_parts(link, [packed[index] for index in refused])
+        for index, answer in zip(refused, again, strict=True):
+            answers[index] = answer
 
     async def _send_in_parts(self, link: Link, packed: list[bytes]) -> list[str | RedisStreamsError]:
         """Send many, part after part, so that each stays within its time; once one is lost, the rest is not sent."""
@@ -177,18 +201,6 @@ class StreamProducer:
                 answers += [error] * len(part) + [rest] * (len(packed) - start - len(part))
                 break
         return answers
-
-    async def _send_refused(self, link: Link, packed: list[bytes], answers: list[str | RedisStreamsError]) -> None:
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + self._settings.command_timeout
-        for wait in delays():
-            refused = [index for index, answer in enumerate(answers) if isinstance(answer, RedisRefusedError)]
-            if not refused or loop.time() + wait > give_up:
-                return
-            await asyncio.sleep(wait)
-            again = await self._send_in_parts(link, [packed[index] for index in refused])
-            for index, answer in zip(refused, again, strict=True):
-                answers[index] = answer
 
 
 _HEADS_KEPT = 1024

@@ -1,0 +1,287 @@
+"""`dead-letters`: what a group has given up, for people to look at, hand back and throw away.
+
+What is done is done by `DeadLetters`; here it is asked for, and shown. Every text of a dead letter is somebody
+else's, and is shown without control characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import msgspec
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..config import Settings
+from ..connection import Connection
+from ..connection.replies import RawEntry
+from ..consumer import ConsumerGroupManager
+from ..dead_letters import DeadLetters
+from ..exceptions import StreamNotFoundError
+from ..models import DeadLetterMessage, ReplayReport
+from . import events
+from .session import connect, stream_named
+from .show import NONE, local_time, number, table, visible
+
+REASONS = ("failures", "gave_up", "deadline", "rejected", "deliveries", "undecodable", "unhandled")
+"""Why the library gives events up."""
+_NO_TIME = 9999
+_ERROR = 5
+_LEAST_ERROR = 20
+"""Columns that an error takes at least; on a terminal too narrow for that, others are left out."""
+_LEFT_OUT = ((), (6,), (6, 1))
+_GAP = 2
+_PAGE = 100
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Whose dead letters."""
+
+    stream: str
+    group: str
+    dead_letter: str | None
+    """The stream that the handler named, if it did."""
+
+    def __str__(self) -> str:
+        return f"{visible(self.stream)} / {visible(self.group)}"
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of them: those of the ids, or else all that the rest lets through."""
+
+    ids: tuple[str, ...] | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One dead letter, as the table shows it, and as `--json` prints it."""
+
+    id: str
+    time: datetime | None
+    """When it was given up; `None` where somebody chose an id that is no time."""
+    event_type: str
+    reason: str
+    failures: int
+    error: str
+    entry_id: str
+    """The id that the event had in its stream."""
+    deliveries: int
+    first_failure: datetime | None
+    replays: int
+    stream: str
+    group: str
+    consumer: str
+    key: str | None
+    event_id: str | None
+
+    def cells(self) -> tuple[str, ...]:
+        """As the table has it."""
+        return (
+            self.id,
+            local_time(self.time)[:19],
+            visible(self.event_type) or NONE,
+            visible(self.reason) or NONE,
+            number(self.failures),
+            visible(self.error) or NONE,
+            visible(self.entry_id) or NONE,
+        )
+
+
+_COLUMNS = ("id", "when", "event type", "reason", "failures#", "error", "original id")
+
+
+class FoundLetters(msgspec.Struct, frozen=True):
+    """The oldest of those that were asked for."""
+
+    total: int
+    """How many there are, shown or not."""
+    rows: list[LetterRow]
+
+
+class Extent(msgspec.Struct, frozen=True):
+    """What a selection comes to at a moment."""
+
+    count: int
+    last: datetime | None
+    """When the newest of them was given up; `None` where they were chosen by their ids, or there are none."""
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, place: Place) -> AsyncIterator[DeadLetters]:
+    """The dead letters of a group. Where there are none, the group must at least be there: names are mistyped."""
+    async with connect(settings) as connection:
+        letters = DeadLetters(connection, place.stream, place.group, dead_letter=place.dead_letter)
+        try:
+            if not await letters.count():
+                await _check_group(connection, place)
+            yield letters
+        except StreamNotFoundError:
+            await _check_group(connection, place)  # says it in words
+            raise
+
+
+async def _check_group(connection: Connection, place: Place) -> None:
+    with stream_named(place.stream):
+        await ConsumerGroupManager(connection).get_group_info(place.stream, place.group)
+
+
+async def letters_of(settings: Settings, place: Place, which: Selection, *, count: int) -> FoundLetters:
+    """The oldest `count` letters. Raises `GroupNotFoundError`, `StreamTypeError`, `RedisUnavailableError`."""
+    async with _opened(settings, place) as letters:
+        found = await letters.list(reason=which.reason, since=which.since, until=which.until, count=count)
+        return FoundLetters(await letters.count(), list(map(_row, found)))
+
+
+async def letter_of(settings: Settings, place: Place, letter_id: str) -> DeadLetterMessage:
+    """One letter. Raises `DeadLetterNotFoundError`, `GroupNotFoundError`, `RedisUnavailableError`."""
+    async with _opened(settings, place) as letters:
+        return await letters.show(letter_id)
+
+
+async def replay(
+    settings: Settings, place: Place, which: Selection, *, rate: float | None, dry_run: bool
+) -> ReplayReport:
+    """Hand letters to their group again. Raises what `DeadLetters.replay` raises."""
+    async with _opened(settings, place) as letters:
+        return await letters.replay(
+            which.ids, reason=which.reason, since=which.since, until=which.until, rate=rate, dry_run=dry_run
+        )
+
+
+async def purge(settings: Settings, place: Place, which: Selection, *, dry_run: bool) -> int:
+    """Delete letters; how many. Raises what `DeadLetters.purge` raises."""
+    async with _opened(settings, place) as letters:
+        return await letters.purge(
+            which.ids, reason=which.reason, since=which.since, until=which.until, dry_run=dry_run
+        )
+
+
+async def extent_of(settings: Settings, place: Place, which: Selection) -> Extent:
+    """What would be purged now. Raises what `DeadLetters.purge` raises."""
+    async with _opened(settings, place) as letters:
+        if which.ids is not None:
+            return Extent(await letters.purge(which.ids, dry_run=True), None)
+        count, last = 0, None
+        page = await letters.list(reason=which.reason, since=which.since, until=which.until, count=_PAGE)
+        while page:
+            count, last = count + len(page), page[-1]
+            page = await letters.list(reason=which.reason, until=which.until, after=last.id, count=_PAGE)
+        return Extent(count, last.timestamp if last else None)
+
+
+# -- a table ----------------------------------------------------------------------------------------------------
+
+
+def letter_table(found: FoundLetters, place: Place, console: Console) -> Table:
+    """A line for each letter, with as much of its error as there is room for."""
+    rows = [row.cells() for row in found.rows]
+    shown = _columns_for(rows, console.width)
+    title = f"{place}: {len(rows):,} shown of {found.total:,} dead letters"
+    if place.dead_letter is not None:  # others may have theirs there too
+        title += f" in {visible(place.dead_letter)}"
+    made = table([_COLUMNS[index] for index in shown], [], title=title)
+    for column, index in zip(made.columns, shown, strict=True):
+        column.no_wrap = index != _ERROR  # rich takes from columns that may be wrapped first; the cell below may not
+    for row in rows:
+        made.add_row(*(Text(row[index], no_wrap=True, overflow="ellipsis") for index in shown))
+    return made
+
+
+def _columns_for(rows: list[tuple[str, ...]], width: int) -> list[int]:
+    """All columns; without the original id, or the time too, where the error had no room beside them."""
+    widths = [max(map(cell_len, cells)) for cells in zip(_COLUMNS, *rows, strict=True)]
+    widths[_ERROR] = min(widths[_ERROR], _LEAST_ERROR)
+    columns: list[int] = []
+    for left_out in _LEFT_OUT:
+        columns = [index for index in range(len(_COLUMNS)) if index not in left_out]
+        if sum(widths[index] + _GAP for index in columns) - _GAP <= width:
+            break
+    return columns
+
+
+def _row(letter: DeadLetterMessage) -> LetterRow:
+    return LetterRow(
+        id=letter.id,
+        time=_time(letter),
+        event_type=letter.event_type,
+        reason=letter.reason,
+        failures=letter.failures,
+        error=letter.error,
+        entry_id=letter.entry_id,
+        deliveries=letter.deliveries,
+        first_failure=letter.first_failure,
+        replays=letter.replays,
+        stream=letter.stream,
+        group=letter.group,
+        consumer=letter.consumer,
+        key=letter.key,
+        event_id=letter.event_id,
+    )
+
+
+def _time(letter: DeadLetterMessage) -> datetime | None:
+    return None if letter.timestamp.year == _NO_TIME else letter.timestamp
+
+
+# -- one of them --------------------------------------------------------------------------------------------------
+
+
+def for_machines(letter: DeadLetterMessage) -> str:
+    """A JSON object: what `LetterRow` has, then the event's own parts as `tail --json` has them, then `traceback`."""
+    record: dict[str, object] = {**_parts(letter), **msgspec.structs.asdict(_row(letter))}
+    return msgspec.json.encode({**record, "traceback": letter.traceback}).decode()
+
+
+def for_people(letter: DeadLetterMessage) -> Iterator[str]:
+    """Lines: what became of the event, the event, its payload, the traceback."""
+    facts = _facts(letter)
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        yield f"{name:{width}}  {visible(value) or NONE}"
+    for heading, text in (("payload", _payload(letter)), ("traceback", letter.traceback)):
+        if text:
+            yield ""
+            yield f"{heading}:"
+            yield from (f"  {visible(line.expandtabs())}" for line in text.rstrip("\n").split("\n"))
+
+
+def _facts(letter: DeadLetterMessage) -> list[tuple[str, str]]:
+    others = msgspec.json.decode(_parts(letter).get("fields", b"{}"), type=dict[str, str])
+    return [
+        ("id", letter.id),
+        ("when", local_time(_time(letter))),
+        ("reason", letter.reason),
+        ("error", letter.error),
+        ("failures", number(letter.failures)),
+        ("first failure", local_time(letter.first_failure)),
+        ("deliveries", number(letter.deliveries)),
+        ("replays", number(letter.replays)),
+        ("stream", letter.stream),
+        ("group", letter.group),
+        ("consumer", letter.consumer),
+        ("original id", letter.entry_id),
+        ("event type", letter.event_type),
+        ("key", letter.key or ""),
+        ("event id", letter.event_id or ""),
+        *((f"header {visible(name)}", value) for name, value in letter.headers.items()),
+        *((f"field {visible(name)}", value) for name, value in others.items()),
+    ]
+
+
+def _payload(letter: DeadLetterMessage) -> str:
+    """JSON for reading; other bytes as Python writes them."""
+    if (text := _parts(letter).get("payload")) is not None:
+        return msgspec.json.format(bytes(text), indent=2).decode()
+    return "" if letter.payload is None else repr(letter.payload)
+
+
+def _parts(letter: DeadLetterMessage) -> dict[str, msgspec.Raw]:
+    """The event's own parts, as JSON."""
+    line = events.for_machines(RawEntry(letter.id.encode(), list(letter.fields)))
+    return msgspec.json.decode(line, type=dict[str, msgspec.Raw])

@@ -1,0 +1,149 @@
+"""A TCP proxy in front of a server that does what networks do: goes silent, cuts connections, cuts replies in two.
+
+`async with proxy(server.port) as network:` and then `network.url` in place of `server.url`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class _Pipe:
+    """One client's connection, and the one to the server that belongs to it."""
+
+    def __init__(self, network: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._network = network
+        self._reader = reader
+        self._writers = [writer]
+        self.silent = network.is_silent
+        self.running = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.silent:
+                await self._copy(self._reader, None)
+                return
+            back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._network.target)
+            self._writers.append(back_writer)
+            await asyncio.gather(self._copy(self._reader, back_writer), self._copy(back_reader, self._writers[0]))
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None) -> None:
+        is_reply = reader is not self._reader
+        while data := await reader.read(65536):
+            if not is_reply:
+                self._network.requests += 1
+            if self._network.latency:
+                await asyncio.sleep(self._network.latency)
+            if self.silent or writer is None:
+                continue  # swallowed
+            keep = self._network.part_to_keep(len(data)) if is_reply else None
+            writer.write(data[:keep])
+            await writer.drain()
+            if keep is not None:
+                await asyncio.sleep(0.01)  # an abort may overtake what was just written
+                self.abort()
+        if not self.silent:
+            self.abort()  # one side has closed; a silent network tells neither of them
+
+    def abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def end(self) -> None:
+        self.running.cancel()
+        self.abort()
+        await asyncio.wait((self.running,))
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+class Proxy:
+    """See the module. Every method takes effect at once; `heal` ends the black hole, the refusal and the delay."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.port = 0
+        self.is_silent = False
+        self.latency = 0.0
+        self.accepted = 0
+        """Connections that clients have made."""
+        self.requests = 0
+        """Pieces of data that clients have sent, also into the black hole."""
+        self.cut_after: int | None = None
+        """Bytes until the cut of a reply; `None`: none is to be cut."""
+        self._pipes: list[_Pipe] = []
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def black_hole(self) -> None:
+        """Half-open: connections stay and new ones are accepted, but nothing is forwarded in either direction."""
+        self.is_silent = True
+        for pipe in self._pipes:
+            pipe.silent = True
+
+    def refuse(self) -> None:
+        """Connections are aborted, and new ones refused."""
+        self._stop_listening()
+        self.cut()
+
+    async def heal(self) -> None:
+        """New connections work again; those that were black-holed stay dead, and nobody is told."""
+        self.is_silent, self.latency = False, 0.0
+        await self._listen()
+
+    def cut(self) -> None:
+        """Abort all connections now, black-holed ones too; new ones work."""
+        for pipe in self._pipes:
+            pipe.abort()
+
+    def cut_reply_after(self, nbytes: int) -> None:
+        """Let `nbytes` more of the server's replies through, and abort the connection in the middle of the next one."""
+        self.cut_after = nbytes
+
+    def delay(self, seconds: float) -> None:
+        """Every piece of data, in both directions, comes this much later."""
+        self.latency = seconds
+
+    def part_to_keep(self, size: int) -> int | None:
+        """How much of a reply to let through before the cut; `None`: all, and no cut."""
+        if self.cut_after is None:
+            return None
+        if size <= self.cut_after:
+            self.cut_after -= size
+            return None
+        keep, self.cut_after = self.cut_after, None
+        return keep
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        self._pipes.append(_Pipe(self, reader, writer))
+
+    async def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self.port = self._listener.sockets[0].getsockname()[1]
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+
+@asynccontextmanager
+async def proxy(port: int) -> AsyncIterator[Proxy]:
+    """A proxy on a free port that leads to `port`, until the end of the block."""
+    network = Proxy(port)
+    await network._listen()
+    try:
+        yield network
+    finally:
+        network._stop_listening()
+        for pipe in network._pipes:
+            await pipe.end()
