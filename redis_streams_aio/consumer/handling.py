@@ -85,7 +85,8 @@ class OneByOne:
         """Attempt it, and have its fate carried out."""
         route = admit(delivery, self._routes, self._unknown)
         if isinstance(route, Route):
-            fate = await self._fate_before(delivery, route) if _is_special(delivery, route) else None
+            special = is_suspect(delivery) or route.deduplicate is not None
+            fate = await self._fate_before(delivery, route) if special else None
             if fate is None:
                 self.running[delivery] = worker
                 try:
@@ -123,10 +124,6 @@ class OneByOne:
                 worker.cancel()
             return 0
         return self._schedule.forget(delivery) and self._schedule.leave(delivery)
-
-
-def _is_special(delivery: Delivery, route: Route) -> bool:
-    return route.deduplicate is not None or delivery.lost or is_suspect(delivery)
 
 
 def known_fate(delivery: Delivery) -> Outcome | None:

@@ -147,7 +147,7 @@ class Schedule:
 
 
 def is_suspect(delivery: Delivery) -> bool:
-    """Whether it may hold up others, or drag them down: it failed before, whoever had it before came to no end with it,
-    or its fate is still to be written.
+    """Whether it may hold up others, or drag them down: whoever had it before came to no end with it, it failed before,
+    its fate is still to be written, or it is not ours any more.
     """
-    return delivery.failures > 0 or delivery.deliveries > 1 or delivery.fate is not None
+    return delivery.deliveries > 1 or delivery.failures > 0 or delivery.fate is not None or delivery.lost
