@@ -93,11 +93,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds that running handlers get to finish at a stop."""
 
     def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(Settings):  # what is given in code is checked as what a file says
+            try:
+                msgspec.convert(getattr(self, field.name), field.type)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"Settings({field.name}={getattr(self, field.name)!r:.80}): {error}") from None
         if self.lag_low >= self.lag_high:
-            raise ValueError(f"lag_low ({self.lag_low}) must be below lag_high ({self.lag_high})")
+            raise ConfigError(f"lag_low ({self.lag_low}) must be below lag_high ({self.lag_high})")
         for name in (self.group, self.consumer, *self.streams):
             if name is not None and (wrong := naming.problem(name)):
-                raise ValueError(f"the name {wrong}")
+                raise ConfigError(f"the name {wrong}")
 
     def stream(self, name: str) -> StreamSettings:
         """The options of a stream; the defaults where none are given."""

@@ -139,8 +139,10 @@ def _value_problems(options: HandlerOptions) -> Iterator[str]:
         yield f'unknown={options.unknown!r}: expected "dead_letter" or "skip"'
     if options.on_lost not in ("cancel", "continue"):
         yield f'on_lost={options.on_lost!r}: expected "cancel" or "continue"'
-    if options.deduplicate is not None and (not _is_number(options.deduplicate) or not options.deduplicate > 0):
-        yield f"deduplicate={options.deduplicate!r}: expected seconds above 0, or None"
+    if options.deduplicate is not None and (
+        not _is_number(options.deduplicate) or not 0 < options.deduplicate <= _LONGEST_MEMORY
+    ):
+        yield f"deduplicate={options.deduplicate!r}: expected seconds, up to {_LONGEST_MEMORY}, or None"
     yield from _batch_problems(options)
     try:
         entry_ids.start_position(options.start)
@@ -160,6 +162,7 @@ def _batch_problems(options: HandlerOptions) -> Iterator[str]:
 
 
 _LARGEST_BATCH = 10_000
+_LONGEST_MEMORY = 10 * 366 * 86_400
 
 
 def _is_number(value: object) -> bool:

@@ -8,6 +8,7 @@ out when it has ended; nothing is sent while it runs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -17,6 +18,8 @@ from .exceptions import InvalidEventError, Reject, RetryLater, SettledError
 from .models import EventMessage, History
 from .naming import on_one_slot, sibling
 
+_MOST_ARGUMENTS = 7000
+"""What a Lua script can pass on to one command."""
 _NO_HEADERS: Mapping[str, str] = {}
 Command = tuple[str | bytes | float, ...]
 Compose = Callable[..., Command]
@@ -97,7 +100,7 @@ class Delivery:
         self.recorded: bool = False
         """Whether Redis has a failure record of it."""
         self.due: float = 0.0
-        """When its retry is due, on the event loop's clock; 0: at once."""
+        """When its retry is due, on the event loop's clock, which is `time.monotonic`; 0: at once."""
         self.fate: object = None
         """What was decided on it and Redis could not take yet (`retry.Outcome`)."""
         self.lost: bool = False
@@ -158,6 +161,8 @@ class Delivery:
 
     def fail(self, error: Exception) -> None:
         """Have the retry policy decide when the handler has ended, as if it raised `error`. Raises `SettledError`."""
+        if not isinstance(error, BaseException):
+            raise TypeError(f"fail(error): expected an exception, such as ValueError('...'), not {error!r:.80}")
         self._decide(error)
 
     def publish(
@@ -192,6 +197,10 @@ class Delivery:
                 f"one step; name it e.g. {sibling(self.stream, stream)!r}, or say atomic=False to have the event sent "
                 "before the acknowledgement"
             )
+        if atomic and len(command) > _MOST_ARGUMENTS:
+            raise InvalidEventError(
+                f"headers: {len(headers)} are more than Redis writes in one step; atomic=False sends them before it"
+            )
         self._instructions().follow_ups.append(FollowUp(command, atomic))
 
     def _decide(self, fate: BaseException | None) -> None:
@@ -200,7 +209,7 @@ class Delivery:
         instructions.fate = fate
 
     def _instructions(self) -> Instructions:
-        if self.settled:
+        if self.settled or self.fate is not None or self.due > time.monotonic():
             raise SettledError(f"{self}: its fate is decided; say what becomes of it before the handler returns")
         if self.instructions is None:
             self.instructions = Instructions()

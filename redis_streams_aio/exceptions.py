@@ -119,7 +119,7 @@ class PartialPublishError(RedisStreamsError):
         self.errors = errors
 
 
-_LONGEST_DELAY = 366 * 86_400
+LONGEST_DELAY = 366 * 86_400
 
 
 class HandlerSignal(RedisStreamsError):  # noqa: N818  # a wish, no error
@@ -141,7 +141,7 @@ class RetryLater(HandlerSignal):
     """
 
     def __init__(self, delay: float) -> None:
-        if not 0 <= delay <= _LONGEST_DELAY:
-            raise ValueError(f"RetryLater(delay): seconds, 0 to {_LONGEST_DELAY}, not {delay!r}")
+        if not 0 <= delay <= LONGEST_DELAY:
+            raise ValueError(f"RetryLater(delay): seconds, 0 to {LONGEST_DELAY}, not {delay!r}")
         super().__init__(f"retry in {delay:g} s")
         self.delay: float = float(delay)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from .delivery import FollowUp
-from .exceptions import ConfigError, Reject, RetryLater
+from .exceptions import LONGEST_DELAY, ConfigError, Reject, RetryLater
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         _require(self.max_deliveries >= 1, "max_deliveries", self.max_deliveries, "1 or more")
         _require(self.base >= 0, "base", self.base, "seconds, 0 or more")
         _require(self.factor >= 1, "factor", self.factor, "1 or more")
-        _require(self.cap >= 0, "cap", self.cap, "seconds, 0 or more")
+        _require(0 <= self.cap <= LONGEST_DELAY, "cap", self.cap, f"seconds, 0 to {LONGEST_DELAY}")
         _require(self.deadline is None or self.deadline > 0, "deadline", self.deadline, "seconds above 0, or None")
 
     def delay(self, failures: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
@@ -115,11 +115,14 @@ def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for
 
     `failures` counts the earlier ones; `failing_for` is the time in seconds since the first of them.
     """
-    if isinstance(error, RetryLater):
-        return Retry(error.delay, failures, str(error))
+    if isinstance(error, RetryLater) and (wish := _wish(error)) is not None:
+        return Retry(wish, failures, f"retry in {wish:g} s")
     text = describe(error)
-    if isinstance(error, Reject):
-        return DeadLetter("rejected", writable(error.reason), failures, traceback_of(error))
+    if isinstance(error, Reject):  # one of the user's own may not have called ours
+        reason = getattr(error, "reason", None)
+        return DeadLetter(
+            "rejected", writable(reason) if isinstance(reason, str) else text, failures, traceback_of(error)
+        )
     failures += 1
     if isinstance(error, policy.give_up_on) or not isinstance(error, policy.retry_on):
         return DeadLetter("gave_up", text, failures, traceback_of(error))
@@ -131,11 +134,19 @@ def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for
     return Retry(delay, failures, text)
 
 
+def _wish(error: RetryLater) -> float | None:
+    """The delay that is wished for; `None` where an exception of the user's has none that can be."""
+    delay = getattr(error, "delay", None)
+    return float(delay) if isinstance(delay, int | float) and 0 <= delay <= LONGEST_DELAY else None
+
+
 def describe(error: BaseException) -> str:
     """One line that can be written anywhere: `ValueError: no such order`."""
     try:
         text = f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001  # the error is the user's, and so is its __str__
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001  # the error is the user's, and so is its __str__
         text = type(error).__name__
     return writable(" ".join(text.split()))[:_ERROR_LIMIT]
 
@@ -149,7 +160,9 @@ def traceback_of(error: BaseException) -> str:
     """The traceback's last 8 KiB: the end is where the cause stands."""
     try:
         lines = traceback.format_exception(error)
-    except Exception:  # noqa: BLE001  # as in `describe`
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001  # as in `describe`
         lines = traceback.format_tb(error.__traceback__)
     return writable("".join(lines))[-_TRACEBACK_LIMIT:]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
 import anyio
 
@@ -42,7 +43,8 @@ class LeaseThread:
             self._cancel.set()
             if self._inside is not None:
                 loop, task = self._inside
-                loop.call_soon_threadsafe(task.cancel)
+                with suppress(RuntimeError):  # it has ended by itself
+                    loop.call_soon_threadsafe(task.cancel)
             with anyio.CancelScope(shield=True):
                 await self._ended.wait()
             thread.join()

@@ -27,7 +27,8 @@ async def repeat(
     the next turn; any other error is a bug of ours and ends the broker (P14).
     """
     stop = stop or asyncio.Event()
-    waits = delays()
+    longest = max(LONGEST, interval / 10)
+    waits = delays(longest=longest)
     while not stop.is_set():
         try:
             await step()
@@ -35,7 +36,7 @@ async def repeat(
             wait = min(next(waits), interval or LONGEST)
             emit(StepFailed(duty=duty, error=str(error), delay=round(wait, 3)))
         else:
-            waits = delays()
+            waits = delays(longest=longest)
             wait = interval * random.uniform(1 - JITTER, 1)
         if wait:
             await wait_for(stop, wait)

@@ -171,7 +171,8 @@ class Connection:
         try:
             return await self.link(purpose).run(script, *arguments, keys=keys)
         except (StreamNotFoundError, StreamTypeError) as error:
-            raise _naming(error, arguments[0]) from None
+            several = (script.keys if keys is None else keys) > 1 and isinstance(error, StreamTypeError)
+            raise (error if several else _naming(error, arguments[0])) from None
 
     async def _first_contact(self) -> Server:
         waits = delays()

@@ -143,7 +143,8 @@ BEGIN_EVENTS = Script(
     2,  # stream, then one key for each event
     """
 -- ARGV: group, ms after which a key that nobody looks after is dropped, then for each event the id of the entry that is
--- about to be handled. Returns for each event who is at it: that entry, another one that is pending, or 'done'.
+-- about to be handled. Returns for each event who is at it: that entry, another one that is pending, or 'done'. Where
+-- Redis is full, events are handled without a key, so that it is drained.
 local holders = {}
 for i = 2, #KEYS do
   local entry, holder = ARGV[i + 1], redis.pcall('GET', KEYS[i])
@@ -152,7 +153,10 @@ for i = 2, #KEYS do
     local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], holder, holder, 1)
     if pending.err or #pending == 0 then holder = entry end  -- given up, or gone
   end
-  if holder == entry then redis.call('SET', KEYS[i], entry, 'PX', ARGV[2]) end
+  if holder == entry then
+    local written = redis.pcall('SET', KEYS[i], entry, 'PX', ARGV[2])
+    if written.err and not string.find(written.err, 'OOM') then return written end
+  end
   holders[i - 1] = holder
 end
 return holders
@@ -167,6 +171,11 @@ COMPLETE = Script(
 -- One step: follow-ups added, event remembered, entry acknowledged; or none of it. An entry that somebody has
 -- acknowledged before is left alone: returns 0.
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then return 0 end
+if ARGV[3] ~= '' and redis.pcall('GET', KEYS[3]) == 'done' then  -- a copy came to its end while this one was handled
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+  redis.pcall('HDEL', KEYS[2], ARGV[2], ARGV[2] .. ':history')
+  return 0
+end
 local added, at = {}, 4
 local function undone(problem)  -- scripts do not roll back
   for i = 1, #added do redis.pcall('XDEL', KEYS[i + 3], added[i]) end

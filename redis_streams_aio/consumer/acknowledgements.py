@@ -68,7 +68,7 @@ class Acknowledgements:
     async def _write(self, group: Sequence[Delivery]) -> None:
         holdings = self._holdings
         commands: list[Command] = [("XACK", holdings.stream, holdings.group, *(delivery.raw_id for delivery in group))]
-        if recorded := [delivery.raw_id for delivery in group if delivery.recorded]:
+        if recorded := [delivery.raw_id for delivery in group if delivery.recorded or delivery.lost]:
             commands.append(holdings.forget_command(recorded))
         acknowledged, *others = await holdings.connection.link("settle").call_many(commands)
         if isinstance(acknowledged, RedisStreamsError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from contextlib import suppress
 
 import anyio
 
@@ -50,13 +51,11 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
     if delivery.refusal is None:
         try:
             lane = key(delivery.payload)
-            hash(lane)
+            return None if lane is None else hash(lane)  # the key itself may change, or be hard to compare
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001  # the attempt says what becomes of it
             delivery.refusal = error
-        else:
-            return lane
     return None
 
 
@@ -90,6 +89,14 @@ async def call(route: Route, payload: object, delivery: Delivery | BatchDelivery
     except BaseException as error:  # noqa: BLE001  # whatever it is, it is a value from here on
         return error
     return None
+
+
+async def absorb_cancellation() -> None:
+    """A cancellation of the worker that was asked for while the handler ended must not hit what comes after it."""
+    if not is_drain_over():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        forget_cancellation()
 
 
 def fate_after(error: BaseException | None, delivery: Delivery, route: Route) -> Outcome:

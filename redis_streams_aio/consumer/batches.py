@@ -6,21 +6,20 @@ handler says what becomes of each, or the policy decides when it raises. An item
 of a process that died, is handled in a batch of its own from then on, so that in the end a bad one is alone, and the
 others are not given up for it.
 
-Order: a batch begins when those before it in its lanes have ended; within it, the handler sees stream order. Under
-`order="stream"`, items of one handler that stand one behind the other are handled together; under the others, all of
-a batch.
+Order: a batch begins when those before it in its lanes have ended; within it, the handler sees the order of each lane.
+Where several handlers share the subscription, a batch is handled in parts, in which none of a lane overtakes one before
+it; and when one is to be tried again, those of later parts behind it wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
 from ..batch import BatchDelivery
 from ..delivery import Delivery
 from ..retry import ABANDON, Outcome
 from ..routing import Route, RouteTable, SubscriptionOptions
-from .attempt import admit, call, fate_after
+from .attempt import absorb_cancellation, admit, call, fate_after
 from .handling import Worker, begin, carry_out, known_fate, wants_cancelling
 from .holdings import Holdings
 from .schedule import Schedule, is_suspect
@@ -42,7 +41,6 @@ class Batches:
     ) -> None:
         self.size: int = options.batch or 1
         self._within = options.within
-        self._in_stream_order = options.order == "stream"
         self._unknown = options.unknown
         self._holdings = holdings
         self._schedule = schedule
@@ -61,7 +59,8 @@ class Batches:
             return None
         if self._waiting_since is None:
             self._waiting_since = now
-        if not (is_suspect(first) or self._schedule.buffered >= self.size or now >= self._waiting_since + self._within):
+        waited = now >= self._waiting_since + self._within
+        if not (waited or is_suspect(first) or first.due or self._schedule.fills(self.size)):
             return None
         self._waiting_since = None
         return self._schedule.take_batch(now, self.size)
@@ -75,13 +74,17 @@ class Batches:
         """Attempt all of it, and have every fate carried out."""
         if is_suspect(batch[0]):
             await self._settlement.acks.flush_if_possible()
-        again: list[Delivery] = []
-        for run in self._runs(batch):
-            for delivery, fate, admitted in await self._decide(run, worker):
+        again: set[Delivery] = set()
+        held: set[object] = set()  # lanes of which something is to be tried again first
+        for part in self._parts(batch):
+            going = [delivery for delivery in part if delivery.lane not in held]
+            for delivery, fate, admitted in await self._decide(going, worker):
                 if await carry_out(self._settlement, delivery, fate, admitted):
-                    again.append(delivery)
+                    again.add(delivery)
+            again.update(delivery for delivery in part if delivery.lane in held)
+            held.update(delivery.lane for delivery in again if delivery.lane is not None)
         self.done += len(batch)
-        return self._schedule.end_batch(batch, again)
+        return self._schedule.end_batch(batch, [delivery for delivery in batch if delivery in again])
 
     def abandon(self, batch: list[Delivery]) -> int:
         """Leave all of it to its leases."""
@@ -99,16 +102,19 @@ class Batches:
             return 0
         return self._schedule.forget(delivery) and self._schedule.leave(delivery)
 
-    def _runs(self, batch: Sequence[Delivery]) -> Iterator[list[Delivery]]:
-        """The parts of a batch that one handler may take at once."""
-        if self._in_stream_order:
-            for _, run in groupby(batch, lambda delivery: id(self._routes.find(delivery.fields))):
-                yield list(run)
-            return
-        parts: dict[int, list[Delivery]] = {}
+    def _parts(self, batch: Sequence[Delivery]) -> list[list[Delivery]]:
+        """The parts of a batch that one handler may take at once; none of a lane overtakes one before it."""
+        parts: list[tuple[Route | None, list[Delivery]]] = []
+        reached: dict[object, int] = {}  # the part that the last of a lane is in: those behind it go no earlier
         for delivery in batch:
-            parts.setdefault(id(self._routes.find(delivery.fields)), []).append(delivery)
-        yield from parts.values()
+            route = self._routes.find(delivery.fields)
+            earliest = 0 if delivery.lane is None else reached.get(delivery.lane, 0)
+            at = next((at for at in range(earliest, len(parts)) if parts[at][0] is route), len(parts))
+            if at == len(parts):
+                parts.append((route, []))
+            parts[at][1].append(delivery)
+            reached[delivery.lane] = at
+        return [part for _, part in parts]
 
     async def _decide(self, run: Sequence[Delivery], worker: Worker) -> list[Decided]:
         """The fate of each delivery; all of them are of one handler, or of none."""
@@ -140,4 +146,6 @@ class Batches:
         finally:
             for delivery in taken:
                 del self.running[delivery], self._batches[delivery]
+        if worker.cancelling():
+            await absorb_cancellation()
         return [(delivery, fate_after(error, delivery, route), route) for delivery in taken]

@@ -27,7 +27,7 @@ from ..connection.packing import Argument
 from ..connection.scripts import BEGIN_EVENTS, DONE
 from ..delivery import Delivery
 from ..entries import EVENT_ID, get
-from ..exceptions import RedisUnavailableError
+from ..exceptions import RedisStreamsError
 from ..retry import DISCARD, Outcome, Postpone
 from ..telemetry import DuplicateDropped, StepFailed
 from .holdings import Holdings
@@ -39,7 +39,7 @@ FORGOTTEN_AFTER = 86_400.0
 
 
 async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outcome | None]:
-    """For each delivery `None`: handle it; or the fate of a copy. Raises `ServerError`."""
+    """For each delivery `None`: handle it; or the fate of a copy, or to wait while that cannot be known."""
     ids = [get(delivery.fields, EVENT_ID) for delivery in deliveries]
     asked = [(delivery, event_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
     if not asked:
@@ -49,7 +49,7 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outc
         return [Postpone(wait)] * len(deliveries)
     try:
         answers = iter(await _ask(holdings, [(event_id, delivery.raw_id) for delivery, event_id in asked]))
-    except RedisUnavailableError as error:
+    except RedisStreamsError as error:
         wait = holdings.gate.refused(now)
         holdings.telemetry.emit(StepFailed(duty="look for duplicates", error=str(error), delay=round(wait, 3)))
         return [Postpone(wait)] * len(deliveries)

@@ -16,7 +16,7 @@ from ..exceptions import ServerError
 from ..retry import ABANDON, ACK, Outcome
 from ..routing import Route, RouteTable
 from . import duplicates
-from .attempt import admit, call, fate_after
+from .attempt import absorb_cancellation, admit, call, fate_after, forget_cancellation, is_drain_over
 from .holdings import Holdings
 from .schedule import Schedule, is_suspect
 from .settlement import Settlement
@@ -93,6 +93,8 @@ class OneByOne:
                     error = await call(route, delivery.payload, delivery)
                 finally:
                     del self.running[delivery]
+                if worker.cancelling():
+                    await absorb_cancellation()
                 fate = fate_after(error, delivery, route)
         else:
             fate = route
@@ -132,13 +134,10 @@ def known_fate(delivery: Delivery) -> Outcome | None:
 
 
 async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route) -> list[Outcome | None]:
-    """For each delivery `None`: call its handler; or its fate, as a copy of it was handled, or cannot be looked for."""
+    """For each delivery `None`: call its handler; or its fate, as a copy of it was or is being handled."""
     if route.deduplicate is None:
         return [None] * len(deliveries)
-    try:
-        return await duplicates.begin(holdings, deliveries)
-    except ServerError as error:
-        return [fate_after(error, delivery, route) for delivery in deliveries]
+    return await duplicates.begin(holdings, deliveries)
 
 
 async def carry_out(settlement: Settlement, delivery: Delivery, fate: Outcome, route: Route | object) -> bool:
@@ -146,12 +145,17 @@ async def carry_out(settlement: Settlement, delivery: Delivery, fate: Outcome, r
 
     Where Redis refuses for good what the handler published with its acknowledgement, that is the handler's failure.
     """
-    try:
-        return await settlement.settle(delivery, fate)
-    except ServerError as error:
-        if not isinstance(route, Route):
-            raise
-        return await settlement.settle(delivery, fate_after(error, delivery, route))
+    while True:
+        try:
+            return await settlement.settle(delivery, fate)
+        except ServerError as error:
+            if not isinstance(route, Route):
+                raise
+            fate = fate_after(error, delivery, route)
+        except asyncio.CancelledError:  # by what a handler left behind, a timeout say: a fate that is decided stands
+            if is_drain_over():
+                raise
+            forget_cancellation()
 
 
 def wants_cancelling(delivery: Delivery, routes: RouteTable) -> bool:

@@ -57,7 +57,7 @@ def _apply(delivery: Delivery, record: Reply, now_ms: int) -> None:
         delivery.first_failure = int(first_ms) / 1000
         delay = (int(due_ms) - now_ms) / 1000
         failing_for = (now_ms - int(first_ms)) / 1000
-    except (AttributeError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
         return  # none there, or not written by us: a new start
     now = asyncio.get_running_loop().time()
     delivery.recorded = True

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,7 +22,14 @@ from .. import entry_ids, naming
 from ..checkpoint import CheckpointStore, CheckpointWriter, current
 from ..connection import Connection
 from ..delivery import Compose, Delivery
-from ..exceptions import ConfigError, GroupNotFoundError, NotOpenError, RedisStreamsError, RedisUnavailableError
+from ..exceptions import (
+    ConfigError,
+    GroupNotFoundError,
+    NotOpenError,
+    RedisRefusedError,
+    RedisStreamsError,
+    RedisUnavailableError,
+)
 from ..telemetry import Telemetry
 from .cleaner import remove_idle_consumers
 from .fetcher import Fetcher
@@ -175,8 +183,15 @@ class Member:
         if self._reader.interrupted and (came := await self.recover(room)):
             return came
         taken = await self._fetcher.run_once(min(room, self.options.count), self.options.block)
-        self._sink(taken)
+        self._take(taken)
         return len(taken)
+
+    def _take(self, taken: Sequence[Delivery]) -> None:
+        self._sink(taken)
+        if taken:
+            self._checkpointed = (
+                -1
+            )  # older ones may come too, after a reset or a replay: it must not stay ahead of them
 
     async def recover(self, room: int) -> int:
         """Take up to `room` entries that are pending for this consumer and not held, oldest first (P5); how many."""
@@ -190,7 +205,7 @@ class Member:
         came = 0
         try:
             async for taken in parts:
-                self._sink(taken)
+                self._take(taken)
                 came += len(taken)
         except GroupNotFoundError:
             pass  # nothing is pending where there is no group; the next read makes it again
@@ -249,7 +264,8 @@ class Member:
         if position is not None and position != checkpoint:
             self._position = position
             if self._checkpoints is not None:
-                await self._checkpoints.save(stream, group, position)
+                with suppress(RedisRefusedError):  # a Redis that is full is drained without it
+                    await self._checkpoints.save(stream, group, position)
         return made_at
 
     def __repr__(self) -> str:

@@ -78,6 +78,17 @@ class Schedule:
             return self._delayed[0][2]
         return self._ready[0] if self._ready else None
 
+    def fills(self, most: int) -> bool:
+        """Whether what could be begun now fills a batch; what waits behind a lane that is busy could not."""
+        if self.buffered < most:
+            return False
+        count = 0
+        for delivery in self._ready:
+            count += 1 + (0 if delivery.lane is None else len(self._behind[delivery.lane]))
+            if count >= most:
+                return True
+        return False
+
     def take_batch(self, now: float, most: int) -> list[Delivery]:
         """Up to `most` deliveries to handle together, of a lane in its order; a suspect comes alone."""
         batch: list[Delivery] = []

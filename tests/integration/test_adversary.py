@@ -168,9 +168,9 @@ async def test_p14_an_observer_that_raises_a_cancellation_ends_nothing(url: str)
 async def test_p13_a_crash_of_the_broker_counts_the_delivery_that_caused_it(
     url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from redis_streams_aio.consumer.settlement import Settlement
+    from redis_streams_aio.consumer.acknowledgements import Acknowledgements
 
-    def broken(self: Settlement, delivery: Delivery) -> None:
+    def broken(self: Acknowledgements, delivery: Delivery) -> None:
         raise ZeroDivisionError("a bug")
 
     broker = Broker(url, group="g")
@@ -178,7 +178,7 @@ async def test_p13_a_crash_of_the_broker_counts_the_delivery_that_caused_it(
     @broker.handler("orders")
     async def handle(order: Order) -> None: ...
 
-    monkeypatch.setattr(Settlement, "ack", broken)
+    monkeypatch.setattr(Acknowledgements, "add", broken)
     with pytest.raises(ZeroDivisionError):
         async with broker:
             await broker.publish("orders", Order(1))
