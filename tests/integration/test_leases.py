@@ -248,3 +248,25 @@ async def _nothing_pending(redis: Redis) -> bool:
 
 async def _clients(redis: Redis, count: int) -> bool:
     return len(await redis.client_list()) == count
+
+
+async def test_p3_what_is_buffered_for_longer_than_its_lease_is_nobody_elses(url: str) -> None:
+    """Two events wait for a batch to be full, for four leases, while another consumer looks for what was left."""
+    got: list[tuple[int, int]] = []
+
+    def make() -> Broker:
+        broker = Broker(url, group="g", settings=Settings(reclaim_interval=0.05))
+
+        @broker.handler("orders", batch=10, within=1.6, lease=0.4)
+        async def load(orders: list[Order], batch: BatchDelivery) -> None:
+            got.extend((order.number, delivery.deliveries) for order, delivery in zip(orders, batch, strict=True))
+
+        return broker
+
+    first, second = make(), make()
+    async with first:
+        await first.publish_many("orders", [Order(1), Order(2)])
+        await until(lambda: first.status[0].buffered == 2)
+        async with second:
+            await until(lambda: first.status[0].settled == 2)
+    assert got == [(1, 1), (2, 1)]

@@ -245,3 +245,13 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
             links = re.findall(r"\]\(([^)#\s]+)", text(page))
             waiting += [page.parent / link for link in links if "://" not in link]
     assert {page.resolve() for page in DOCS.glob("*.md")} <= seen
+
+
+def test_the_tests_that_promises_are_shown_by_are_there() -> None:
+    """`test_p12_…` in [file](path): some test of that file begins so, or names the promise beside another one."""
+    page = DOCS / "promises.md"
+    named = re.findall(r"`(test_\w+)…` in \[[\w.]+\]\(([^)]+)\)", page.read_text())
+    assert len(named) > 40
+    for beginning, file in named:
+        tests = re.findall(r"^(?:async )?def (test_\w+)", (page.parent / file).read_text(), re.MULTILINE)
+        assert any(beginning.removeprefix("test") in test for test in tests), f"{beginning}… is not in {file}"
