@@ -49,7 +49,7 @@ class StreamProducer:
         self._settings = settings or Settings()
         self._heads: dict[str, tuple[str | int, ...]] = {}
         self._gate = Gate()
-        self._refusal = RedisRefusedError("Redis refuses")
+        self._under_way = 0
 
     async def publish(
         self,
@@ -154,27 +154,33 @@ class StreamProducer:
     async def _send(self, packed: list[bytes]) -> list[str | RedisStreamsError]:
         """Send XADDs; those that Redis refuses for now are sent again, in order, until `command_timeout` is over.
 
-        While Redis refuses, one call at a time asks, and the others wait for it (P16).
+        While Redis refuses, one call at a time asks, and the others wait (P16); each asks once before it gives up.
         """
         if not packed:
             return []
         link = self._connection.link("publish")
         now = asyncio.get_running_loop().time
         give_up = now() + self._settings.command_timeout
-        answers: list[str | RedisStreamsError] = [self._refusal] * len(packed)
-        while True:
-            wait = self._gate.wait(now())
-            if not wait:
+        answers: list[str | RedisStreamsError] = [_UNASKED] * len(packed)
+        self._under_way += 1
+        try:
+            while True:
+                wait = self._gate.wait(now())
+                if wait:
+                    await asyncio.sleep(min(wait, max(0.0, give_up - now())))
+                    if now() < give_up:
+                        continue
                 await self._send_refused(link, packed, answers)
-                refused = next((answer for answer in answers if isinstance(answer, RedisRefusedError)), None)
-                if refused is None:
+                if not any(isinstance(answer, RedisRefusedError) for answer in answers):
                     self._gate.passed()
                     return answers
-                self._refusal = refused
-                wait = self._gate.refused(now())
-            if now() + wait > give_up:
-                return answers
-            await asyncio.sleep(wait)
+                self._gate.refused(now())
+                if now() >= give_up:
+                    return answers
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._gate.passed()  # nobody waits: the next one may ask at once
 
     async def _send_refused(self, link: Link, packed: list[bytes], answers: list[str | RedisStreamsError]) -> None:
         """Send those that have no other answer than a refusal, and put the new answers in their places."""
@@ -204,6 +210,7 @@ class StreamProducer:
 
 
 _HEADS_KEPT = 1024
+_UNASKED = RedisRefusedError("not asked yet")
 _PART = 1000
 
 

@@ -147,6 +147,20 @@ async def test_a_full_redis_refuses_publishes_clearly_and_consumers_drain_it(new
     await redis.aclose()
 
 
+async def test_a_publish_that_was_refused_holds_up_none_that_comes_after_it(url: str, redis: Redis) -> None:
+    """Whoever asks is answered, not told of what Redis said to somebody else before."""
+    try:
+        async with Broker(url, settings=Settings(command_timeout=0.2)) as broker:
+            for _ in range(5):
+                await redis.config_set("maxmemory", "1")
+                with pytest.raises(RedisRefusedError, match="OOM"):
+                    await broker.publish("orders", Order(1))
+                await redis.config_set("maxmemory", "0")
+                await broker.publish("orders", Order(2))
+    finally:
+        await redis.config_set("maxmemory", "0")
+
+
 async def test_what_redis_refuses_for_now_is_published_when_it_can_be(url: str, redis: Redis) -> None:
     """READONLY, then not: within `command_timeout`, and once."""
     server_is_full = await redis.config_get("maxmemory")
