@@ -76,15 +76,12 @@ class RedisCheckpointStore:
         await self._connection.call("SET", naming.checkpoint(stream, group), entry_id)
 
 
-async def current(connection: Connection, stream: str, group: str) -> str | None:
-    """The group's checkpoint as Redis knows it now; `None` when there is no such group.
+async def current(connection: Connection, stream: str, group: str) -> str:
+    """The group's checkpoint as Redis knows it now.
 
-    Raises `StreamNotFoundError`, `RedisUnavailableError`, `ServerError`.
+    Raises `GroupNotFoundError`, `RedisUnavailableError`, `ServerError`.
     """
-    found = replies.rows(await connection.run(CHECKPOINT, stream, group))
-    if not found:
-        return None
-    lowest_pending, last_delivered = map(replies.text, found)
+    lowest_pending, last_delivered = map(replies.text, replies.rows(await connection.run(CHECKPOINT, stream, group)))
     return entry_ids.previous(lowest_pending) if lowest_pending else last_delivered
 
 
@@ -101,13 +98,10 @@ class CheckpointWriter:
         self._telemetry = telemetry
         self._saved: str | None = None
 
-    async def run_once(self) -> str | None:
-        """Save the checkpoint if it has moved, and return it.
-
-        `None` when the group is not there. Raises as `current` does.
-        """
+    async def run_once(self) -> str:
+        """Save the checkpoint if it has moved, and return it. Raises as `current` does, and as the store."""
         checkpoint = await current(self._connection, self._stream, self._group)
-        if checkpoint is not None and checkpoint != self._saved:
+        if checkpoint != self._saved:
             await self._store.save(self._stream, self._group, checkpoint)
             self._saved = checkpoint
             if self._telemetry.active:

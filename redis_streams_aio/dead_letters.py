@@ -61,7 +61,10 @@ class DeadLetters:
         return self._key
 
     async def count(self) -> int:
-        """How many there are. Raises `RedisUnavailableError`, `StreamTypeError`."""
+        """How many there are in their stream, those of other groups that share it included.
+
+        Raises `RedisUnavailableError`, `StreamTypeError`.
+        """
         return replies.integer(await self._connection.call("XLEN", self._key))
 
     async def list(

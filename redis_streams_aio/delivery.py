@@ -37,12 +37,12 @@ class FollowUp(msgspec.Struct, frozen=True):
 class Instructions:
     """What a handler has told its delivery."""
 
-    __slots__ = ("decided", "fate", "follow_ups")
+    __slots__ = ("decided", "error", "follow_ups")
 
     def __init__(self) -> None:
         self.decided: bool = False
         """Whether it said `ack`, `retry` or `reject`; an error that it raises then decides nothing."""
-        self.fate: BaseException | None = None
+        self.error: BaseException | None = None
         """To be decided on as if the handler had raised it; `None`: acknowledge."""
         self.follow_ups: list[FollowUp] = []
 
@@ -100,13 +100,14 @@ class Delivery:
         self.recorded: bool = False
         """Whether Redis has a failure record of it."""
         self.due: float = 0.0
-        """When its retry is due, on the event loop's clock, which is `time.monotonic`; 0: at once."""
+        """When it is to be looked at again: its retry, its copy, its unwritten fate; on the event loop's clock, which
+        is `time.monotonic`; 0: at once."""
         self.fate: object = None
         """What was decided on it and Redis could not take yet (`retry.Outcome`)."""
         self.lost: bool = False
         """True once the lease was lost: another consumer may be handling this event now."""
         self.settled: bool = False
-        """True once its fate is decided; only the write to Redis may still be under way."""
+        """True while the write that ends it is under way, and after it; false again where Redis refuses that write."""
         self.lane: object = None
         """Deliveries of one lane are handled one after another; `None` waits for no other (see `consumer.schedule`)."""
         self.prepared: bool = False
@@ -203,10 +204,10 @@ class Delivery:
             )
         self._instructions().follow_ups.append(FollowUp(command, atomic))
 
-    def _decide(self, fate: BaseException | None) -> None:
+    def _decide(self, error: BaseException | None) -> None:
         instructions = self._instructions()
         instructions.decided = True
-        instructions.fate = fate
+        instructions.error = error
 
     def _instructions(self) -> Instructions:
         if self.settled or self.fate is not None or self.due > time.monotonic():

@@ -45,7 +45,7 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     buffered: int
     """Deliveries that wait for a free worker, or behind another of their lane."""
     delayed: int
-    """Deliveries that wait for their retry."""
+    """Deliveries that wait for their retry, for a copy to end, or for Redis to take their fate."""
     unwritten: int
     """Acknowledgements that Redis has not confirmed yet."""
     settled: int
@@ -226,6 +226,7 @@ class Subscription:
             return await take(count)
         finally:
             self._asked -= count
+            self._freed.set()  # what did not come is room again, also for whoever waits beside us
 
     async def _write_once(self) -> None:
         await self._settlement.acks.wait()

@@ -25,9 +25,9 @@ def delays(first: float = SHORTEST, longest: float = LONGEST) -> Iterator[float]
 
 
 class Gate:
-    """While Redis refuses, one at a time asks, and the others wait: many waiters are no more commands than one (P16).
+    """While Redis refuses, one asks at every turn and the others wait: many waiters cost no more than one (P16).
 
-    Open until `refused`. Then it lets one through whenever the backoff is over, until that one has `passed`.
+    Open until `refused`. Then it lets one through whenever the backoff is over, until one has `passed`.
     """
 
     def __init__(self) -> None:
@@ -47,8 +47,10 @@ class Gate:
         """Somebody was refused; seconds until the next turn."""
         if self._waits is None:
             self._waits = delays()
+            self._next_turn = now
+        if now >= self._next_turn:  # the first refusal, or one that took longer than a turn
             self._next_turn = now + next(self._waits)
-        return max(0.0, self._next_turn - now)
+        return self._next_turn - now
 
     def passed(self) -> None:
         """Somebody was not refused."""

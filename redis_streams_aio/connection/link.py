@@ -154,7 +154,7 @@ class Link:
         while True:
             await self._wake.wait()
             try:
-                connection = await self._dial()
+                connection = await self._dial_for_the_queue()
             except RedisUnavailableError as error:
                 await self._wait_unconnected(next(waits), error)
                 continue
@@ -168,13 +168,30 @@ class Link:
             finally:
                 await connection.disconnect(nowait=True)
 
+    async def _dial_for_the_queue(self) -> AbstractConnection:
+        """Connect; commands whose time is up meanwhile fail."""
+        dialling = asyncio.ensure_future(self._dial())
+        try:
+            while not dialling.done():
+                expires = self._queue[0].expires if self._queue else None
+                await asyncio.wait(
+                    (dialling,), timeout=None if expires is None else max(0.0, expires - self._loop.time())
+                )
+                self._fail_expired(f"{self._where}: no connection yet")
+            return dialling.result()
+        finally:
+            dialling.cancel()
+
+    def _fail_expired(self, reason: str) -> None:
+        while self._queue and self._queue[0].expires <= self._loop.time():
+            self._take().fail(RedisUnavailableError(reason))
+
     async def _wait_unconnected(self, wait: float, error: RedisUnavailableError) -> None:
         """Sleep before the next try to connect; commands whose time is up fail with the reason."""
         until = self._loop.time() + wait
         while self._queue and self._queue[0].expires <= until:
             await asyncio.sleep(max(0.0, self._queue[0].expires - self._loop.time()))
-            while self._queue and self._queue[0].expires <= self._loop.time():
-                self._take().fail(RedisUnavailableError(str(error)))
+            self._fail_expired(str(error))
         if not self._queue:
             self._wake.clear()
         await asyncio.sleep(max(0.0, until - self._loop.time()))

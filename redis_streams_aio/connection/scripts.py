@@ -190,6 +190,7 @@ for i = 4, #KEYS do
   at = at + count + 1
 end
 if ARGV[3] ~= '' then
+  redis.pcall('DEL', KEYS[3])  -- and SET is not refused for memory then (only a script's first write is): it is drained
   local remembered = redis.pcall('SET', KEYS[3], 'done', 'PX', ARGV[3])
   if failed(remembered) then return undone(remembered) end
 end
@@ -284,7 +285,7 @@ return released
 CHECKPOINT = Script(
     1,  # stream
     """
--- ARGV: group. Returns {lowest pending id or '', last delivered id}, or nothing when the group is not there.
+-- ARGV: group. Returns {lowest pending id or '', last delivered id}; an error when the group is not there.
 local lowest = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1)
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local name, last
@@ -296,6 +297,5 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
     return {lowest[1] and lowest[1][1] or '', last}
   end
 end
-return {}
 """,
 )

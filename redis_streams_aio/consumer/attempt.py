@@ -107,7 +107,7 @@ def fate_after(error: BaseException | None, delivery: Delivery, route: Route) ->
     if told is not None and told.decided:
         if error is not None:
             _logger.warning("%s: handler %s decided, and then raised", delivery, route.name, exc_info=error)
-        error = told.fate
+        error = told.error
     if error is None:
         follow_ups = () if told is None else tuple(told.follow_ups)
         remember = route.deduplicate if get(delivery.fields, EVENT_ID) else None

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from ..batch import BatchDelivery
 from ..delivery import Delivery
-from ..retry import ABANDON, Outcome
+from ..retry import ABANDON, ACK, Outcome
 from ..routing import Route, RouteTable, SubscriptionOptions
 from .attempt import absorb_cancellation, admit, call, fate_after
 from .handling import Worker, begin, carry_out, known_fate, wants_cancelling
@@ -72,18 +72,17 @@ class Batches:
 
     async def handle(self, batch: list[Delivery], worker: Worker) -> int:
         """Attempt all of it, and have every fate carried out."""
-        if is_suspect(batch[0]):
+        if is_suspect(batch[0]) and known_fate(batch[0]) is None:
             await self._settlement.acks.flush_if_possible()
         again: set[Delivery] = set()
         held: set[object] = set()  # lanes of which something is to be tried again first
         for part in self._parts(batch):
             going = [delivery for delivery in part if delivery.lane not in held]
-            for delivery, fate, admitted in await self._decide(going, worker):
+            for delivery, fate, admitted in sorted(await self._decide(going, worker), key=_waits_for_redis):
                 if await carry_out(self._settlement, delivery, fate, admitted):
                     again.add(delivery)
             again.update(delivery for delivery in part if delivery.lane in held)
             held.update(delivery.lane for delivery in again if delivery.lane is not None)
-        self.done += len(batch)
         return self._schedule.end_batch(batch, [delivery for delivery in batch if delivery in again])
 
     def abandon(self, batch: list[Delivery]) -> int:
@@ -146,6 +145,12 @@ class Batches:
         finally:
             for delivery in taken:
                 del self.running[delivery], self._batches[delivery]
+        self.done += len(taken)
         if worker.cancelling():
             await absorb_cancellation()
         return [(delivery, fate_after(error, delivery, route), route) for delivery in taken]
+
+
+def _waits_for_redis(decided: Decided) -> bool:
+    """What is simply done comes first: the end of a drain must not find it behind something that waits."""
+    return decided[1] is not ACK

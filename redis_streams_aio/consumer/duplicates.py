@@ -44,13 +44,13 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outc
     asked = [(delivery, event_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
     if not asked:
         return [None] * len(deliveries)
-    now = asyncio.get_running_loop().time()
-    if wait := holdings.gate.wait(now):
+    loop = asyncio.get_running_loop()
+    if wait := holdings.gate.wait(loop.time()):
         return [Postpone(wait)] * len(deliveries)
     try:
         answers = iter(await _ask(holdings, [(event_id, delivery.raw_id) for delivery, event_id in asked]))
     except RedisStreamsError as error:
-        wait = holdings.gate.refused(now)
+        wait = holdings.gate.refused(loop.time())
         holdings.telemetry.emit(StepFailed(duty="look for duplicates", error=str(error), delay=round(wait, 3)))
         return [Postpone(wait)] * len(deliveries)
     holdings.gate.passed()

@@ -33,7 +33,7 @@ class Work(Protocol[Unit]):
     size: int
     """Most deliveries that one worker takes at once."""
     done: int
-    """Attempts that came to an end."""
+    """Calls of handlers that came to an end, counted by delivery."""
 
     def take(self, now: float) -> Unit | None:
         """What to handle next; `None`: nothing now."""
@@ -93,12 +93,12 @@ class OneByOne:
                     error = await call(route, delivery.payload, delivery)
                 finally:
                     del self.running[delivery]
+                self.done += 1
                 if worker.cancelling():
                     await absorb_cancellation()
                 fate = fate_after(error, delivery, route)
         else:
             fate = route
-        self.done += 1
         if fate is ACK:
             self._acks.add(delivery)
         elif await carry_out(self._settlement, delivery, fate, route):
@@ -108,10 +108,11 @@ class OneByOne:
 
     async def _fate_before(self, delivery: Delivery, route: Route) -> Outcome | None:
         """The fate of a delivery whose handler is not to be called; `None`: call it."""
-        await self._settlement.acks.flush_if_possible()
-        fate = known_fate(delivery)
-        if fate is None and route.deduplicate is not None:
-            [fate] = await begin(self._holdings, [delivery], route)
+        if (fate := known_fate(delivery)) is not None:
+            return fate
+        if is_suspect(delivery):
+            await self._acks.flush_if_possible()
+        [fate] = await begin(self._holdings, [delivery], route)
         return ABANDON if fate is None and delivery.lost else fate
 
     def abandon(self, delivery: Delivery) -> int:
@@ -140,7 +141,7 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route
     return await duplicates.begin(holdings, deliveries)
 
 
-async def carry_out(settlement: Settlement, delivery: Delivery, fate: Outcome, route: Route | object) -> bool:
+async def carry_out(settlement: Settlement, delivery: Delivery, fate: Outcome, admitted: Route | Outcome) -> bool:
     """Have a fate carried out; whether the delivery is to be handled again when it is `due`.
 
     Where Redis refuses for good what the handler published with its acknowledgement, that is the handler's failure.
@@ -149,9 +150,9 @@ async def carry_out(settlement: Settlement, delivery: Delivery, fate: Outcome, r
         try:
             return await settlement.settle(delivery, fate)
         except ServerError as error:
-            if not isinstance(route, Route):
+            if not isinstance(admitted, Route):
                 raise
-            fate = fate_after(error, delivery, route)
+            fate = fate_after(error, delivery, admitted)
         except asyncio.CancelledError:  # by what a handler left behind, a timeout say: a fate that is decided stands
             if is_drain_over():
                 raise

@@ -153,7 +153,10 @@ class Member:
         try:
             if self._connection.is_open:
                 async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self.settlement.finish()
+                    try:
+                        await self.settlement.finish()
+                    except RedisStreamsError as error:  # a Redis that is full still takes what is given back
+                        _logger.warning("%r: not every fate was written; those events come again: %r", self, error)
                     if give_back:
                         await self._give_back()
         except GroupNotFoundError:
@@ -168,7 +171,8 @@ class Member:
         holdings = self.holdings
         await self.recover(_ALL)  # what a read that was cut short may have left
         await self.settlement.release()
-        await self.save_checkpoint()
+        with suppress(RedisRefusedError):
+            await self.save_checkpoint()
         if self.options.name is None:
             await self._groups.delete_consumer(holdings.stream, holdings.group, holdings.consumer)
 
@@ -235,7 +239,7 @@ class Member:
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store, if something was settled since it was last found there.
 
-        What was written is looked at once more the next time: another process may have written an older one meanwhile.
+        What was written is looked at once more the next time: it may have come late, over another process's newer one.
         """
         settled = self.holdings.settled_count
         if self._checkpoint_writer is None or settled == self._checkpointed:
@@ -260,8 +264,11 @@ class Member:
         known = checkpoint or self._position
         made_at = await self._groups.join(stream, group, self.options.start, known)
         # a group that is lost before anything was settled must not be made again at `start`, which may be the end
-        position = made_at or known or await current(self._connection, stream, group)
-        if position is not None and position != checkpoint:
+        try:
+            position = made_at or known or await current(self._connection, stream, group)
+        except GroupNotFoundError:
+            return await self._join()  # lost again in between
+        if position != checkpoint:
             self._position = position
             if self._checkpoints is not None:
                 with suppress(RedisRefusedError):  # a Redis that is full is drained without it

@@ -46,7 +46,7 @@ class Schedule:
 
     @property
     def delayed(self) -> int:
-        """Deliveries that wait for their retry."""
+        """Deliveries that wait until they are due."""
         return len(self._delayed)
 
     @property

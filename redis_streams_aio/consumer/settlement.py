@@ -38,7 +38,7 @@ from ..connection.replies import Reply
 from ..connection.scripts import COMPLETE, DEAD_LETTER, RELEASE, RETRY
 from ..delivery import Delivery, FollowUp
 from ..entries import EVENT_ID, get
-from ..exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
+from ..exceptions import RedisStreamsError, RedisUnavailableError, ServerError, StreamNotFoundError
 from ..retry import Abandon, Ack, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
 from ..telemetry import DeadLettered, Released, RetryScheduled, StepFailed
 from .acknowledgements import IDS_AT_ONCE, Acknowledgements
@@ -83,6 +83,8 @@ class Settlement:
         return False
 
     async def _write_if_possible(self, delivery: Delivery, fate: Complete | Retry | DeadLetter) -> bool:
+        if delivery.lost and not isinstance(fate, Complete):
+            return False  # nothing is to be written, so nothing is learnt of Redis
         gate = self._holdings.gate
         now = asyncio.get_running_loop().time()
         delivery.fate = fate
@@ -116,12 +118,16 @@ class Settlement:
     async def finish(self) -> None:
         """Write what Redis could not take before, and the acknowledgements that have gathered.
 
-        Raises `RedisUnavailableError`, `ServerError`.
+        What Redis refuses for good stays pending. Raises `RedisUnavailableError`, and for acknowledgements
+        `ServerError`.
         """
         await self.acks.flush()
         for delivery in list(self._holdings.by_id.values()):
             if isinstance(delivery.fate, Complete | Retry | DeadLetter) and not delivery.settled:
-                await self._write_fate(delivery, delivery.fate)
+                try:
+                    await self._write_fate(delivery, delivery.fate)
+                except ServerError:
+                    _logger.exception("%s cannot be settled and stays pending", delivery)
 
     def ack(self, delivery: Delivery) -> None:
         """Acknowledge with the next group. Does not wait and cannot fail."""

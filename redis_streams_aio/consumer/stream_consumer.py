@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar, cast
@@ -24,7 +25,7 @@ from ..codecs import Codec, JsonCodec
 from ..connection import Connection, replies
 from ..connection.backoff import delays
 from ..delivery import Delivery
-from ..exceptions import ConfigError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
+from ..exceptions import ConfigError, RedisRefusedError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ..models import EventMessage, PendingMessage
 from ..replays import FOR_ANOTHER_GROUP
 from ..retry import DeadLetter, describe
@@ -118,7 +119,7 @@ class StreamConsumer(Generic[T]):
         self._duties = [
             _Duty(lease / 3, self.renew),
             _Duty(reclaim_interval, self.reclaim),
-            _Duty(checkpoint_interval, self._member.save_checkpoint),
+            _Duty(checkpoint_interval, self._save_checkpoint),
         ]
 
     # -- life -------------------------------------------------------------------------------------------------
@@ -197,6 +198,10 @@ class StreamConsumer(Generic[T]):
         """Renew the leases of everything held; how many were lost to other consumers."""
         return await self._member.renew()
 
+    async def _save_checkpoint(self) -> None:
+        with suppress(RedisRefusedError):  # a Redis that is full is drained without it
+            await self._member.save_checkpoint()
+
     def _room(self) -> int:
         return 2 * self._member.options.count - len(self._member.holdings)
 
@@ -235,8 +240,8 @@ class StreamConsumer(Generic[T]):
         except Exception as error:  # noqa: BLE001  # a codec of the user's may raise anything
             fate = DeadLetter("undecodable", describe(error), delivery.failures)
             if await self._member.settlement.settle(delivery, fate):
-                await asyncio.sleep(max(0.0, delivery.due - asyncio.get_running_loop().time()))
                 self._buffer.appendleft(delivery)
+                await asyncio.sleep(max(0.0, delivery.due - asyncio.get_running_loop().time()))
             return None
         return cast("EventMessage[T]", delivery.event)
 

@@ -204,9 +204,8 @@ async def test_p16_a_full_redis_is_drained_also_with_deduplicate_and_started_on(
         await redis.xgroup_create("orders", "g", "0")
         await redis.config_set("maxmemory", "1")
         async with broker:
-            await until(lambda: len(got) >= 1)
-            await redis.config_set("maxmemory", "0")
             await settled(broker, 5)
+            await redis.config_set("maxmemory", "0")
         assert got == list(range(5))
     finally:
         await redis.aclose()
@@ -513,3 +512,77 @@ async def test_p12_a_connection_of_its_own_for_dead_letters_of_two_streams_in_on
         await DeadLetters(connection, "orders", "g", dead_letter="graveyard").replay()
         await until(lambda: got == ["orders"])
         assert await redis.xlen("graveyard") == 1
+
+
+# -- what a second reading found -------------------------------------------------------------------------------
+
+
+async def test_p2_p16_reader_and_reclaimer_do_not_wait_for_each_others_room(url: str, redis: Redis) -> None:
+    """With nearly all of the room taken by events that wait, what is new and what others left is still begun."""
+    got: list[int] = []
+    broker = Broker(url, group="g", settings=Settings(count=1, reclaim_interval=0.02, block_ms=50))
+
+    @broker.handler("orders", concurrency=2, order="none", lease=0.3)
+    async def handle(order: Order) -> None:
+        got.append(order.number)
+        if order.number < 3:
+            raise RetryLater(300)
+
+    async with broker:
+        await broker.publish_many("orders", [Order(number) for number in range(3)])
+        await until(lambda: broker.status[0].delayed == 3)
+        for number in range(3, 40):
+            await broker.publish("orders", Order(number))
+            await until(lambda number=number: number in got, 2)
+            if number % 5 == 0:
+                await redis.xadd("orders", {"event_type": "Order", "payload": f'{{"number":{number + 1000}}}'})
+                entries = await redis.xreadgroup("g", "dead", {"orders": ">"}, count=1)
+                if entries:  # else ours was first
+                    [(_, [(entry_id, _)])] = entries
+                    await redis.xclaim("orders", "g", "dead", 0, [entry_id], idle=60_000)
+                await until(lambda number=number: number + 1000 in got, 2)
+
+
+async def test_p27_what_redis_cannot_take_at_a_drain_keeps_nothing_else_from_being_given_back(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server()
+    redis = Redis.from_url(server.url, protocol=2, decode_responses=True)
+    broker = Broker(server.url, group="g", settings=Settings(grace=0.05))
+    began = asyncio.Event()
+
+    @broker.handler("orders", concurrency=5, retry=RetryPolicy(base=1))
+    async def handle(order: Order) -> None:
+        if order.number == 0:
+            raise ValueError("cannot be written down")
+        began.set()
+        await asyncio.sleep(3600)
+
+    try:
+        async with Broker(server.url) as publisher:
+            await publisher.publish_many("orders", [Order(number) for number in range(5)])
+        await redis.xgroup_create("orders", "g", "0")
+        await redis.config_set("maxmemory", "1")
+        async with broker:
+            await until(lambda: broker.status[0].running == 4 and broker.status[0].delayed == 1)
+        pending = await redis.xpending_range("orders", "g", "-", "+", 10)
+        assert [entry["consumer"] for entry in pending] == ["redis_streams_aio:released"] * 5
+        assert [consumer["name"] for consumer in await redis.xinfo_consumers("orders", "g")] == [
+            "redis_streams_aio:released"
+        ]
+    finally:
+        await redis.aclose()
+
+
+async def test_events_without_an_id_cost_no_more_with_deduplicate(url: str, redis: Redis) -> None:
+    broker = Broker(url, group="g")
+
+    @broker.handler("orders", deduplicate=60)
+    async def handle(order: Order) -> None: ...
+
+    async with Broker(url) as publisher:
+        await publisher.publish_many("orders", [Order(number) for number in range(3000)])
+    before = (await redis.info("commandstats")).get("cmdstat_xack", {"calls": 0})["calls"]
+    async with broker:
+        await settled(broker, 3000)
+    assert (await redis.info("commandstats"))["cmdstat_xack"]["calls"] - before <= 3000 / 100 + 15

@@ -23,6 +23,7 @@ from redis_streams_aio import (
     StreamProducer,
     UnansweredError,
 )
+from redis_streams_aio.connection.link import Link
 from redis_streams_aio.telemetry import Fact, StepFailed
 
 from ..events import Order
@@ -145,6 +146,29 @@ async def test_a_full_redis_refuses_publishes_clearly_and_consumers_drain_it(new
         await publisher.publish("orders", Order(100))
     assert (await redis.xpending("orders", "g"))["pending"] == 0
     await redis.aclose()
+
+
+async def test_p3_a_links_deadline_holds_also_while_it_connects(new_server: Callable[..., Server]) -> None:
+    """The lease keeper's link must be free for another try while a connection does not come about."""
+    server = new_server()
+    async with Connection(server.url) as connection:
+        link = connection.new_link(0.3)
+        server.freeze()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(RedisUnavailableError):
+            await link.call("PING")
+        assert loop.time() - began < 1.5
+        server.thaw()
+        await until(lambda: _pings(link))
+        await link.close()
+
+
+async def _pings(link: Link) -> bool:
+    try:
+        return await link.call("PING") == b"PONG"
+    except RedisUnavailableError:
+        return False
 
 
 async def test_a_publish_that_was_refused_holds_up_none_that_comes_after_it(url: str, redis: Redis) -> None:
