@@ -96,14 +96,12 @@ class CheckpointWriter:
         self._stream = stream
         self._group = group
         self._telemetry = telemetry
-        self._saved: str | None = None
 
     async def run_once(self) -> str:
-        """Save the checkpoint if it has moved, and return it. Raises as `current` does, and as the store."""
+        """Save the checkpoint if the store has another one, and return it. Raises as `current` and the store do."""
         checkpoint = await current(self._connection, self._stream, self._group)
-        if checkpoint != self._saved:
+        if checkpoint != await self._store.load(self._stream, self._group):
             await self._store.save(self._stream, self._group, checkpoint)
-            self._saved = checkpoint
             if self._telemetry.active:
                 self._telemetry.emit(CheckpointSaved(stream=self._stream, group=self._group, id=checkpoint))
         return checkpoint

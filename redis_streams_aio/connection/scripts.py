@@ -228,12 +228,20 @@ return dead
 )
 
 REPLAY = Script(
-    3,  # stream, failures, dead-letter stream
+    4,  # stream, failures, dead-letter stream, checkpoint
     """
--- ARGV: group, dead letter's id, id of the event, whom to leave it with, its history, then the fields and values of a
--- copy. One step: handed to the group again, and taken from the dead letters. Returns 'gone' when there is no such dead
--- letter, 'in place' when the entry is still in its stream, else 'copied'. Scripts do not roll back: what may be
--- refused comes first, or is undone.
+-- ARGV: group, dead letter's id, id of the event, whom to leave it with, its history, the id right before the event's,
+-- then the fields and values of a copy. One step: handed to the group again, and taken from the dead letters. A stored
+-- checkpoint that is beyond an entry which is pending again goes back before it (P18). Returns 'gone' when there is no
+-- such dead letter, 'in place' when the entry is still in its stream, else 'copied'. Scripts do not roll back: what may
+-- be refused comes first, or is undone.
+local function beyond(id, other)  -- digit by digit: Lua's numbers are too short for some sequences
+  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
+  local other_ms, other_seq = string.match(other, '^(%d+)-(%d+)$')
+  if not ms then return false end
+  if ms ~= other_ms then return #ms > #other_ms or (#ms == #other_ms and ms > other_ms) end
+  return #seq > #other_seq or (#seq == #other_seq and seq > other_seq)
+end
 if #redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2]) == 0 then return 'gone' end
 if redis.acl_check_cmd and not redis.acl_check_cmd('XDEL', KEYS[3], ARGV[2]) then
   return redis.error_reply('NOPERM the user may not run XDEL on ' .. KEYS[3])
@@ -247,7 +255,7 @@ end
 if not last then return redis.error_reply('NOGROUP No such consumer group ' .. ARGV[1]) end
 local how = 'in place'
 if #redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3]) == 0 then
-  redis.call('XADD', KEYS[1], '*', unpack(ARGV, 6))
+  redis.call('XADD', KEYS[1], '*', unpack(ARGV, 7))
   how = 'copied'
 elseif #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1) == 0
     and #redis.call('XRANGE', KEYS[1], '(' .. last, ARGV[3], 'COUNT', 1) == 0 then
@@ -260,6 +268,8 @@ elseif #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1) == 0
     redis.pcall('HDEL', KEYS[2], ARGV[3] .. ':history')
     return claimed
   end
+  local checkpoint = redis.pcall('GET', KEYS[4])
+  if type(checkpoint) == 'string' and beyond(checkpoint, ARGV[6]) then redis.pcall('SET', KEYS[4], ARGV[6]) end
 end
 redis.call('XDEL', KEYS[3], ARGV[2])
 return how
@@ -270,15 +280,16 @@ RELEASE = Script(
     1,  # stream
     """
 -- ARGV: group, consumer, whom to leave them with, then pairs of id and the delivery count to leave behind. Makes the
--- entries claimable at once; the delivery is not counted.
-local released = 0
+-- entries claimable at once; the delivery is not counted. Returns how many, and the ids whose entries were deleted.
+local released, gone = 0, {}
 for i = 4, #ARGV, 2 do
   if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[i], 'IDLE', 86400000, 'RETRYCOUNT', ARGV[i + 1], 'JUSTID')
-    released = released + 1
+    local claimed = redis.call(
+      'XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[i], 'IDLE', 86400000, 'RETRYCOUNT', ARGV[i + 1], 'JUSTID')
+    if #claimed == 1 then released = released + 1 else gone[#gone + 1] = ARGV[i] end
   end
 end
-return released
+return {released, gone}
 """,
 )
 

@@ -19,13 +19,16 @@ from .holdings import Holdings
 
 
 async def take_pending(holdings: Holdings, entries: Iterable[RawEntry]) -> list[Delivery]:
-    """Hold entries that were pending before, with their history.
+    """Hold entries that were pending before, with their history; those held already learn theirs anew, as they may
+    have been another consumer's meanwhile.
 
     Raises `RedisUnavailableError`, `ServerError`, and then holds none of them: they stay pending and are found again.
     """
+    entries = list(entries)
+    held = [holdings.by_id[entry.id] for entry in entries if entry.id in holdings.by_id]
     taken = holdings.take(entries)
     try:
-        await _recall(holdings, taken)
+        await _recall(holdings, [*taken, *held])
     except BaseException:
         for delivery in taken:
             holdings.drop(delivery)

@@ -268,11 +268,10 @@ class Member:
             position = made_at or known or await current(self._connection, stream, group)
         except GroupNotFoundError:
             return await self._join()  # lost again in between
-        if position != checkpoint:
-            self._position = position
-            if self._checkpoints is not None:
-                with suppress(RedisRefusedError):  # a Redis that is full is drained without it
-                    await self._checkpoints.save(stream, group, position)
+        self._position = position  # also where the store has it: a FLUSHALL takes the store's with it
+        if position != checkpoint and self._checkpoints is not None:
+            with suppress(RedisRefusedError):  # a Redis that is full is drained without it
+                await self._checkpoints.save(stream, group, position)
         return made_at
 
     def __repr__(self) -> str:

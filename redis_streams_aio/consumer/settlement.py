@@ -233,8 +233,12 @@ class Settlement:
                     purpose="settle",
                 )
             except StreamNotFoundError:
-                reply = 0  # the group is gone, and its pending list with it
-            released += replies.integer(reply)
+                reply = [0, []]  # the group is gone, and its pending list with it
+            count, deleted = replies.rows(reply)
+            released += replies.integer(count)
+            if gone := [entry_id for entry_id in replies.rows(deleted) if isinstance(entry_id, bytes)]:
+                holdings.report_vanished(gone)
+                await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
             for delivery in group:
                 holdings.drop(delivery)
         if released:

@@ -1,0 +1,831 @@
+"""The machine: rules that hypothesis puts in any order, and what must hold after each of them.
+
+Two or three processes consume one stream in one or two groups, next to an operator who replays dead letters, and to
+everything that befalls a Redis. Each rule is one step, and nothing runs between steps, so the interleaving is
+hypothesis's choice, and a failing example can be made small. Time does not pass by itself: leases run out by the rule
+`leases_run_out`, and a retry is handled early, as if it were due. The theory is in `books`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from redis import Redis
+
+from redis_streams_aio import Connection, DeadLetters, Delivery, RedisUnavailableError, naming
+from redis_streams_aio.checkpoint import current
+from redis_streams_aio.consumer.duplicates import begin
+from redis_streams_aio.consumer.groups import ConsumerGroupManager
+from redis_streams_aio.delivery import FollowUp
+from redis_streams_aio.entries import EVENT_ID, get
+from redis_streams_aio.exceptions import StreamNotFoundError
+from redis_streams_aio.replays import FOR_ANOTHER_GROUP
+from redis_streams_aio.retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
+
+from . import books as model
+from .books import FOLLOW_UPS, GROUPS, STREAM, Books, Entry, GroupBook, May, Place
+from .invariants import Invariants, Step
+from .processes import LEASE, Hurried, Process, launch
+
+LETTERS = "abc"
+picks = st.integers(0, 5)
+rooms = st.integers(1, 4)
+groups = st.sampled_from(GROUPS)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One kind of step: how likely it is, when it can be, and what is drawn for it."""
+
+    name: str
+    weight: int
+    when: Callable[[Any], object]
+    draws: dict[str, st.SearchStrategy[Any]]
+
+
+ACTIONS: dict[str, Action] = {}
+
+
+def action(
+    weight: int, *, when: Callable[[Any], object] = lambda _: True, **draws: st.SearchStrategy[Any]
+) -> Callable[[Any], Any]:
+    """Makes a method one of the actions."""
+
+    def register(method: Any) -> Any:
+        ACTIONS[method.__name__] = Action(method.__name__, weight, when, draws)
+        return method
+
+    return register
+
+
+class Machine(Invariants, RuleBasedStateMachine):
+    """See the module. `server_url` and `loop` are set by `machine_on`."""
+
+    server_url: str
+    loop: Hurried
+    redis: Redis
+    steps = 0
+    """Steps run so far, over all examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.story: list[str] = []
+        self.redis.flushall()
+        self.desk = Connection(self.server_url)
+        self.run(self.desk.open())
+        self.processes: dict[str, Process] = {}
+        self.starts = 0
+        self.added = 0
+        self.store = "redis"
+        self.groups_of = dict.fromkeys(LETTERS, "g")
+        self.books = Books({group: GroupBook("0") for group in GROUPS})
+        self.done: dict[bytes, bytes] = {}
+        self.now = model.look(self.redis, [])
+        self.last = Step("nothing yet", self.now)
+        self.broken = False
+        self.checked = True
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    # -- one step -------------------------------------------------------------------------------------------------
+
+    def step(
+        self,
+        text: str,
+        work: Callable[[], Awaitable[Any]] | Callable[[], Any],
+        may: May = model.nothing,
+        *,
+        actor: Process | None = None,
+        kind: str = "",
+        target: bytes | None = None,
+    ) -> Step:
+        """Do it, look at Redis, and enter in the books what it did."""
+        self.check()
+        Machine.steps += 1
+        self.checked = False
+        known = set(self.books.entries)
+        self.story.append(text)
+        step = self.last = Step(text, self.now, actor, kind, target=target)
+        if actor is not None:
+            actor.came, actor.vanished, actor.wires.hit = [], set(), False
+        try:
+            step.result = work()
+            if asyncio.iscoroutine(step.result):
+                step.result = self.run(step.result)
+        except RedisUnavailableError as error:
+            self.story[-1] += f"  -> {type(error).__name__}"
+            step.result = error
+        except BaseException as error:
+            self.fail(f"{error!r} came out of it")
+            raise AssertionError from error
+        step.faulty = (actor is not None and actor.wires.hit) or isinstance(step.result, Exception)
+        self.now = model.look(self.redis, list(self.done))
+        if actor is None:
+            step.moves = tuple(self.books.enter(step.before, self.now, known, may, lambda _: True))
+        else:
+            knew = actor.joined or (self.store == "redis" and step.before.groups[actor.group].checkpoint is not None)
+            step.moves = tuple(self.books.enter(step.before, self.now, known, may, lambda _: knew))
+            if any(actor.came):
+                self.story[-1] += f"  -> {self.books.labels(d.raw_id for part in actor.came for d in part)}"
+            if step.faulty and not isinstance(step.result, Exception):
+                self.story[-1] += "  -> (a connection broke)"
+        for move in step.moves:
+            if move.after is not Place.PENDING:
+                life = self.books.groups[move.group].lives[move.id]
+                self.story[-1] += f"  -> {self.books.label(move.id)} is {life.place.value} in {move.group}"
+        return step
+
+    def up(self, pick: int) -> Process:
+        running = list(self.processes.values())
+        return running[pick % len(running)]
+
+    def settling(self, pick: int, which: int) -> tuple[Process, Delivery] | None:
+        """A process that has something in hand, and one of these."""
+        busy = [process for process in self.processes.values() if process.hand]
+        if not busy:
+            return None
+        process = busy[pick % len(busy)]
+        return process, process.hand[which % len(process.hand)]
+
+    def either(self, group: str, has: Callable[[str], object]) -> str:
+        """A group that has it: this one if it can be."""
+        return group if has(group) else next(other for other in GROUPS if other != group)
+
+    def ready_to_reclaim(self) -> list[Process]:
+        """Processes that have all that is their own, and something to take over from others."""
+        groups = {
+            name
+            for name, look in self.now.groups.items()
+            for entry_id, pending in look.pending.items()
+            if pending.idle >= LEASE * 1000 or entry_id not in self.now.stream
+        }
+        return [process for process in self.processes.values() if process.member.caught_up and process.group in groups]
+
+    def has_work(self) -> bool:
+        return any(process.hand for process in self.processes.values())
+
+    # -- the stage ------------------------------------------------------------------------------------------------
+
+    @initialize(
+        starts=st.tuples(st.sampled_from(["0", "0", "$"]), st.sampled_from(["0", "$"])),
+        store=st.sampled_from(["redis", "redis", "memory", "none"]),
+        third=groups,
+        before=st.integers(1, 3),
+        names=st.tuples(st.booleans(), st.booleans()),
+    )
+    def begin(self, starts: tuple[str, str], store: str, third: str, before: int, names: tuple[bool, bool]) -> None:
+        """Where groups start and what they remember; something published; two processes."""
+        self.story.append(f"groups start at {dict(zip(GROUPS, starts, strict=True))}; checkpoints: {store}")
+        self.store = store
+        self.books.in_memory = store != "redis"
+        self.groups_of = {"a": "g", "b": "g", "c": third}
+        for group, start in zip(GROUPS, starts, strict=True):
+            self.books.groups[group].start = start
+        self.publish(before, None)
+        self.start(0, names[0])
+        self.start(0, names[1])
+
+    def teardown(self) -> None:
+        try:
+            if not self.broken and any(book.exists for book in self.books.groups.values()):
+                self.everything_comes_to_an_end()
+        finally:
+            for process in self.processes.values():
+                self.run(process.crash())
+            self.run(self.desk.close())
+
+    @rule(data=st.data())
+    def something_happens(self, data: st.DataObject) -> None:
+        """The one rule: hypothesis leaves whole rules out of an example, and few of these go without the others."""
+        possible = [action for action in ACTIONS.values() if action.when(self)]
+        likely = [action.name for action in possible for _ in range(action.weight)]
+        name = data.draw(st.sampled_from([self.what_comes_next(), *likely]))
+        drawn = {key: data.draw(strategy, label=key) for key, strategy in ACTIONS[name].draws.items()}
+        getattr(self, name)(**drawn)
+
+    def what_comes_next(self) -> str:
+        """What would happen if all went well. Hypothesis takes it for the simplest, and so takes it often."""
+        if any(process.acked for process in self.processes.values()):
+            return "flush"
+        if self.has_work():
+            return "ack" if len(self.story) % 2 else "retry"
+        unread = any(
+            self.now.place(p.group, key) is Place.UNREAD for p in self.processes.values() for key in self.now.stream
+        )
+        return "fetch" if unread else "publish"
+
+    # -- rules: publishing ----------------------------------------------------------------------------------------
+
+    @action(4, count=st.integers(1, 3), event_id=st.sampled_from([None, None, b"x", b"y"]))
+    def publish(self, count: int, event_id: bytes | None) -> None:
+        labels = [f"e{self.added + number}" for number in range(1, count + 1)]
+        self.added += count
+
+        def add() -> list[bytes]:
+            pipe = self.redis.pipeline(transaction=False)
+            for label in labels:
+                fields = [b"event_type", b"Order", b"payload", label, *([EVENT_ID, event_id] if event_id else [])]
+                pipe.execute_command("XADD", STREAM, "*", *fields)
+            ids = pipe.execute()
+            for entry_id, label in zip(ids, labels, strict=True):
+                self.books.published(entry_id, Entry(label, event_id))
+            if event_id:
+                for group in GROUPS:
+                    self.done.setdefault(naming.done(STREAM, group, event_id), b"")
+            return ids
+
+        self.step(f"publish {' '.join(labels)}{f', event_id {event_id.decode()}' if event_id else ''}", add)
+
+    # -- rules: what processes do ---------------------------------------------------------------------------------
+
+    @action(5, when=lambda self: len(self.processes) < len(LETTERS), pick=picks, stable=st.booleans())
+    def start(self, pick: int, stable: bool) -> None:
+        free = [title for title in LETTERS if title not in self.processes]
+        title = free[pick % len(free)]
+        group = self.groups_of[title]
+        book = self.books.groups[group]
+        self.starts += 1
+        name = f"stable-{title}" if stable else None
+        process = self.run(launch(self.server_url, title, group, name=name, start=book.start, store=self.store))
+        if name is None:
+            process.member.holdings.consumer = f"{title}-{self.starts}"  # made up, and readable
+        self.processes[title] = process
+        step = self.step(f"{process.name} starts in {group}", process.member.open, actor=process, kind="start")
+        if isinstance(step.result, Exception):
+            self.forget(process)
+            return
+        process.joined = True
+        self.expect(self.now.groups[group].position is not None, "it joined, and there is no group")
+
+    @action(8, when=lambda self: self.processes, pick=picks, room=rooms)
+    def fetch(self, pick: int, room: int) -> None:
+        process = self.up(pick)
+        was = self.now.groups[process.group]
+        interrupted, unheld = not process.member.caught_up, self.unheld(process)
+        unread = [entry_id for entry_id in self.now.stream if self.now.place(process.group, entry_id) is Place.UNREAD]
+        step = self.step(
+            f"{process.name} fetches {room}",
+            lambda: process.member.fetch(room),
+            model.any_of(model.read_by(process.name), model.recovered_by(process.name, unheld)),
+            actor=process,
+            kind="fetch",
+        )
+        if step.faulty:
+            return
+        self.expect(self.now.groups[process.group].position is not None, "it read, and there is no group")
+        read = sum(move.before is Place.UNREAD for move in step.moves)
+        recovered = sum(move.before is Place.PENDING and move.after is Place.PENDING for move in step.moves)
+        if was.position is None:
+            return
+        if interrupted and (there := sum(entry_id in self.now.stream for entry_id in unheld)):
+            page = sorted(unheld, key=model.order)[:room]
+            self.expect(
+                recovered == sum(entry_id in self.now.stream for entry_id in page) or recovered == min(room, there),
+                f"{recovered} of its {there} own pending entries were recovered, with room for {room}",
+            )
+        if recovered == 0:
+            self.expect(read == min(room, len(unread)), f"{read} of {len(unread)} were read, with room for {room}")
+
+    @action(1, when=lambda self: self.processes, pick=picks, room=rooms)
+    def recover(self, pick: int, room: int) -> None:
+        process = self.up(pick)
+        self.step(
+            f"{process.name} recovers up to {room}",
+            lambda: process.member.recover(room),
+            model.recovered_by(process.name, self.unheld(process)),
+            actor=process,
+            kind="recover",
+        )
+
+    @action(
+        9,
+        when=lambda self: self.ready_to_reclaim(),
+        pick=picks,
+        room=rooms,
+    )
+    def reclaim(self, pick: int, room: int) -> None:
+        ready = self.ready_to_reclaim()
+        self._reclaim(ready[pick % len(ready)], room)
+
+    def _reclaim(self, process: Process, room: int) -> None:
+        step = self.step(
+            f"{process.name} reclaims up to {room}",
+            lambda: process.member.reclaim(room),
+            model.reclaimed_by(process.name, LEASE),
+            actor=process,
+            kind="reclaim",
+        )
+        if not step.faulty:
+            self.expect(step.result <= room, f"it took {step.result} with room for {room}")
+
+    @action(
+        8,
+        when=lambda self: any(process.held for process in self.processes.values()) and len(self.processes) > 1,
+        pick=picks,
+        other=picks,
+    )
+    def freeze(self, pick: int, other: int) -> None:
+        """A process stands still until its leases have run out and another one has taken over; then it goes on."""
+        holding = [process for process in self.processes.values() if process.held]
+        frozen = holding[pick % len(holding)]
+        self._run_out(frozen.group, [key for key in frozen.held if key in self.now.groups[frozen.group].pending])
+        ready = [process for process in self.ready_to_reclaim() if process is not frozen]
+        if ready:
+            self._reclaim(ready[other % len(ready)], 4)
+
+    @action(3, when=lambda self: self.processes, pick=picks)
+    def renew(self, pick: int) -> None:
+        process = self.up(pick)
+        self.step(
+            f"{process.name} renews",
+            process.member.renew,
+            model.found_deleted_by(process.name, process.acked),
+            actor=process,
+            kind="renew",
+        )
+
+    @action(5, when=lambda self: self.processes, pick=picks)
+    def save_checkpoint(self, pick: int) -> None:
+        process = self.up(pick)
+        step = self.step(f"{process.name} saves the checkpoint", process.member.save_checkpoint, actor=process)
+        position = self.now.groups[process.group].position
+        if step.faulty or process.store is None or position is None:
+            return
+        settled = process.member.holdings.settled_count
+        if settled != process.saved_at:
+            shown = self.now.groups[process.group].checkpoint
+            stored = shown if self.store == "redis" else self.run(process.store.load(STREAM, process.group))
+            known = self.run(current(self.desk, STREAM, process.group))
+            self.expect(stored == known, f"the checkpoint is {known}, and {stored} was saved")
+        process.saved_at = settled
+
+    @action(1, when=lambda self: self.processes, pick=picks)
+    def clean_up(self, pick: int) -> None:
+        process = self.up(pick)
+        was = self.now.groups[process.group]
+        step = self.step(f"{process.name} cleans up", lambda: process.member.clean_up(0), actor=process)
+        if not step.faulty:
+            left = self.now.groups[process.group].names - {process.name, naming.RELEASED}
+            idle = left - {pending.owner for pending in was.pending.values()}
+            self.expect(not idle, f"{idle} have nothing pending and are still there")
+
+    @action(1, pick=picks, group=groups)
+    def delete_consumer(self, pick: int, group: str) -> None:
+        names = sorted(self.now.groups[group].names)
+        if names:
+            name = names[pick % len(names)]
+            manager = ConsumerGroupManager(self.desk)
+            self.step(f"somebody deletes consumer {name}", lambda: manager.delete_consumer(STREAM, group, name))
+
+    # -- rules: fates ---------------------------------------------------------------------------------------------
+
+    def settle(self, process: Process, delivery: Delivery, fate: Outcome, text: str, may: May, kind: str) -> Step:
+        """Carry out a fate. The handler has ended with it, unless it is to be looked at again."""
+        self.check()  # what it was told, before it is changed
+        lost = "lost " if delivery.lost else ""
+        delivery.due = 0.0  # time has passed,
+        process.member.holdings.gate._next_turn = 0.0  # and it is our turn
+        step = self.step(
+            f"{process.name} {text} {lost}{self.books.label(delivery.raw_id)}",
+            lambda: process.member.settlement.settle(delivery, fate),
+            may,
+            actor=process,
+            kind=kind,
+            target=delivery.raw_id,
+        )
+        if step.result is not True:
+            process.hand.remove(delivery)
+        return step
+
+    def _is_decided(self, process: Process, delivery: Delivery) -> bool:
+        """A fate that Redis could not take stands, and is carried out; a copy for another group has but one."""
+        if delivery.fate is not None:
+            self._carry_out(process, delivery, delivery.fate, "tries again with", fresh=False)
+        elif delivery.refusal is FOR_ANOTHER_GROUP:
+            self._acknowledge(process, delivery, DISCARD)
+        else:
+            return False
+        return True
+
+    @action(9, when=has_work, pick=picks, which=picks, fate=st.sampled_from([ACK, ACK, DISCARD]))
+    def ack(self, pick: int, which: int, fate: Outcome) -> None:
+        process, delivery = self.settling(pick, which)
+        if not self._is_decided(process, delivery):
+            self._acknowledge(process, delivery, fate)
+
+    def _acknowledge(self, process: Process, delivery: Delivery, fate: Outcome) -> None:
+        self.check()
+        process.acked.add(delivery.raw_id)
+        self.settle(process, delivery, fate, "discards" if fate is DISCARD else "acks", model.nothing, "ack")
+
+    @action(9, when=lambda self: any(process.acked for process in self.processes.values()), pick=picks)
+    def flush(self, pick: int) -> None:
+        waiting = [process for process in self.processes.values() if process.acked]
+        self._flush(waiting[pick % len(waiting)])
+
+    def _flush(self, process: Process) -> None:
+        step = self.step(
+            f"{process.name} flushes {self.books.labels(process.acked)}",
+            process.member.settlement.acks.flush,
+            model.settled_by(process.name, process.acked, "acknowledged"),
+            actor=process,
+            kind="flush",
+        )
+        if not step.faulty:
+            still = process.acked & set(self.now.groups[process.group].pending)
+            self.expect(not still, f"{self.books.labels(still)} was acknowledged and is still pending")
+            process.acked.clear()
+
+    @action(6, when=has_work, pick=picks, which=picks, follow_ups=st.integers(0, 2), remember=st.booleans())
+    def complete(self, pick: int, which: int, follow_ups: int, remember: bool) -> None:
+        process, delivery = self.settling(pick, which)
+        command = ("XADD", FOLLOW_UPS, "*", "group", process.group, "for", delivery.raw_id)
+        lasting = 3600.0 if remember and get(delivery.fields, EVENT_ID) else None
+        fate = Complete((FollowUp(command, atomic=True),) * follow_ups, lasting)
+        text = f"completes ({follow_ups} follow-ups{', remembered' if lasting else ''})"
+        if not self._is_decided(process, delivery):
+            self._carry_out(process, delivery, fate, text)
+
+    @action(9, when=has_work, pick=picks, which=picks, delay=st.sampled_from([0.0, 60.0]), wish=st.booleans())
+    def retry(self, pick: int, which: int, delay: float, wish: bool) -> None:
+        process, delivery = self.settling(pick, which)
+        fate = Retry(delay, delivery.failures + (not wish), "later" if wish else "it failed")
+        if not self._is_decided(process, delivery):
+            self._carry_out(process, delivery, fate, f"{'retries' if wish else 'fails'} (again in {delay:g} s)")
+
+    @action(8, when=has_work, pick=picks, which=picks)
+    def give_up(self, pick: int, which: int) -> None:
+        process, delivery = self.settling(pick, which)
+        fate = DeadLetter("failures", "it failed for good", delivery.failures + 1)
+        if not self._is_decided(process, delivery):
+            self._carry_out(process, delivery, fate, "gives up")
+
+    def _carry_out(
+        self,
+        process: Process,
+        delivery: Delivery,
+        fate: Complete | Retry | DeadLetter,
+        text: str,
+        *,
+        fresh: bool = True,
+    ) -> None:
+        owner, counts = self._is_owner(process, delivery), getattr(fate, "failures", 0) > delivery.failures
+        may, kind = self._may_carry_out(process, delivery.raw_id, fate), type(fate).__name__
+        step = self.settle(process, delivery, fate, text, may, kind)
+        self.expect(delivery.fate is None or step.faulty, "its fate was not written")
+        if isinstance(fate, Retry) and not step.faulty:
+            self.expect(step.result is owner, f"it said {step.result}, and it is {'' if owner else 'not '}its owner")
+        self._account(process, delivery, fate, owner=owner, counts=counts, fresh=fresh)
+
+    def _may_carry_out(self, process: Process, entry_id: bytes, fate: Complete | Retry | DeadLetter) -> May:
+        match fate:
+            case Complete():
+                return model.settled_by(process.name, {entry_id}, "completed")
+            case DeadLetter():
+                return model.given_up_by(process.name, entry_id)
+            case Retry():
+                return model.nothing
+
+    def _account(
+        self,
+        process: Process,
+        delivery: Delivery,
+        fate: Complete | Retry | DeadLetter,
+        *,
+        owner: bool,
+        counts: bool,
+        fresh: bool,
+    ) -> None:
+        """What must have come of a fate, and with it. Where the connection broke, it may or may not have."""
+        match fate:
+            case Complete():
+                self._account_completion(process, delivery, fate)
+            case Retry():
+                self._account_failure(process, delivery, fate, owner=owner, counts=counts, fresh=fresh)
+            case DeadLetter():
+                self._account_letter(process, delivery, fate, owner=owner, fresh=fresh)
+
+    def _account_completion(self, process: Process, delivery: Delivery, fate: Complete) -> None:
+        """Whoever has it now: the first to complete it is the one."""
+        group, entry_id = process.group, delivery.raw_id
+        pending = self.now.place(group, entry_id) is Place.PENDING
+        self.expect(not pending or self.last.faulty, "it was completed and is still pending")
+        if pending or self.last.before.place(group, entry_id) is not Place.PENDING:
+            return
+        event_id = get(delivery.fields, EVENT_ID)
+        key = naming.done(STREAM, group, event_id) if fate.remember and event_id else None
+        if key is not None and self.done[key] == b"done":
+            return  # a copy came to its end before it
+        self.life(process, delivery).completed += len(fate.follow_ups)
+        if key is not None:
+            self.done[key] = b"done"
+
+    def _account_failure(
+        self, process: Process, delivery: Delivery, fate: Retry, *, owner: bool, counts: bool, fresh: bool
+    ) -> None:
+        life = self.life(process, delivery)
+        record = self.now.groups[process.group].records.get(delivery.raw_id)
+        before = self.last.before.groups[process.group].records.get(delivery.raw_id)
+        if not owner or (self.last.faulty and record == before):
+            return
+        self.expect(record is not None, "the failure was not written")
+        counted = life.failures + counts if fresh else fate.failures
+        self.expect(record.failures == counted, f"the record counts {record.failures} failures; there were {counted}")
+        if life.failures and fresh:
+            self.expect(record.first == life.first, "the time of the first failure changed")
+        self.expect(record.due >= self.now.now + (fate.delay - 5) * 1000, "the retry is due too early")
+        life.failures, life.first, life.due = record.failures, record.first, record.due
+
+    def _account_letter(
+        self, process: Process, delivery: Delivery, fate: DeadLetter, *, owner: bool, fresh: bool
+    ) -> None:
+        group, entry_id = process.group, delivery.raw_id
+        book, life = self.books.groups[group], self.life(process, delivery)
+        letters = {key: letter for key, letter in self.now.groups[group].letters.items() if key not in book.letters}
+        original = delivery.history.id.encode() if delivery.history else entry_id
+        new = {key: letter for key, letter in letters.items() if letter[b"dead:id"] == original}
+        fits = len(new) == owner or (self.last.faulty and not new)
+        self.expect(fits, f"{len(new)} dead letters were written, and it is {'' if owner else 'not '}its owner")
+        for key, letter in new.items():
+            book.letters[key] = entry_id
+            counted = life.failures + 1 if fresh else fate.failures
+            counted += delivery.history.failures if delivery.history else 0
+            self.expect(int(letter[b"dead:failures"]) == counted, f"the letter does not count {counted} failures")
+            label = self.books.entries[entry_id].label.rstrip("'").encode()
+            self.expect(letter[b"payload"] == label, f"the letter has the payload of {letter[b'payload']!r}")
+
+    @action(3, when=has_work, pick=picks, which=picks)
+    def ask_for_duplicates(self, pick: int, which: int) -> None:
+        """What is done before an event with an event_id is handled, where duplicates are to be dropped."""
+        process, delivery = self.settling(pick, which)
+        event_id = get(delivery.fields, EVENT_ID)
+        if event_id is None or self._is_decided(process, delivery):
+            return
+        self.check()
+        key, entry_id = naming.done(STREAM, process.group, event_id), delivery.raw_id
+        before, holder = self.done[key], self.done[key]
+        if holder != b"done" and holder not in self.now.groups[process.group].pending:
+            holder = entry_id  # nobody has begun it, or who had has given up
+        self.done[key] = holder
+        process.member.holdings.gate._next_turn = 0.0
+        step = self.step(
+            f"{process.name} asks whether {event_id.decode()} ({self.books.label(entry_id)}) was handled",
+            lambda: begin(process.member.holdings, [delivery]),
+            actor=process,
+        )
+        [fate] = step.result
+        if step.faulty:
+            self.done[key] = holder if key in self.now.done else before
+            self.expect(isinstance(fate, Postpone), f"nobody could be asked, and its fate is {fate}")
+        elif holder == entry_id:
+            self.expect(fate is None, f"it is the first, and its fate is {fate}")
+        elif holder == b"done":
+            self.expect(isinstance(fate, Discard), f"a copy was handled, and its fate is {fate}")
+            self._acknowledge(process, delivery, DISCARD)
+        else:
+            self.expect(isinstance(fate, Postpone), f"a copy is being handled, and its fate is {fate}")
+
+    @action(1, when=lambda self: any(d.lost for p in self.processes.values() for d in p.hand), pick=picks)
+    def abandon(self, pick: int) -> None:
+        lost = [(p, d) for p in self.processes.values() for d in p.hand if d.lost]
+        process, delivery = lost[pick % len(lost)]
+        self.settle(process, delivery, ABANDON, "abandons", model.nothing, "abandon")
+
+    def _is_owner(self, process: Process, delivery: Delivery) -> bool:
+        pending = self.now.groups[process.group].pending.get(delivery.raw_id)
+        return pending is not None and pending.owner == process.name and not delivery.lost
+
+    # -- rules: what befalls processes ----------------------------------------------------------------------------
+
+    @action(2, when=lambda self: self.processes, pick=picks)
+    def crash(self, pick: int) -> None:
+        process = self.up(pick)
+        self.step(f"{process.name} crashes", process.crash)
+        self.forget(process)
+
+    def forget(self, process: Process) -> None:
+        del self.processes[process.title]
+        self.run(process.crash())
+
+    @action(3, when=lambda self: self.processes, pick=picks, give_back=st.sampled_from([True, True, False]))
+    def stop(self, pick: int, give_back: bool) -> None:
+        process = self.up(pick)
+        name, unheld = process.name, self.unheld(process)
+        kept = [
+            (delivery, delivery.fate, self._is_owner(process, delivery))
+            for delivery in process.held.values()
+            if delivery.fate is not None
+        ]
+        process.kept = {delivery.raw_id for delivery, _, _ in kept}
+        step = self.step(
+            f"{name} stops{'' if give_back else ', and gives nothing back'}",
+            lambda: process.member.close(give_back=give_back),
+            model.any_of(
+                model.settled_by(name, process.acked, "acknowledged"),
+                model.recovered_by(name, unheld),
+                model.released_by(name, {key: delivery.deliveries for key, delivery in process.held.items()}),
+                model.found_deleted_by(name, process.acked),
+                *(self._may_carry_out(process, delivery.raw_id, fate) for delivery, fate, _ in kept),
+            ),
+            actor=process,
+            kind="stop",
+        )
+        for delivery, fate, owner in kept:
+            self._account(process, delivery, fate, owner=owner, counts=True, fresh=False)
+        self.forget(process)
+        after = self.now.groups[process.group]
+        if give_back and not step.faulty:
+            left = [key for key, pending in after.pending.items() if pending.owner == name]
+            self.expect(not left, f"{self.books.labels(left)} was not given back")
+            for move in step.moves:
+                if move.now is not None:
+                    self.expect(move.now.idle >= LEASE * 1000, f"{self.books.label(move.id)} cannot be claimed at once")
+            if process.member.options.name is None:
+                self.expect(name not in after.names, "its name is still in the group")
+
+    @action(
+        9,
+        when=lambda self: any(look.pending for look in self.now.groups.values()),
+        group=groups,
+        pick=picks,
+        everything=st.booleans(),
+    )
+    def leases_run_out(self, group: str, pick: int, everything: bool) -> None:
+        """Nobody renews for a long time. (Entries that were deleted stay as they are: XCLAIM drops them.)"""
+        group = self.either(group, lambda group: self.now.groups[group].pending)
+        pending = self.now.groups[group].pending
+        ids = [entry_id for entry_id in pending if entry_id in self.now.stream]
+        if ids:
+            self._run_out(group, ids if everything else [ids[pick % len(ids)]])
+
+    def _run_out(self, group: str, ids: list[bytes]) -> None:
+        pending = self.now.groups[group].pending
+        chosen = [entry_id for entry_id in ids if entry_id in self.now.stream]
+
+        def age() -> None:
+            pipe = self.redis.pipeline(transaction=False)
+            for entry_id in chosen:
+                owner = pending[entry_id].owner
+                pipe.xclaim(STREAM, group, owner, 0, [entry_id], idle=3_600_000, justid=True)
+            pipe.execute()
+
+        self.step(f"leases of {self.books.labels(chosen)} in {group} run out", age)
+
+    @action(
+        4,
+        when=lambda self: self.processes,
+        pick=picks,
+        kind=st.sampled_from(["unsent", "unanswered"]),
+        after=st.sampled_from([0, 0, 1, 2, 3]),
+    )
+    def connection_will_break(self, pick: int, kind: str, after: int) -> None:
+        wires = self.up(pick).wires
+        wires.kind, wires.after = kind, after
+        self.story.append(f"{self.up(pick).name} will have a command {kind} after {after} others")
+
+    @action(1)
+    def all_connections_break(self) -> None:
+        self.step("all connections break", lambda: self.redis.execute_command("CLIENT KILL TYPE normal SKIPME yes"))
+
+    # -- rules: what befalls the stream ---------------------------------------------------------------------------
+
+    @action(
+        2, when=lambda self: self.now.stream, pick=picks, how=st.sampled_from(["delete", "delete", "minid", "maxlen"])
+    )
+    def cut(self, pick: int, how: str) -> None:
+        ids = list(self.now.stream)
+        chosen = ids[pick % len(ids)]
+        command, text = {
+            "delete": (("XDEL", STREAM, chosen), f"{self.books.label(chosen)} is deleted"),
+            "minid": (("XTRIM", STREAM, "MINID", "=", chosen), f"what is before {self.books.label(chosen)} is trimmed"),
+            "maxlen": (("XTRIM", STREAM, "MAXLEN", "=", 0), "the stream is trimmed to nothing"),
+        }[how]
+        self.step(text, lambda: self.redis.execute_command(*command), model.cut_off)
+
+    @action(1, what=st.sampled_from(["group", "group", "stream", "everything"]), group=groups)
+    def disaster(self, what: str, group: str) -> None:
+        if what == "group":
+            if self.now.groups[group].position is not None:
+                self.step(f"group {group} is destroyed", lambda: self.redis.xgroup_destroy(STREAM, group))
+            return
+
+        def strike() -> None:
+            if what == "stream":
+                self.redis.delete(STREAM)
+                return
+            self.redis.flushall()
+            self.done = dict.fromkeys(self.done, b"")
+            for book in self.books.groups.values():
+                book.letters.clear()
+                for life in book.lives.values():
+                    life.completed = 0
+                    if life.place is Place.DEAD:
+                        life.place, life.how = Place.GONE, "flushed"
+
+        self.step("the stream is deleted" if what == "stream" else "FLUSHALL", strike)
+        newest = max(map(model.order, self.books.entries), default=(0, 0))
+        while self.redis.time()[0] * 1000 + self.redis.time()[1] // 1000 <= newest[0] + 1:
+            pass  # a new stream must not give the same ids again: the books go by them
+
+    # -- rules: the operator --------------------------------------------------------------------------------------
+
+    @action(
+        10,
+        when=lambda self: any(book.letters for book in self.books.groups.values()),
+        group=groups,
+        pick=picks,
+        everything=st.booleans(),
+    )
+    def replay(self, group: str, pick: int, everything: bool) -> None:
+        group = self.either(group, lambda group: self.books.groups[group].letters)
+        letters = self._letters(group, pick, everything)
+        book = self.books.groups[group]
+        shown = self.now.groups[group].letters
+        originals = {key: shown[key][b"dead:id"] for key in letters}
+        in_place = {original for original in originals.values() if original in self.now.stream}
+
+        async def work() -> Any:
+            try:
+                report = await DeadLetters(self.desk, STREAM, group).replay([key.decode() for key in letters])
+            except StreamNotFoundError as error:
+                return error
+            copies = iter([key for key in self._stream_ids() if key not in self.books.entries])
+            for key in letters:
+                entry_id = book.letters.pop(key)
+                if originals[key] not in in_place:
+                    entry = self.books.entries[entry_id]
+                    self.books.published(next(copies), Entry(f"{entry.label}'", entry.event_id, group))
+                    if book.lives[entry_id].place is Place.DEAD:
+                        book.lives[entry_id].place, book.lives[entry_id].how = Place.SETTLED, "replayed as a copy"
+            return report
+
+        had_group = self.now.groups[group].position is not None
+        text = f"replay letters of {self.books.labels(book.letters[key] for key in letters)} in {group}"
+        step = self.step(text, work, model.replayed(in_place), kind="replay")
+        self.expect(isinstance(step.result, StreamNotFoundError) is not had_group, f"the replay said {step.result}")
+
+    @action(
+        1,
+        when=lambda self: any(book.letters for book in self.books.groups.values()),
+        group=groups,
+        pick=picks,
+        everything=st.booleans(),
+    )
+    def purge(self, group: str, pick: int, everything: bool) -> None:
+        group = self.either(group, lambda group: self.books.groups[group].letters)
+        letters = self._letters(group, pick, everything)
+        book = self.books.groups[group]
+
+        async def work() -> int:
+            return await DeadLetters(self.desk, STREAM, group).purge([key.decode() for key in letters])
+
+        text = f"purge letters of {self.books.labels(book.letters[key] for key in letters)} in {group}"
+        for key in letters:
+            entry_id = book.letters.pop(key)
+            if book.lives[entry_id].place is Place.DEAD:
+                book.lives[entry_id].place, book.lives[entry_id].how = Place.SETTLED, "purged"
+        self.step(text, work)
+
+    def _letters(self, group: str, pick: int, everything: bool) -> list[bytes]:
+        letters = list(self.books.groups[group].letters)
+        return letters if everything else [letters[pick % len(letters)]]
+
+    def _stream_ids(self) -> list[bytes]:
+        return [entry_id for entry_id, _ in self.redis.execute_command("XRANGE", STREAM, "-", "+")]
+
+    # -- liveness -------------------------------------------------------------------------------------------------
+
+    def everything_comes_to_an_end(self) -> None:
+        """P2: whatever happened, one consumer of each group brings all that is owed to an end."""
+        for process in list(self.processes.values()):
+            self.step(f"{process.name} crashes", process.crash)
+            self.forget(process)
+        for title, group in zip(LETTERS, GROUPS, strict=False):
+            self.groups_of[title] = group
+            self.start(LETTERS.index(title) - len(self.processes), stable=False)
+            for _ in range(3):
+                self._handle_all(self.processes[title])
+            left = {key for key, life in self.books.groups[group].lives.items() if life.owed}
+            self.expect(not left, f"{self.books.labels(left)} of {group} never came to an end")
+            self.expect(not self.now.groups[group].pending, f"{group} still has pending entries")
+        self.check()
+
+    def _handle_all(self, medic: Process) -> None:
+        self.leases_run_out(medic.group, 0, everything=True)
+        read, reclaimed = model.read_by(medic.name), model.reclaimed_by(medic.name, LEASE)
+        self.step(f"{medic.name} reads all", lambda: medic.member.fetch(1000), read, actor=medic, kind="fetch")
+        self.step(f"{medic.name} takes over all", lambda: medic.member.reclaim(1000), reclaimed, actor=medic)
+        for delivery in list(medic.hand):
+            self._acknowledge(medic, delivery, ACK)
+        self._flush(medic)
+
+
+def machine_on(url: str, loop: Hurried, redis: Redis) -> type[Machine]:
+    """The machine on a server of its own."""
+    return type("MachineOnServer", (Machine,), {"server_url": url, "loop": loop, "redis": redis})

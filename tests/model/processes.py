@@ -1,0 +1,136 @@
+"""What the rules move about: processes with a `Member` each, whose connections can be made to break at a given answer.
+
+Nothing runs by itself: a process does something only while a rule awaits one of its steps. A pause of the product (its
+backoff) takes a millisecond here, see `Hurried`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from redis_streams_aio import Connection, Delivery
+from redis_streams_aio.checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
+from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.telemetry import EntriesVanished, Fact, Telemetry
+
+from .books import STREAM
+
+LEASE = 300.0
+"""Longer than any example runs: leases run out when a rule says so."""
+
+
+class Hurried(asyncio.SelectorEventLoop):
+    """An event loop in which `asyncio.sleep` takes a millisecond at most; deadlines (`asyncio.timeout`) are kept."""
+
+    def call_later(self, delay: float, *args: Any, **named: Any) -> asyncio.TimerHandle:
+        return super().call_later(min(delay, 0.001), *args, **named)
+
+
+class Wires:
+    """The sockets of one process, and the fault that the next of them will have."""
+
+    def __init__(self) -> None:
+        self.kind = ""
+        """`unsent`: the command does not reach Redis; `unanswered`: Redis carries it out, and the answer is lost."""
+        self.after = 0
+        """How many commands go well before that."""
+        self.hit = False
+        """Whether there was one since the last look."""
+
+    def wrap(self, make: Any) -> Any:
+        """The factory of connections, with the fault in what it makes."""
+
+        def made() -> Any:
+            connection = make()
+            send, read = connection.send_packed_command, connection.read_response
+
+            async def send_or_fail(*args: Any, **named: Any) -> None:
+                if self.kind == "unsent" and self._is_now():
+                    raise RedisConnectionError("the test had it not sent")
+                await send(*args, **named)
+
+            async def read_or_fail(*args: Any, **named: Any) -> Any:
+                try:
+                    return await read(*args, **named)
+                finally:
+                    if self.kind == "unanswered" and self._is_now():
+                        raise RedisConnectionError("the test had the answer lost")
+
+            connection.send_packed_command, connection.read_response = send_or_fail, read_or_fail
+            return connection
+
+        return made
+
+    def _is_now(self) -> bool:
+        self.after -= 1
+        if self.after >= 0:
+            return False
+        self.kind, self.hit = "", True
+        return True
+
+
+@dataclass
+class Process:
+    """One process with one consumer."""
+
+    title: str
+    group: str
+    connection: Connection
+    wires: Wires
+    store: CheckpointStore | None
+    member: Member = field(init=False)
+    joined: bool = False
+    hand: list[Delivery] = field(default_factory=list)
+    """What handlers are at, or will be: each is to get a fate. Some may be lost by now."""
+    acked: set[bytes] = field(default_factory=set)
+    """Acknowledged, and perhaps not yet written."""
+    kept: set[bytes] = field(default_factory=set)
+    """What it had fates for, when it stopped, that Redis could not take before."""
+    came: list[list[Delivery]] = field(default_factory=list)
+    """What the sink was given in this step, part by part."""
+    vanished: set[bytes] = field(default_factory=set)
+    """What was reported in this step to have been deleted while pending."""
+    saved_at: int = 0
+    """How much was settled when the checkpoint was saved last."""
+
+    @property
+    def name(self) -> str:
+        return self.member.holdings.consumer
+
+    @property
+    def held(self) -> dict[bytes, Delivery]:
+        return self.member.holdings.by_id
+
+    def take(self, deliveries: Any) -> None:
+        self.came.append(list(deliveries))
+        self.hand.extend(deliveries)
+
+    def observe(self, fact: Fact) -> None:
+        if isinstance(fact, EntriesVanished):
+            self.vanished |= {entry_id.encode() for entry_id in fact.ids}
+
+    async def crash(self) -> None:
+        """Its sockets are closed, as the kernel does; nothing else happens."""
+        await self.member._keeper.close()
+        await self.connection.close()
+
+
+async def launch(url: str, title: str, group: str, *, name: str | None, start: str, store: str) -> Process:
+    """A process that is connected and has not joined its group yet."""
+    connection = Connection(url)
+    await connection.open()
+    wires = Wires()
+    connection._make = wires.wrap(connection._make)
+    checkpoints: CheckpointStore | None = None
+    if store == "redis":
+        checkpoints = RedisCheckpointStore(connection)
+    elif store == "memory":
+        checkpoints = InMemoryCheckpointStore()
+    options = MemberOptions(stream=STREAM, group=group, name=name, start=start, lease=LEASE, block=0.001)
+    process = Process(title, group, connection, wires, checkpoints)
+    process.member = Member(connection, options, checkpoints, Telemetry([process.observe]), process.take)
+    return process
