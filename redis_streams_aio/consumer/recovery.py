@@ -32,12 +32,17 @@ async def recover_own(holdings: Holdings, room: int) -> AsyncIterator[list[Deliv
             "XPENDING", holdings.stream, holdings.group, start, "+", PAGE, holdings.consumer
         )
         ids = [entry_id for entry_id, *_ in map(replies.rows, replies.rows(page)) if isinstance(entry_id, bytes)]
-        taken = await _take(holdings, [entry_id for entry_id in ids if entry_id not in holdings.by_id][:room])
+        unheld = [entry_id for entry_id in ids if entry_id not in holdings.by_id]
+        asked = unheld[:room]
+        taken = await _take(holdings, asked)
         room -= len(taken)
         yield taken
-        if len(ids) < PAGE:
+        if len(asked) < len(unheld):  # those that were deleted take no room: there may be some for the next ones
+            start = f"({replies.text(asked[-1])}"
+        elif len(ids) == PAGE:
+            start = f"({replies.text(ids[-1])}"
+        else:
             return
-        start = f"({replies.text(ids[-1])}"
 
 
 async def _take(holdings: Holdings, ids: list[bytes]) -> list[Delivery]:

@@ -580,9 +580,8 @@ class Machine(Invariants, RuleBasedStateMachine):
             actor=process,
         )
         [fate] = step.result
-        if step.faulty:
-            self.done[key] = holder if key in self.now.done else before
-            self.expect(isinstance(fate, Postpone), f"nobody could be asked, and its fate is {fate}")
+        if step.faulty and isinstance(fate, Postpone):  # Redis was not asked, or its answer was lost
+            self.done[key] = holder if self.now.done.get(key) == holder else before
         elif holder == entry_id:
             self.expect(fate is None, f"it is the first, and its fate is {fate}")
         elif holder == b"done":

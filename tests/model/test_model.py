@@ -84,6 +84,10 @@ FOUND: dict[str, tuple[dict[str, Any], list[Call]]] = {
         {},
         [ONE, READ, FAIL, call("crash", **A), CUT, call("start", pick=0, stable=True), call("fetch", **B, room=1)],
     ),
+    "entries that were deleted do not hide the ones behind them from who recovers its own": (
+        {},
+        [TWO, READ_TWO, call("crash", **A), CUT, call("start", pick=0, stable=True), call("fetch", **B, room=1)],
+    ),
     "the history of a replayed entry goes when it was deleted": (
         {},
         [TWO, READ_TWO, GIVE_UP, REPLAY, CUT, LOOKS_AROUND, TAKE_BACK],
