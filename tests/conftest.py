@@ -14,8 +14,7 @@ from hypothesis import settings
 from redis.asyncio import Redis
 
 from redis_streams_aio import Connection
-
-from .servers import Server
+from redis_streams_aio.testing.servers import Server
 
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=5000, deadline=None)

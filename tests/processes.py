@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from .waiting import until
+from redis_streams_aio.testing.waiting import until
 
 ROOT = Path(__file__).parent.parent
 

@@ -22,8 +22,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Delivery, RetryPolicy, Settings
-
-from .waiting import until
+from redis_streams_aio.testing.waiting import until
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -34,10 +34,10 @@ from redis_streams_aio import (
     UnansweredError,
     naming,
 )
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=1000)
 """Again soon, and never given up."""

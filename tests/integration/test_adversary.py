@@ -27,9 +27,9 @@ from redis_streams_aio import (
     UnansweredError,
 )
 from redis_streams_aio.telemetry import EntriesVanished, Fact, LagMeasured, LeaseLost
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..waiting import until
 
 DEAD = "{orders}:g:dead"
 SOON = RetryPolicy(base=0.001, cap=0.01, max_failures=2)

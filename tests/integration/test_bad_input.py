@@ -32,10 +32,10 @@ from redis_streams_aio import (
     UnsupportedServerError,
 )
 from redis_streams_aio.connection import replies
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from redis_streams_aio import (
     RetryPolicy,
     Settings,
 )
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Cancelled, Order
 from ..processes import worker
-from ..waiting import until
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)
 DEAD = "{orders}:g:dead"

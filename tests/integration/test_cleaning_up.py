@@ -8,10 +8,10 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, ConsumerGroupManager, Settings
 from redis_streams_aio.telemetry import ConsumerRemoved, EntriesVanished, Fact
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
 from ..processes import worker
-from ..waiting import until
 
 
 async def names(redis: Redis) -> set[str]:

@@ -17,9 +17,9 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, RetryPolicy, __version__
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 

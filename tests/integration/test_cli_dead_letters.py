@@ -22,10 +22,10 @@ from rich.console import Console
 from redis_streams_aio import Broker, DeadLetters, RetryPolicy, Settings
 from redis_streams_aio.cli import dead_letters as letters
 from redis_streams_aio.cli.show import console
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 from .test_cli import ROOT, Process, invoke, is_one_error_line, process
 
 DEAD = "{orders}:billing:dead"

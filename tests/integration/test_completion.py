@@ -22,11 +22,11 @@ from redis_streams_aio import (
     StreamSettings,
 )
 from redis_streams_aio.telemetry import DuplicateDropped, Fact, StepFailed
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
 from ..processes import worker
-from ..servers import Server
-from ..waiting import until
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)
 DEAD = "{orders}:g:dead"

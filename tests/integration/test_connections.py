@@ -13,10 +13,10 @@ import redis as sync_redis
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from redis_streams_aio import Broker, ConfigError, Connection, RedisUnavailableError, Settings
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 
 TLS = Path(__file__).parent.parent / "tls"
 

@@ -24,9 +24,9 @@ from redis_streams_aio import (
     StreamProducer,
 )
 from redis_streams_aio import checkpoint as checkpoints
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..waiting import until
 
 
 async def fill(url: str, *numbers: int) -> list[str]:

@@ -10,10 +10,10 @@ from redis.credentials import CredentialProvider
 
 from redis_streams_aio import Broker, Settings
 from redis_streams_aio.connection import credentials
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 
 
 class Rotating(CredentialProvider):

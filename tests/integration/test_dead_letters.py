@@ -33,10 +33,10 @@ from redis_streams_aio import (
     StreamNotFoundError,
     StreamTypeError,
 )
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 
 DEAD = "{orders}:g:dead"
 FAILURES = "{orders}:g:failures"

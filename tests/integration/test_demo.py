@@ -16,8 +16,8 @@ from redis_streams_aio.cli.demo import verdict
 from redis_streams_aio.cli.demo.flights import FLIGHTS, failures_of, is_rejected, load
 from redis_streams_aio.cli.demo.handlers import GROUPS
 from redis_streams_aio.cli.demo.tally import Logbook, Tally
+from redis_streams_aio.testing.waiting import until
 
-from ..waiting import until
 from .test_cli import invoke, process, started
 
 

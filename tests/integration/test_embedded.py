@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from redis_streams_aio import Broker, ConfigError, RedisUnavailableError
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..waiting import until
 
 
 async def test_an_embedded_server_lives_as_long_as_the_broker() -> None:

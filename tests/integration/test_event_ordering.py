@@ -9,9 +9,9 @@ from collections import defaultdict
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Delivery, RetryPolicy, Settings
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..waiting import until
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=10)
 

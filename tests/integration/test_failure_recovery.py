@@ -26,10 +26,10 @@ from redis_streams_aio import (
     StreamProducer,
 )
 from redis_streams_aio.telemetry import DeadLettered, EntriesVanished, Fact, LagHigh, LagLow, LeaseLost, RetryScheduled
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
 from ..processes import worker
-from ..waiting import until
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)
 DEAD = "{orders}:g:dead"

@@ -12,10 +12,10 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import BatchDelivery, Broker, Delivery, RetryPolicy, Settings
 from redis_streams_aio.telemetry import DeadLettered, Fact, LeaseLost, RetryScheduled
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 
 LEASE = 0.6
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)

@@ -13,9 +13,9 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, Settings, StreamConsumer, StreamManager, StreamProducer, naming
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..waiting import until
 
 
 def consumer(url: str, got: list[int] | None = None, **options: object) -> Broker:

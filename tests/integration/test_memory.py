@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from redis_streams_aio import Broker, Delivery, RetryPolicy
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..waiting import until
 
 
 async def test_publish_handle_retry_and_dead_letter() -> None:

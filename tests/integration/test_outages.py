@@ -25,10 +25,10 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.connection.link import Link
 from redis_streams_aio.telemetry import Fact, StepFailed
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 
 
 def consumer(url: str, got: list[int], **settings: object) -> Broker:

@@ -30,11 +30,11 @@ from redis_streams_aio import (
     UnansweredError,
 )
 from redis_streams_aio.telemetry import Fact, StepFailed
+from redis_streams_aio.testing.proxy import Proxy, proxy
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..proxy import Proxy, proxy
-from ..servers import Server
-from ..waiting import until
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=100)
 DEAD = "{orders}:g:dead"

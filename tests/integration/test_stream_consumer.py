@@ -10,10 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Connection, EventMessage, StreamConsumer, StreamProducer, StreamTypeError
+from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
-from ..servers import Server
-from ..waiting import until
 
 DEAD = "{orders}:g:dead"
 

@@ -13,8 +13,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
 from redis_streams_aio.retry import ACK
+from redis_streams_aio.testing.servers import Server
 
-from ..servers import Server
 from .machine import Machine, machine_on
 from .processes import Hurried
 

