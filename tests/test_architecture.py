@@ -29,7 +29,7 @@ WITHIN_ROLES = {("consumer", "checkpoint")}
 
 TASK_STARTERS = {
     "connection/link.py": "the link's one task, ended by close()",
-    "broker/broker.py": "the host of the supervisor, awaited when the broker is left",
+    "broker/host.py": "the host of the supervisor, awaited when the broker is left",
     "broker/supervisor.py": "everything else, in its task groups",
     "broker/lease_thread.py": "the thread that renews leases, joined before the supervisor ends",
 }

@@ -5,10 +5,8 @@ The public face. Handlers are declared on it, it is opened, published on and clo
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,19 +24,19 @@ from ..exceptions import NotOpenError
 from ..models import LagReport
 from ..producer import StreamProducer
 from ..retry import RetryPolicy
+from ..routing import Plan
 from ..telemetry import Observer, Telemetry
+from .host import Host
 from .router import Router
 from .signals import stop_on_signals
 from .subscription import SubscriptionStatus
-from .supervisor import Supervisor, current_supervisor
+from .supervisor import Supervisor
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _NO_HEADERS: Mapping[str, str] = {}
 _DEFAULT_RETRY = RetryPolicy()
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class Broker:
@@ -76,24 +74,24 @@ class Broker:
         observers: Sequence[Observer] = (),
     ) -> None:
         settings = settings or Settings()
-        self._settings = msgspec.structs.replace(
-            settings, redis_url=url or settings.redis_url, group=group or settings.group
-        )
+        settings = msgspec.structs.replace(settings, redis_url=url or settings.redis_url, group=group or settings.group)
         self._codec: PayloadCodec = codec or JsonCodec()
-        self._middleware = tuple(middleware)
+        self._observers = tuple(observers)
+        self._use(settings, client, self._observers)
+        self._router = Router.of_broker(settings.group, self._codec, tuple(middleware))
+        self._prepare: Callable[[Plan], Plan] = _as_it_is
+        self._host: Host | None = None
+
+    def _use(self, settings: Settings, client: Redis | None, observers: Sequence[Observer]) -> None:
+        self._settings = settings
         self._telemetry = Telemetry(observers)
         self._connection = Connection(
-            None if client is not None else self._settings.redis_url,
+            None if client is not None else settings.redis_url,
             client=client,
-            connect_timeout=self._settings.connect_timeout,
-            command_timeout=self._settings.command_timeout,
+            connect_timeout=settings.connect_timeout,
+            command_timeout=settings.command_timeout,
         )
-        self._producer = StreamProducer(self._connection, codec=self._codec, settings=self._settings)
-        self._router = Router.of_broker(self._settings.group, self._codec, self._middleware)
-        self._supervisor: Supervisor | None = None
-        self._host: asyncio.Task[None] | None = None
-        self._opened_by: asyncio.Task[object] | None = None
-        self._cancelled_opener = False
+        self._producer = StreamProducer(self._connection, codec=self._codec, settings=settings)
 
     @classmethod
     def from_config(
@@ -210,7 +208,7 @@ class Broker:
     @property
     def status(self) -> list[SubscriptionStatus]:
         """What each subscription is doing; empty when the broker is not open."""
-        return [subscription.status for subscription in self._supervisor.subscriptions] if self._supervisor else []
+        return [subscription.status for subscription in self.supervisor.subscriptions] if self.supervisor else []
 
     @property
     def ready(self) -> bool:
@@ -220,45 +218,66 @@ class Broker:
         subscription whose handlers are all busy does not read, and stays as it was. A broker without handlers is
         ready while it is open.
         """
-        return self._supervisor is not None and self._supervisor.ready
+        return self.supervisor is not None and self.supervisor.ready
+
+    @property
+    def codec(self) -> PayloadCodec:
+        """What payloads are written with, and read where a handler has no codec of its own."""
+        return self._codec
+
+    @property
+    def supervisor(self) -> Supervisor | None:
+        """What runs while it is open, for `redis_streams_aio.testing`; `None` while it is closed."""
+        return self._host.supervisor if self._host is not None else None
 
     async def measure_lag(self) -> list[LagReport]:
         """Measure all groups now, beside the regular measurements. Raises `NotOpenError`, `RedisUnavailableError`."""
-        if self._supervisor is None:
+        if self.supervisor is None:
             raise self._not_open()
-        return await self._supervisor.lag.run_once()
+        return await self.supervisor.lag.run_once()
+
+    @contextmanager
+    def altered(
+        self, settings: Settings, prepare: Callable[[Plan], Plan] | None = None, observers: Sequence[Observer] = ()
+    ) -> Iterator[None]:
+        """Run with other settings for a while: `redis_streams_aio.testing` runs an application's broker elsewhere so.
+
+        `prepare` is given each subscription's plan before it is started, `observers` come beside its own. Raises
+        `RuntimeError` where it is open.
+        """
+        if self._host is not None:
+            raise RuntimeError("the broker is open: it can be altered while it is closed")
+        before = vars(self).copy()
+        self._use(settings, None, (*self._observers, *observers))
+        self._prepare = prepare or _as_it_is
+        try:
+            yield
+        finally:
+            vars(self).update(before)
 
     # -- running ----------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         if self._host is not None:
             raise RuntimeError("the broker is open already")
-        plans = self._router.plans()
-        self._supervisor = Supervisor(self._connection, plans, self._settings, self._telemetry, self._producer.command)
-        self._opened_by = asyncio.current_task()
-        self._cancelled_opener = False
-        self._host = asyncio.create_task(self._supervisor.run(), name="redis_streams_aio broker")
-        started_or_ended = self._supervisor.started
-        self._host.add_done_callback(lambda _: started_or_ended.set())
+        plans = [self._prepare(plan) for plan in self._router.plans()]
+        self._host = Host(Supervisor(self._connection, plans, self._settings, self._telemetry, self._producer.command))
         try:
-            await started_or_ended.wait()
-        except asyncio.CancelledError:
-            await self._end(cancel=True)
+            await self._host.open()
+        except BaseException:
+            self._host = None
             raise
-        if self._host.done():
-            await self._end()
-        else:
-            self._host.add_done_callback(self._on_end)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._supervisor is not None:
-            if current_supervisor.get() is self._supervisor:
-                raise RuntimeError("a handler cannot close the broker that waits for it; let whoever opened it do that")
-            self._supervisor.stop()
-            await self._end()
+        if (host := self._host) is not None:
+            try:
+                await host.close()
+            finally:
+                if host.ended and host is self._host:
+                    self._host = None
 
     async def run(self) -> None:
         """Open the broker, and close it at SIGINT or SIGTERM: `asyncio.run(broker.run())`. A second signal gives
@@ -282,45 +301,8 @@ class Broker:
             yield
 
     def _stop_now(self) -> None:
-        if self._supervisor is not None:
-            self._supervisor.stop_now()
-
-    async def _end(self, *, cancel: bool = False) -> None:
-        """Await the host task, whatever cancels us meanwhile under anyio.
-
-        A plain cancellation stops the drain at once. Raises its error.
-        """
-        host, self._host = self._host, None
-        if host is None:
-            return
-        if cancel:
-            host.cancel()
-        with anyio.CancelScope(shield=True):
-            try:
-                await asyncio.wait((host,))
-            except asyncio.CancelledError:
-                self._stop_now()
-                await asyncio.wait((host,))
-                raise
-            finally:
-                self._supervisor = None
-        task = asyncio.current_task()
-        if self._cancelled_opener and task is not None and task is self._opened_by:
-            task.uncancel()
-        if not host.cancelled() and (error := host.exception()) is not None:
-            raise _single(error)
-
-    def _on_end(self, host: asyncio.Task[None]) -> None:
-        """The host ended by an error while the broker was open.
-
-        Whoever opened it is cancelled, and gets the error when it leaves.
-        """
-        supervisor = self._supervisor
-        if host.cancelled() or host.exception() is None or supervisor is None:
-            return
-        _logger.critical("the broker ended by an error", exc_info=host.exception())
-        if not supervisor.stopping and self._opened_by is not None and not self._opened_by.done():
-            self._cancelled_opener = self._opened_by.cancel()
+        if self.supervisor is not None:
+            self.supervisor.stop_now()
 
     def _not_open(self) -> NotOpenError:
         return NotOpenError(
@@ -332,8 +314,5 @@ class Broker:
         return f"<Broker {self._connection.shown}: {state}, {len(self._router.declarations)} handlers>"
 
 
-def _single(error: BaseException) -> BaseException:
-    """The one error inside task groups' groups of one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+def _as_it_is(plan: Plan) -> Plan:
+    return plan

@@ -175,6 +175,21 @@ class Subscription:
         """Copy the group's checkpoint into the store."""
         await self._member.save_checkpoint()
 
+    async def renew(self) -> int:
+        """Renew the leases of all that it holds; how many were lost to other consumers."""
+        return await self._member.renew()
+
+    def next_due(self) -> float | None:
+        """When the next of what waits is due, on the event loop's clock; `None`: nothing waits."""
+        return self._work.next_due()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for what waits for its time: retries, batches that are not full."""
+        for delivery in self.holdings.by_id.values():
+            if delivery.failing_since:
+                delivery.failing_since -= seconds
+        self._pool.advance(seconds)
+
     async def clean_up(self) -> None:
         """Remove the names of consumers that are gone, and dead letters that are past their time."""
         await self._member.clean_up(self._consumer_expiry)

@@ -70,6 +70,12 @@ class Batches:
         batch_due = None if self._waiting_since is None else self._waiting_since + self._within
         return min((due for due in (batch_due, self._schedule.next_due) if due is not None), default=None)
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass for retries, and for a batch that is not full yet."""
+        self._schedule.advance(seconds)
+        if self._waiting_since is not None:
+            self._waiting_since -= seconds
+
     async def handle(self, batch: list[Delivery], worker: Worker) -> int:
         """Attempt all of it, and have every fate carried out."""
         if is_suspect(batch[0]) and known_fate(batch[0]) is None:

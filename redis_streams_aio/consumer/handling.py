@@ -43,6 +43,10 @@ class Work(Protocol[Unit]):
         """When to look again though nothing new came."""
         ...
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass: all that waits is due so much earlier."""
+        ...
+
     async def handle(self, unit: Unit, worker: Worker) -> int:
         """Handle it to its end; how many others can be begun now. Only the end of a drain cancels it."""
         ...
@@ -80,6 +84,10 @@ class OneByOne:
     def next_due(self) -> float | None:
         """When the next retry is due."""
         return self._schedule.next_due
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for retries."""
+        self._schedule.advance(seconds)
 
     async def handle(self, delivery: Delivery, worker: Worker) -> int:
         """Attempt it, and have its fate carried out."""

@@ -41,6 +41,11 @@ class Pool(Generic[Unit]):
                 future.set_result(None)
                 count -= 1
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass: what is due by then is begun."""
+        self._work.advance(seconds)
+        self.wake(len(self._resting))
+
     def stop(self) -> None:
         """Workers end when they have finished what they are at; nothing new is begun."""
         self._stopping = True

@@ -114,6 +114,16 @@ class Schedule:
         delivery.due = due
         heapq.heappush(self._delayed, (due, next(self._order), delivery))
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass: all that waits for its time is due so much earlier."""
+        for behind in self._behind.values():
+            for delivery in behind:
+                if delivery.due:
+                    delivery.due -= seconds
+        for _, _, delivery in self._delayed:
+            delivery.due -= seconds
+        self._delayed = [(due - seconds, number, delivery) for due, number, delivery in self._delayed]
+
     def forget(self, delivery: Delivery) -> bool:
         """Take a delivery out that waits for its retry; whether it did."""
         kept = [item for item in self._delayed if item[2] is not delivery]
