@@ -179,6 +179,12 @@ class Subscription:
         """Renew the leases of all that it holds; how many were lost to other consumers."""
         return await self._member.renew()
 
+    @property
+    def busy(self) -> bool:
+        """Whether it is handling something, or writing what became of it, or about to: it does not wait for a time."""
+        begins = bool(self.holdings.by_id) and self._work.next_due() is None
+        return begins or self._pool.busy > 0 or len(self._settlement.acks) > 0
+
     def next_due(self) -> float | None:
         """When the next of what waits is due, on the event loop's clock; `None`: nothing waits."""
         return self._work.next_due()

@@ -68,7 +68,7 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
         if address is None:
             raise ConfigError("no redis_url and no client: say where Redis is, e.g. Broker('redis://localhost:6379/0')")
         if address.scheme == "embedded":
-            socket_path = await stack.enter_async_context(_embedded_server(address.path))
+            socket_path = await stack.enter_async_context(embedded_server(address.path))
             yield _factory(UnixDomainSocketConnection, {"path": str(socket_path)}, version)
         elif address.scheme == "memory":
             connection_class, server = _memory_server(address.path)
@@ -113,7 +113,7 @@ _SAFE_WITH_A_PATH = {"appendonly": "yes", "appendfsync": "everysec"}
 
 
 @asynccontextmanager
-async def _embedded_server(path: str) -> AsyncIterator[Path]:
+async def embedded_server(path: str) -> AsyncIterator[Path]:
     """A Valkey process of our own, reachable over a unix socket only.
 
     With a path its data stay there (append-only file).

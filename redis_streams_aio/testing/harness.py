@@ -1,0 +1,310 @@
+"""The harness: a broker in a test, and what may happen to it.
+
+`harness(broker)` runs a broker as it is, handlers, middleware, retries and all, and adds two things. A recorder sees
+every call of a handler and every fact. And the test has powers that a test else has not: to know when everything is
+settled, to let time pass, and to do what networks, deploys and crashes do.
+
+Time: retries, leases and the marks of `deduplicate` go by a clock that the test moves. `settled()` moves it by itself
+when all that is left waits for its time; `advance()` moves it by hand. What handlers do themselves (`asyncio.sleep`,
+`timeout=`) takes the time it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import msgspec
+
+from .. import naming
+from ..broker import Broker
+from ..broker.subscription import Subscription
+from ..connection import Connection, replies
+from ..connection.address import parse
+from ..dead_letters import DeadLetters
+from ..exceptions import NotOpenError
+from ..models import DeadLetterMessage
+from ..telemetry import DeadLettered, Fact
+from . import progress
+from .clock import age, pending
+from .recorder import Call, F, Recorder
+
+T = TypeVar("T")
+
+ANOTHER = "redis_streams_aio:testing:another"
+"""The consumer that takes over what a test says is lost."""
+_LONG_AGO_MS = 86_400_000
+_NO_HEADERS: Mapping[str, str] = {}
+_LOOK_FOR_ABANDONED = 0.02
+"""Seconds between looks for what others left, in a test."""
+
+
+@asynccontextmanager
+async def harness(broker: Broker, url: str | None = None) -> AsyncIterator[Harness]:
+    """Run a broker in a test: `async with testing.harness(broker) as h:`.
+
+    It runs at `url`, or where the broker itself says: `harness(shop.broker, "memory://")` runs an application's own
+    broker without a server, and whatever the application publishes through it goes there too. Leaving closes it at
+    once, without a drain's grace, and leaves the broker as it was. Nothing is deleted: use `memory://` or
+    `embedded://`, which begin empty, or streams of the test's own.
+
+    Raises `RuntimeError` when the broker is open, and what opening it raises.
+    """
+    async with (
+        _lasting(url or broker.settings.redis_url) as place,
+        Connection(place, connect_timeout=broker.settings.connect_timeout) as connection,
+    ):
+        recorder = Recorder()
+        settings = msgspec.structs.replace(
+            broker.settings, redis_url=place, grace=0.0, reclaim_interval=_LOOK_FOR_ABANDONED
+        )
+        with broker.altered(settings, recorder.watched, [recorder.observe]):
+            async with broker:
+                yield Harness(broker, connection, recorder)
+
+
+@asynccontextmanager
+async def _lasting(url: str | None) -> AsyncIterator[str | None]:
+    """Where the broker is to run, so that it is there still when the broker has crashed."""
+    address = None if url is None else parse(url)
+    if address is not None and address.scheme == "memory" and not address.path:
+        yield f"memory://{secrets.token_hex(8)}"  # there for as long as somebody has it open, and the harness has
+    elif address is not None and address.scheme == "embedded":
+        from ..connection.endpoints import embedded_server  # noqa: PLC0415  # imports redis-py
+
+        async with embedded_server(address.path) as socket:
+            yield f"unix://{socket}"
+    else:
+        yield url
+
+
+class Harness:
+    """A broker that runs in a test; made by `harness`."""
+
+    def __init__(self, broker: Broker, connection: Connection, recorder: Recorder) -> None:
+        self.broker: Broker = broker
+        self.connection: Connection = connection
+        """A connection of the test's own, for the parts: `StreamManager(h.connection)`."""
+        self._recorder = recorder
+
+    # -- what happens -----------------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        stream: str,
+        payload: object,
+        *,
+        event_type: str | None = None,
+        key: str | None = None,
+        event_id: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> str:
+        """`Broker.publish`."""
+        return await self.broker.publish(
+            stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers
+        )
+
+    async def publish_many(self, stream: str, payloads: Iterable[object]) -> list[str]:
+        """`Broker.publish_many`."""
+        return await self.broker.publish_many(stream, payloads)
+
+    async def settled(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # it says what was not settled
+        """Wait until every event in every stream that the broker handles is settled: acknowledged, or a dead letter.
+
+        Nobody waits for a retry's delay, a batch that is not full, or the lease of a process that crashed: when
+        nothing else is left to do, time passes by itself. `timeout`: seconds; then `AssertionError` says what is left.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await progress.until_settled(self.connection, self._subscriptions, self.advance)
+        except TimeoutError:
+            raise AssertionError(await self._unsettled(f"not settled within {timeout:g} s")) from None
+
+    async def idle(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # it says what still runs
+        """Wait until nothing is left to do now: every event is settled, or waits for its time.
+
+        `timeout`: seconds; then `AssertionError` says what still runs.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await progress.until_idle(self.connection, self._subscriptions)
+        except TimeoutError:
+            raise AssertionError(await self._unsettled(f"not idle within {timeout:g} s")) from None
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass: retries fall due, leases of consumers that are gone run out, marks of `deduplicate` expire.
+
+        What is due then is handled as soon as a handler is free: `await h.idle()` waits for that. What the broker
+        itself holds it goes on holding: it would have renewed its leases.
+        """
+        living = {subscription.holdings.consumer for subscription in self._subscriptions()}
+        for subscription in self._subscriptions():
+            subscription.advance(seconds)  # what is held; then what is not, which it may take over from there
+            stream, group = subscription.options.stream, subscription.options.group
+            await age(self.connection, stream, group, seconds, living)
+
+    # -- what goes wrong --------------------------------------------------------------------------------------
+
+    def fail_next(
+        self,
+        times: int = 1,
+        error: BaseException | None = None,
+        *,
+        handler: str | Callable[..., object] | None = None,
+        stream: str | None = None,
+    ) -> None:
+        """Have the next `times` calls raise `error` in place of running; of one handler, or one stream's, or any.
+
+        The retry policy decides what becomes of the events, as if the handler had raised. Calls add up.
+        """
+        name = handler if isinstance(handler, str) or handler is None else handler.__name__
+        self._recorder.order_failures(times, error or RuntimeError("failed by fail_next()"), name, stream)
+
+    async def crash(self) -> None:
+        """Have the process die, as with SIGKILL, and another one start.
+
+        From one moment to the next nothing is sent to Redis: handlers are cut off where they are (in a test they see
+        a cancellation), what they had done is not acknowledged, nothing is given back. What the dead one held comes
+        again when its lease has run out (`advance`; `settled` does it by itself), or at once if `settings.consumer`
+        gives consumers a lasting name.
+        """
+        if (supervisor := self.broker.supervisor) is None:
+            raise NotOpenError("the broker is not open, and cannot crash")
+        supervisor.stop_now()
+        await self.broker.connection.close()
+        await self.broker.__aexit__(None, None, None)
+        await self.broker.__aenter__()
+
+    async def redeliver(self, *ids: str) -> int:
+        """Have Redis hand out events again that were handled, as it does when an acknowledgement did not arrive.
+
+        By default every event that a handler was called with; `ids` are entry ids. How many. What is pending anyway
+        is left alone.
+        """
+        count = 0
+        for subscription in self._subscriptions():
+            stream, group = subscription.options.stream, subscription.options.group
+            handled = {call.event.id for call in self.calls if (call.stream, call.group) == (stream, group)}
+            unsettled = {entry_id for entry_id, *_ in await pending(self.connection, stream, group)}
+            for entry_id in sorted((handled & set(ids) if ids else handled) - unsettled):
+                count += await self._give(subscription, naming.RELEASED, entry_id, "FORCE", "RETRYCOUNT", 1)
+        return count
+
+    async def lose_lease(self) -> int:
+        """Have another consumer take over all that the broker holds, as after a process was frozen for too long.
+
+        The broker finds out at once: `delivery.lost` is true, handlers are cancelled (`on_lost`), and what they do
+        counts no more. How many leases were lost. The other consumer dies with them: they come again when its lease
+        has run out.
+        """
+        count = 0
+        for subscription in self._subscriptions():
+            for entry_id in tuple(subscription.holdings.by_id):
+                count += await self._give(subscription, ANOTHER, entry_id, idle_ms=0)
+            await subscription.renew()
+        return count
+
+    # -- what happened ----------------------------------------------------------------------------------------
+
+    @property
+    def calls(self) -> list[Call]:
+        """Calls of handlers, in the order they began."""
+        return self._recorder.calls
+
+    @property
+    def facts(self) -> list[Fact]:
+        """Facts of `redis_streams_aio.telemetry`, in order."""
+        return self._recorder.facts(Fact)
+
+    def facts_of(self, kind: type[F]) -> list[F]:
+        """Facts of one kind: `h.facts_of(telemetry.LeaseLost)`."""
+        return self._recorder.facts(kind)
+
+    def handled(self, stream: str | None = None, *, handler: str | Callable[..., object] | None = None) -> list[object]:
+        """Payloads that handlers returned on, in the order their calls began; all, or of one stream or handler."""
+        name = handler if isinstance(handler, str) or handler is None else handler.__name__
+        return [
+            call.payload
+            for call in self.calls
+            if call.returned and stream in (None, call.stream) and name in (None, call.handler)
+        ]
+
+    async def published(self, stream: str, payload_type: type[T]) -> list[T]:
+        """The payloads of all entries of a stream, decoded. Raises `DecodeError`."""
+        decode = self.broker.codec.decoder(payload_type)
+        found = replies.entries(await self.connection.call("XRANGE", stream, "-", "+"))
+        return [decode(entry.fields) for entry in found if entry.fields is not None]
+
+    async def dead_letters(self, stream: str | None = None) -> list[DeadLetterMessage]:
+        """The dead letters of the broker's groups, of all streams or of one."""
+        return [
+            letter
+            for subscription in self._subscriptions()
+            if stream in (None, subscription.options.stream)
+            for letter in await DeadLetters(
+                self.connection,
+                subscription.options.stream,
+                subscription.options.group,
+                dead_letter=subscription.options.dead_letter,
+            ).list(count=1_000_000)
+        ]
+
+    def assert_handled(
+        self, payload: object, *, times: int = 1, handler: str | Callable[..., object] | None = None
+    ) -> None:
+        """That a handler returned on this payload, exactly `times` times. Raises `AssertionError` with the story."""
+        seen = sum(one == payload for one in self.handled(handler=handler))
+        if seen != times:
+            raise AssertionError(
+                f"{payload!r} was handled {_times(seen)}, not {_times(times)}; {self._recorder.story()}"
+            )
+
+    def assert_not_handled(self, payload: object) -> None:
+        """That no handler returned on this payload. Raises `AssertionError` with the story."""
+        self.assert_handled(payload, times=0)
+
+    def assert_dead_letter(self, payload: object, reason: str | None = None) -> None:
+        """That an event with this payload became a dead letter, for this `reason` if one is given.
+
+        Reasons are those of `DeadLetterMessage.reason`. What could not be decoded has no payload: ask `dead_letters()`.
+        Raises `AssertionError` with the story.
+        """
+        ids = {(call.stream, call.group, call.event.id) for call in self.calls if call.payload == payload}
+        letters = [fact for fact in self.facts_of(DeadLettered) if (fact.stream, fact.group, fact.id) in ids]
+        if not any(reason in (None, letter.reason) for letter in letters):
+            wanted = f" ({reason})" if reason else ""
+            raise AssertionError(f"{payload!r} is no dead letter{wanted}; {self._recorder.story()}")
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _subscriptions(self) -> list[Subscription]:
+        supervisor = self.broker.supervisor
+        return [] if supervisor is None else supervisor.subscriptions
+
+    async def _give(
+        self,
+        subscription: Subscription,
+        consumer: str,
+        entry_id: str | bytes,
+        *more: str | int,
+        idle_ms: int = _LONG_AGO_MS,
+    ) -> int:
+        stream, group = subscription.options.stream, subscription.options.group
+        claimed = await self.connection.call(
+            "XCLAIM", stream, group, consumer, 0, entry_id, "IDLE", idle_ms, *more, "JUSTID"
+        )
+        return len(replies.rows(claimed))
+
+    async def _unsettled(self, what: str) -> str:
+        left = [f"  {await progress.told(self.connection, subscription)}" for subscription in self._subscriptions()]
+        return "\n".join([f"{what}:", *left, self._recorder.story()])
+
+    def __repr__(self) -> str:
+        return f"<Harness of {self.broker!r}: {len(self.calls)} calls>"
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -1,0 +1,148 @@
+"""The recorder: every call of a handler, and every fact, in the order they came; and failures that were ordered.
+
+It watches a broker through its plans: each handler's call goes through `_watched`, which is outside of all
+middleware. Nothing else of the way of an event is different.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from ..batch import BatchDelivery
+from ..delivery import Delivery
+from ..models import EventMessage
+from ..retry import describe
+from ..routing import Plan, Route, RouteTable
+from ..telemetry import DeadLettered, DuplicateDropped, EntriesVanished, Fact, LeaseLost, RetryScheduled
+
+F = TypeVar("F", bound=Fact)
+
+_TOLD = (RetryScheduled, DeadLettered, DuplicateDropped, LeaseLost, EntriesVanished)
+"""Facts that belong into the story of what happened."""
+
+
+class Call(msgspec.Struct, eq=False):
+    """One call of a handler with one event; a batch handler's call is recorded for each item."""
+
+    handler: str
+    """The function's name."""
+    stream: str
+    group: str
+    event: EventMessage[object]
+    deliveries: int
+    """How often Redis had handed the event out, this time included."""
+    failures: int
+    """How often handlers had raised on it before."""
+    ended: bool = False
+    error: BaseException | None = None
+    """What it raised, a cancellation too; `None`: it returned, or runs."""
+
+    @property
+    def payload(self) -> object:
+        """What the handler got."""
+        return self.event.payload
+
+    @property
+    def returned(self) -> bool:
+        """Whether it came to its end without an error."""
+        return self.ended and self.error is None
+
+    def __str__(self) -> str:
+        outcome = "runs" if not self.ended else "returned" if self.error is None else f"raised {describe(self.error)}"
+        return f"{self.stream}/{self.group}: {self.handler}({self.payload!r}) {outcome} (delivery {self.deliveries})"
+
+
+class _OrderedFailure(msgspec.Struct, eq=False):
+    left: int
+    error: BaseException
+    handler: str | None
+    stream: str | None
+
+    def hits(self, handler: str, stream: str) -> bool:
+        return self.left > 0 and self.handler in (None, handler) and self.stream in (None, stream)
+
+
+class Recorder:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.log: list[Call | Fact] = []
+        """Everything, in order."""
+        self._failures: list[_OrderedFailure] = []
+
+    @property
+    def calls(self) -> list[Call]:
+        """Calls of handlers, in the order they began."""
+        return [item for item in self.log if isinstance(item, Call)]
+
+    def facts(self, kind: type[F]) -> list[F]:
+        """Facts of one kind."""
+        return [item for item in self.log if isinstance(item, kind)]
+
+    def observe(self, fact: Fact) -> None:
+        """The observer."""
+        self.log.append(fact)
+
+    def order_failures(self, times: int, error: BaseException, handler: str | None, stream: str | None) -> None:
+        """The next `times` calls raise `error` in place of running."""
+        self._failures.append(_OrderedFailure(times, error, handler, stream))
+
+    def story(self) -> str:
+        """What happened, a line each; for the messages of assertions."""
+        lines = [f"  {item}" for item in self.log if isinstance(item, (Call, *_TOLD))]
+        return "\n".join(["what happened:", *lines]) if lines else "no handler was called"
+
+    def watched(self, plan: Plan) -> Plan:
+        """The plan with every call of its handlers recorded."""
+        known: dict[int, Route] = {}
+
+        def watch(route: Route) -> Route:
+            if id(route) not in known:
+                known[id(route)] = msgspec.structs.replace(route, call=self._watched(plan, route))
+            return known[id(route)]
+
+        routes = plan.routes
+        return Plan(
+            plan.options,
+            RouteTable(
+                {event_type: watch(route) for event_type, route in routes.by_event_type.items()},
+                routes.catch_all and watch(routes.catch_all),
+                routes.only and watch(routes.only),
+                routes.deduplicates,
+            ),
+        )
+
+    def _watched(self, plan: Plan, route: Route) -> Callable[[object, Delivery | BatchDelivery], Awaitable[None]]:
+        async def call(payload: object, delivery: Delivery | BatchDelivery) -> None:
+            begun = [_begun(plan, route, one) for one in _each(delivery)]
+            self.log.extend(begun)
+            error: BaseException | None = None
+            try:
+                self._fail_if_ordered(route.name, plan.options.stream)
+                await route.call(payload, delivery)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                for record in begun:
+                    record.ended, record.error = True, error
+
+        return call
+
+    def _fail_if_ordered(self, handler: str, stream: str) -> None:
+        for failure in self._failures:
+            if failure.hits(handler, stream):
+                failure.left -= 1
+                raise failure.error
+
+
+def _each(delivery: Delivery | BatchDelivery) -> Iterator[Delivery]:
+    return iter(delivery) if isinstance(delivery, BatchDelivery) else iter((delivery,))
+
+
+def _begun(plan: Plan, route: Route, delivery: Delivery) -> Call:
+    options = plan.options
+    return Call(route.name, options.stream, options.group, delivery.event, delivery.deliveries, delivery.failures)

@@ -1,0 +1,395 @@
+"""The testing kit as its users meet it: on `memory://`, and on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from redis_streams_aio import (
+    BatchDelivery,
+    Broker,
+    Delivery,
+    Reject,
+    RetryLater,
+    RetryPolicy,
+    Router,
+    Settings,
+    telemetry,
+    testing,
+)
+from redis_streams_aio.testing.waiting import until
+
+from ..events import Order
+
+PLACES = ["memory://", "embedded://"]
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def broker(place: str) -> Broker:
+    """As the plugin's fixtures make them."""
+    return Broker(place, group="test")
+
+
+async def test_what_is_published_is_handled_and_recorded(broker: Broker) -> None:
+    @broker.handler("orders")
+    async def bill(order: Order) -> None: ...
+
+    async with testing.harness(broker) as h:
+        await h.publish_many("orders", [Order(1), Order(2)])
+        await h.settled()
+        assert h.handled() == h.handled("orders") == h.handled(handler=bill) == [Order(1), Order(2)]
+        assert h.handled("others") == h.handled(handler="others") == []
+        h.assert_handled(Order(1))
+        h.assert_not_handled(Order(3))
+        assert await h.published("orders", Order) == [Order(1), Order(2)]
+        assert sum(fact.count for fact in h.facts_of(telemetry.Settled)) == 2
+    assert broker.supervisor is None
+
+
+async def test_retries_take_no_time_and_end_as_dead_letters(broker: Broker) -> None:
+    """P11, P12: five failures with a backoff of minutes."""
+
+    @broker.handler("orders", retry=RetryPolicy(max_failures=5, base=60, jitter=False))
+    async def bill(order: Order) -> None:
+        if order.number == 1:
+            raise ValueError("no such customer")
+
+    async with testing.harness(broker) as h:
+        await h.publish_many("orders", [Order(1), Order(2)])
+        await h.settled()
+        assert h.handled() == [Order(2)]
+        assert [call.failures for call in h.calls if call.payload == Order(1)] == [0, 1, 2, 3, 4]
+        h.assert_dead_letter(Order(1))
+        h.assert_dead_letter(Order(1), "failures")
+        [letter] = await h.dead_letters()
+        assert letter.error == "ValueError: no such customer"
+        with pytest.raises(AssertionError, match="Order.*is no dead letter.*rejected.*what happened"):
+            h.assert_dead_letter(Order(1), "rejected")
+        with pytest.raises(AssertionError, match="number=2.* is no dead letter"):
+            h.assert_dead_letter(Order(2))
+
+
+async def test_time_passes_by_hand(broker: Broker) -> None:
+    """P11: never early, and on time."""
+    calls: list[int] = []
+
+    @broker.handler("orders")
+    async def bill(order: Order) -> None:
+        calls.append(order.number)
+        if len(calls) < 3:
+            raise RetryLater(30)
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1))
+        await h.idle()
+        assert len(calls) == 1
+        await h.advance(29)
+        await h.idle()
+        assert len(calls) == 1
+        await h.advance(1)
+        await h.idle()
+        assert len(calls) == 2
+        await h.settled()
+        assert len(calls) == 3
+
+
+async def test_a_deadline_is_reached_by_time_that_passed(broker: Broker) -> None:
+    """P11: `deadline` counts from the first failure."""
+
+    @broker.handler("orders", retry=RetryPolicy(max_failures=100, base=30, factor=1, jitter=False, deadline=100))
+    async def bill(order: Order) -> None:
+        raise ValueError("no")
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1))
+        await h.settled()
+        h.assert_dead_letter(Order(1), "deadline")
+        assert len(h.calls) == 4  # at 0, 30, 60 and 90 s; the next would be beyond
+
+
+async def test_failures_can_be_ordered(broker: Broker) -> None:
+    @broker.handler("orders", concurrency=4, retry=RetryPolicy(give_up_on=(KeyError,)))
+    async def bill(order: Order) -> None: ...
+
+    @broker.handler("orders", group="mail")
+    async def mail(order: Order) -> None: ...
+
+    async with testing.harness(broker) as h:
+        h.fail_next(2, ConnectionError("no mail server"), handler=mail)
+        await h.publish("orders", Order(1))
+        await h.settled()
+        assert [str(call.error) for call in h.calls if call.handler == "mail"] == ["no mail server"] * 2 + ["None"]
+        assert [call.returned for call in h.calls if call.handler == "bill"] == [True]
+        h.fail_next(error=KeyError("x"), handler="bill")
+        h.fail_next(stream="others")
+        await h.publish("orders", Order(2))
+        await h.settled()
+        h.assert_dead_letter(Order(2), "gave_up")
+        h.assert_handled(Order(2), handler=mail)
+        with pytest.raises(AssertionError, match="was handled once, not twice"):
+            h.assert_handled(Order(2), times=2)
+
+
+async def test_a_crash_in_the_middle_of_a_handler_comes_again_when_the_lease_has_run_out(broker: Broker) -> None:
+    """P2: and what was acknowledged does not."""
+    begun: list[tuple[int, int]] = []
+    may_end = asyncio.Event()
+
+    @broker.handler("orders", lease=600)
+    async def bill(order: Order, delivery: Delivery) -> None:
+        begun.append((order.number, delivery.deliveries))
+        if order.number:
+            await may_end.wait()
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(0))
+        await h.settled()
+        await h.publish_many("orders", [Order(1), Order(2)])
+        await until(lambda: len(begun) == 2)
+        await h.crash()
+        may_end.set()
+        await h.idle()
+        assert begun == [(0, 1), (1, 1)], "the lease has not run out"
+        await h.advance(300)
+        await h.idle()
+        assert len(begun) == 2
+        await h.settled()
+        assert begun == [(0, 1), (1, 1), (1, 2), (2, 2)]
+        assert isinstance(h.calls[1].error, asyncio.CancelledError)
+        h.assert_handled(Order(1))
+
+
+async def test_a_crashed_consumer_with_a_lasting_name_has_its_entries_again_at_once(place: str) -> None:
+    """P5."""
+    broker = Broker(place, group="test", settings=Settings(consumer="worker-1"))
+    begun: list[int] = []
+
+    @broker.handler("orders", lease=600)
+    async def bill(order: Order, delivery: Delivery) -> None:
+        begun.append(delivery.deliveries)
+        if delivery.deliveries == 1:
+            await asyncio.Event().wait()
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1))
+        await until(lambda: begun)
+        await h.crash()
+        await h.idle()
+        assert begun == [1, 2]
+
+
+async def test_a_failure_survives_a_crash_and_its_retry_is_due_when_time_has_passed(broker: Broker) -> None:
+    """P11: the failure count and the due time are Redis's."""
+
+    @broker.handler("orders", lease=10, retry=RetryPolicy(base=1000, cap=1000, jitter=False))
+    async def bill(order: Order, delivery: Delivery) -> None:
+        if not delivery.failures:
+            raise ValueError("once")
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1))
+        await h.idle()
+        await h.advance(500)
+        await h.crash()
+        await h.advance(490)  # the lease is over, the retry is not due
+        await until(lambda: h.facts_of(telemetry.Reclaimed))
+        await h.idle()
+        assert len(h.calls) == 1
+        await h.advance(10)
+        await h.idle()
+        assert [call.failures for call in h.calls] == [0, 1]
+        await h.settled()
+
+
+async def test_what_was_handled_can_be_delivered_again(broker: Broker) -> None:
+    """P1: as after an acknowledgement that did not arrive."""
+
+    @broker.handler("orders")
+    async def bill(order: Order) -> None: ...
+
+    @broker.handler("orders", group="once", deduplicate=3600)
+    async def once(order: Order) -> None: ...
+
+    async with testing.harness(broker) as h:
+        first = await h.publish("orders", Order(1), event_id="o-1")
+        await h.publish("orders", Order(2), event_id="o-2")
+        await h.settled()
+        assert await h.redeliver(first) == 2
+        await h.settled()
+        assert h.handled(handler=bill) == [Order(1), Order(2), Order(1)]
+        assert h.handled(handler=once) == [Order(1), Order(2)]
+        assert [fact.id for fact in h.facts_of(telemetry.DuplicateDropped)] == [first]
+        assert await h.redeliver() == 4
+        await h.settled()
+        assert len(h.handled(handler=bill)) == 5
+
+
+async def test_marks_of_handled_events_expire(broker: Broker) -> None:
+    @broker.handler("orders", deduplicate=3600)
+    async def once(order: Order) -> None: ...
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1), event_id="o-1")
+        await h.settled()
+        await h.advance(3599)
+        await h.publish("orders", Order(1), event_id="o-1")
+        await h.settled()
+        h.assert_handled(Order(1), times=1)
+        await h.advance(3601)
+        await h.publish("orders", Order(1), event_id="o-1")
+        await h.settled()
+        h.assert_handled(Order(1), times=2)
+
+
+async def test_a_lost_lease_is_told_and_the_event_comes_again(broker: Broker) -> None:
+    """P4."""
+    told: list[bool] = []
+
+    @broker.handler("orders", lease=60)
+    async def bill(order: Order, delivery: Delivery) -> None:
+        if delivery.deliveries > 1:
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            told.append(delivery.lost)
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1))
+        await until(lambda: h.calls)
+        assert await h.lose_lease() == 1
+        await until(lambda: told)
+        assert told == [True]
+        assert len(h.facts_of(telemetry.LeaseLost)) == 1
+        await h.settled()
+        assert [call.deliveries for call in h.calls] == [1, 2]
+
+
+async def test_batches_are_recorded_item_by_item_and_do_not_wait_to_be_full(broker: Broker) -> None:
+    """P15."""
+
+    @broker.handler("orders", batch=100, within=600)
+    async def load(orders: list[Order], batch: BatchDelivery) -> None:
+        for index, order in enumerate(orders):
+            if order.number == 2:
+                batch.reject(index, "bad row")
+
+    async with testing.harness(broker) as h:
+        await h.publish_many("orders", [Order(n) for n in range(5)])
+        await h.settled()
+        assert h.handled() == [Order(n) for n in range(5)]
+        h.assert_dead_letter(Order(2), "rejected")
+        assert len(h.facts_of(telemetry.DeadLettered)) == 1
+
+
+async def test_settled_waits_for_what_handlers_publish(broker: Broker) -> None:
+    """Two streams down, in both orders of declaration."""
+
+    @broker.handler("c")
+    async def last(order: Order) -> None:
+        await asyncio.sleep(0.01)
+
+    @broker.handler("b")
+    async def middle(order: Order, delivery: Delivery) -> None:
+        await asyncio.sleep(0.01)
+        await broker.publish("c", order)
+
+    @broker.handler("a")
+    async def first(order: Order) -> None:
+        await broker.publish("b", order)
+
+    async with testing.harness(broker) as h:
+        for number in range(20):
+            await h.publish("a", Order(number))
+            await h.settled()
+            h.assert_handled(Order(number), handler=last)
+
+
+async def test_what_is_not_settled_is_told(broker: Broker) -> None:
+    @broker.handler("orders")
+    async def bill(order: Order) -> None:
+        await asyncio.Event().wait()
+
+    @broker.handler("orders", group="mail")
+    async def mail(order: Order) -> None:
+        raise Reject("no address")
+
+    async with testing.harness(broker) as h:
+        await h.publish_many("orders", [Order(1), Order(2)])
+        with pytest.raises(AssertionError) as told:
+            await h.settled(0.3)
+        with pytest.raises(AssertionError, match=r"not idle within 0.1 s"):
+            await h.idle(0.1)
+    text = str(told.value)
+    assert text.startswith("not settled within 0.3 s:\n  orders/test: 1 running, ")
+    assert "orders/mail: 0 running, 0 buffered, 0 waiting for their time; 0 pending, 0 unread at Redis\n" in text
+    assert "\nwhat happened:\n" in text
+    assert "orders/test: bill(Order(number=1, customer='ada', total=1.0)) runs (delivery 1)" in text
+    assert "mail(Order(number=1, customer='ada', total=1.0)) raised Reject: no address" in text
+
+
+async def test_an_applications_broker_runs_elsewhere_and_is_as_before_afterwards() -> None:
+    """The application publishes through its own broker, whose URL leads nowhere."""
+    broker = Broker("redis://localhost:1/0", group="shop", settings=Settings(connect_timeout=0.1))
+    router = Router()
+
+    @router.handler("orders")
+    async def bill(order: Order) -> None: ...
+
+    broker.include(router)
+    before = (broker.connection, broker.settings)
+    async with testing.harness(broker, "memory://") as h:
+        await broker.publish("orders", Order(1))
+        await h.settled()
+        h.assert_handled(Order(1))
+        with pytest.raises(RuntimeError, match="open"):
+            async with testing.harness(broker, "memory://"):
+                pass
+    assert (broker.connection, broker.settings) == before
+    async with testing.harness(broker, "memory://") as h:
+        assert await h.published("orders", Order) == []
+        assert h.calls == []
+
+
+async def test_it_works_on_a_server_that_is_there(url: str) -> None:
+    """The server of the matrix."""
+    broker = Broker(url, group="test")
+
+    @broker.handler("orders", concurrency=5, lease=60, retry=RetryPolicy(base=60))
+    async def bill(order: Order, delivery: Delivery) -> None:
+        if delivery.deliveries == 1 and order.number == 3:
+            await asyncio.Event().wait()
+
+    async with testing.harness(broker) as h:
+        h.fail_next(3)
+        await h.publish_many("orders", [Order(n) for n in range(5)])
+        await until(lambda: Order(3) in [call.payload for call in h.calls])
+        await h.crash()
+        await h.settled()
+        assert {order.number for order in h.handled() if isinstance(order, Order)} == {
+            0,
+            1,
+            2,
+            3,
+            4,
+        }  # some twice: their acknowledgement was lost
+
+
+async def test_an_error_in_the_test_comes_out_and_a_handler_that_hangs_holds_nothing_up(broker: Broker) -> None:
+    @broker.handler("orders")
+    async def bill(order: Order) -> None:
+        await asyncio.Event().wait()
+
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(ZeroDivisionError):
+        async with testing.harness(broker) as h:
+            await h.publish("orders", Order(1))
+            await until(lambda: h.calls)
+            _ = 1 / 0
+    assert asyncio.get_running_loop().time() - began < 2
