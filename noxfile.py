@@ -26,7 +26,9 @@ nox.options.sessions = [
 PYTHONS = ["3.11", "3.12", "3.13"]
 SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
-SAME_ON_EVERY_SERVER = ["cli", "cli_dead_letters", "demo", "embedded", "memory"]
+AT_ONCE = "3"
+"""Tests at once: most of them wait for something most of the time."""
+SAME_ON_EVERY_SERVER = ["cli", "cli_dead_letters", "demo", "embedded", "memory", "plugin"]
 project = nox.project.load_toml("pyproject.toml")
 
 
@@ -40,7 +42,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite on Valkey from the wheel, with branch coverage."""
     install(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-q", "-n", AT_ONCE, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
@@ -53,7 +55,7 @@ def servers(session: nox.Session, server: str) -> None:
         session.skip("no redis-server here: apt-get install redis-server")
     install(session, "test", "servers")
     left_out = [f"--ignore=tests/integration/test_{name}.py" for name in SAME_ON_EVERY_SERVER]
-    session.run("pytest", "-q", "tests/integration", *left_out, *session.posargs, env={"RSA_TEST_SERVER": server})
+    session.run("pytest", "-q", "-n", AT_ONCE, "tests/integration", *left_out, *session.posargs, env={"RSA_TEST_SERVER": server})
 
 
 @nox.session

@@ -134,6 +134,25 @@ class Harness:
         except TimeoutError:
             raise AssertionError(await self._unsettled(f"not idle within {timeout:g} s")) from None
 
+    async def called(
+        self,
+        handler: str | Callable[..., object] | None = None,
+        *,
+        times: int = 1,
+        timeout: float = 5.0,  # noqa: ASYNC109  # it says what was called
+    ) -> None:
+        """Wait until a handler, or any, was called so often; it need not have come to its end.
+
+        `timeout`: seconds; then `AssertionError` says what was called.
+        """
+        name = _name(handler)
+        deadline = asyncio.get_running_loop().time() + timeout
+        while (seen := sum(name in (None, call.handler) for call in self.calls)) < times:
+            if asyncio.get_running_loop().time() > deadline:
+                within = f"was called {_times(seen)} within {timeout:g} s, not {_times(times)}"
+                raise AssertionError(f"{name or 'a handler'} {within}; {self._recorder.story()}")
+            await asyncio.sleep(progress.LOOK_AGAIN)
+
     async def advance(self, seconds: float) -> None:
         """Let time pass: retries fall due, leases of consumers that are gone run out, marks of `deduplicate` expire.
 
@@ -160,7 +179,7 @@ class Harness:
 
         The retry policy decides what becomes of the events, as if the handler had raised. Calls add up.
         """
-        name = handler if isinstance(handler, str) or handler is None else handler.__name__
+        name = _name(handler)
         self._recorder.order_failures(times, error or RuntimeError("failed by fail_next()"), name, stream)
 
     async def crash(self) -> None:
@@ -225,7 +244,7 @@ class Harness:
 
     def handled(self, stream: str | None = None, *, handler: str | Callable[..., object] | None = None) -> list[object]:
         """Payloads that handlers returned on, in the order their calls began; all, or of one stream or handler."""
-        name = handler if isinstance(handler, str) or handler is None else handler.__name__
+        name = _name(handler)
         return [
             call.payload
             for call in self.calls
@@ -304,6 +323,10 @@ class Harness:
 
     def __repr__(self) -> str:
         return f"<Harness of {self.broker!r}: {len(self.calls)} calls>"
+
+
+def _name(handler: str | Callable[..., object] | None) -> str | None:
+    return handler if isinstance(handler, str) or handler is None else handler.__name__
 
 
 def _times(count: int) -> str:

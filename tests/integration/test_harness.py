@@ -262,7 +262,7 @@ async def test_a_lost_lease_is_told_and_the_event_comes_again(broker: Broker) ->
 
     async with testing.harness(broker) as h:
         await h.publish("orders", Order(1))
-        await until(lambda: h.calls)
+        await h.called()
         assert await h.lose_lease() == 1
         await until(lambda: told)
         assert told == [True]
@@ -326,6 +326,8 @@ async def test_what_is_not_settled_is_told(broker: Broker) -> None:
             await h.settled(0.3)
         with pytest.raises(AssertionError, match=r"not idle within 0.1 s"):
             await h.idle(0.1)
+        with pytest.raises(AssertionError, match=r"bill was called once within 0.1 s, not twice"):
+            await h.called(bill, times=2, timeout=0.1)
     text = str(told.value)
     assert text.startswith("not settled within 0.3 s:\n  orders/test: 1 running, ")
     assert "orders/mail: 0 running, 0 buffered, 0 waiting for their time; 0 pending, 0 unread at Redis\n" in text
@@ -369,16 +371,11 @@ async def test_it_works_on_a_server_that_is_there(url: str) -> None:
     async with testing.harness(broker) as h:
         h.fail_next(3)
         await h.publish_many("orders", [Order(n) for n in range(5)])
-        await until(lambda: Order(3) in [call.payload for call in h.calls])
+        await h.called(bill, times=5)
         await h.crash()
         await h.settled()
-        assert {order.number for order in h.handled() if isinstance(order, Order)} == {
-            0,
-            1,
-            2,
-            3,
-            4,
-        }  # some twice: their acknowledgement was lost
+        handled = {order.number for order in h.handled() if isinstance(order, Order)}
+        assert handled == {0, 1, 2, 3, 4}  # some of them twice: their acknowledgements were lost
 
 
 async def test_an_error_in_the_test_comes_out_and_a_handler_that_hangs_holds_nothing_up(broker: Broker) -> None:
@@ -390,6 +387,6 @@ async def test_an_error_in_the_test_comes_out_and_a_handler_that_hangs_holds_not
     with pytest.raises(ZeroDivisionError):
         async with testing.harness(broker) as h:
             await h.publish("orders", Order(1))
-            await until(lambda: h.calls)
+            await h.called("bill")
             _ = 1 / 0
     assert asyncio.get_running_loop().time() - began < 2
