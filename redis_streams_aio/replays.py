@@ -43,5 +43,5 @@ def decode(text: bytes) -> History | None:
     """The history of a text; `None` for what is none."""
     try:
         return _history.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

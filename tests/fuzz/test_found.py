@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from redis_streams_aio import entries
+from redis_streams_aio import entries, replays
 
 
 def test_p12_a_field_that_only_looks_packed_stays_untouched() -> None:
@@ -14,3 +14,10 @@ def test_p12_a_field_that_only_looks_packed_stays_untouched() -> None:
         assert entries.unpacked(entries.packed(fields, b"dead:fields"), b"dead:fields") == fields
     long = [b"name", b"value"] * 4000
     assert entries.unpacked(entries.packed(long, b"dead:fields"), b"dead:fields") == long
+
+
+def test_p13_a_replay_history_nested_too_deep_is_none() -> None:
+    """It raised RecursionError where entries are taken in, which ended the broker."""
+    deep = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert replays.decode(deep) is None
+    assert replays.unwrap([b"replayed_for", b"g", b"replay_history", deep, b"a", b"b"], "g") == ([b"a", b"b"], None)
