@@ -117,14 +117,7 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Sett
 
     Raises `ConfigError`.
     """
-    import yaml  # noqa: PLC0415  # only those who have a file pay for it
-
-    try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: is no YAML: {error}") from error
+    document = _read(path)
     if not isinstance(document, dict) or SECTION not in document:
         raise ConfigError(f"{path}: has no section {SECTION!r} at the top")
     section = document[SECTION]
@@ -136,6 +129,22 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Sett
     return _on_top(checked, os.environ if environment is None else environment)
 
 
+def _read(path: str | Path) -> object:
+    """The document of a YAML file. Raises `ConfigError`."""
+    from . import yaml_files  # noqa: PLC0415  # only those who have a file pay for PyYAML
+
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a name that no file can have
+        raise ConfigError(f"{path!r:.200}: cannot be read: {error}") from error
+    try:
+        return yaml_files.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: is no YAML: {error}") from error
+
+
 def _on_top(settings: Settings, environment: Mapping[str, str]) -> Settings:
     """The settings, with what the environment says in place of what the file says."""
     given = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
@@ -144,11 +153,13 @@ def _on_top(settings: Settings, environment: Mapping[str, str]) -> Settings:
         key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if key not in Settings.__struct_fields__ or key == "streams":
             # no error: an orchestrator may set such names too (a Kubernetes service called redis-streams does)
-            _logger.warning("environment variable %s is no setting and is ignored%s", variable, _suggestion(key))
+            shown = variable.encode("utf-8", "backslashreplace").decode()
+            _logger.warning("environment variable %s is no setting and is ignored%s", shown, _suggestion(key))
             continue
         try:
+            value.encode()  # bytes that are no UTF-8 come as text that cannot be sent
             changes[key] = msgspec.convert(value, _field_type(key), strict=False)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             raise ConfigError(f"environment variable {variable}: {error}{_unit(key)}") from None
     settled: dict[object, object] = {**msgspec.to_builtins(settings), **changes}
     return _convert(settled, "environment: ")

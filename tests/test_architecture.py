@@ -16,7 +16,7 @@ PACKAGE = Path(redis_streams_aio.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery", "batch", "replays"},
-    {"config", "codecs", "retry", "declaration", "routing", "letters", "telemetry"},
+    {"config", "yaml_files", "codecs", "retry", "declaration", "routing", "letters", "telemetry"},
     {"connection"},
     {"producer", "consumer", "checkpoint", "monitoring", "dead_letters"},
     {"broker"},

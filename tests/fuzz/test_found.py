@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
+from pathlib import Path
 
-from redis_streams_aio import entries, replays
+import msgspec
+import pytest
+
+from redis_streams_aio import ConfigError, config, entries, replays
 
 
 def test_p12_a_field_that_only_looks_packed_stays_untouched() -> None:
@@ -21,3 +24,44 @@ def test_p13_a_replay_history_nested_too_deep_is_none() -> None:
     deep = b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     assert replays.decode(deep) is None
     assert replays.unwrap([b"replayed_for", b"g", b"replay_history", deep, b"a", b"b"], "g") == ([b"a", b"b"], None)
+
+
+NASTY_YAML = (
+    *("a: 2001-99-99", "a: !!bool x", "a: !!timestamp x", "a: !!int ''", "a: 0b_", "a: " + "1" * 5000),
+    *("a: " + ":".join(["1"] * 300) + ".5", 'redis_streams: {"\\ud800": 1}', 'redis_streams: {group: "\\ud800"}'),
+)
+
+
+@pytest.mark.parametrize("text", NASTY_YAML)
+def test_yaml_that_pyyaml_stumbles_over_is_a_config_error(tmp_path: Path, text: str) -> None:
+    """KeyError, AttributeError, IndexError, OverflowError, UnicodeEncodeError came out as they were."""
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="is no YAML"):
+        config.load(path, {})
+
+
+def test_merge_keys_that_multiply_come_to_an_end(tmp_path: Path) -> None:
+    """Each line was nine times as much as the one before it: a file of 500 bytes took all memory."""
+    lines = [f"a{index}: &a{index} {{<<: [{','.join([f'*a{index - 1}'] * 9)}]}}" for index in range(1, 12)]
+    path = tmp_path / "config.yaml"
+    path.write_text("\n".join(["a0: &a0 {x: 1}", *lines]))
+    with pytest.raises(ConfigError, match="comes to 59049 keys, at most 10000 are allowed"):
+        config.load(path, {})
+    path.write_text("redis_streams: {<<: {count: 5}, block_ms: 50}")
+    assert (config.load(path, {}).count, config.load(path, {}).block_ms) == (5, 50)
+
+
+def test_a_path_that_no_file_can_have_is_a_config_error() -> None:
+    for path in ("\0", "\ud800"):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            config.load(path, {})
+
+
+def test_an_environment_variable_that_is_no_utf_8_is_a_config_error(tmp_path: Path) -> None:
+    """It raised UnicodeEncodeError, or was taken for a name that Redis can then not be told."""
+    path = tmp_path / "config.yaml"
+    path.write_text("redis_streams:")
+    for name in ("GROUP", "GRACE", "REDIS_URL"):
+        with pytest.raises(ConfigError, match=f"environment variable REDIS_STREAMS_{name}: "):
+            config.load(path, {f"REDIS_STREAMS_{name}": "\udcff"})
