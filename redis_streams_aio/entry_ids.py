@@ -16,8 +16,9 @@ BEGINNING = "0"
 END = "$"
 """Start of a new group: only what comes after it was made."""
 
-_MAX_SEQUENCE = 2**64 - 1
-_FULL_OR_BARE = re.compile(r"\d{1,20}(-\d{1,20})?")
+_LARGEST = 2**64 - 1
+"""The largest number in an id."""
+_FULL_OR_BARE = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
 def parse(entry_id: str) -> tuple[int, int]:
@@ -28,7 +29,7 @@ def parse(entry_id: str) -> tuple[int, int]:
 
 def is_id(text: str) -> bool:
     """Whether it is an entry id, whole or bare."""
-    return _FULL_OR_BARE.fullmatch(text) is not None
+    return _FULL_OR_BARE.fullmatch(text) is not None and max(parse(text)) <= _LARGEST
 
 
 def previous(entry_id: str) -> str:
@@ -36,7 +37,7 @@ def previous(entry_id: str) -> str:
     milliseconds, sequence = parse(entry_id)
     if sequence:
         return f"{milliseconds}-{sequence - 1}"
-    return f"{milliseconds - 1}-{_MAX_SEQUENCE}" if milliseconds else "0-0"
+    return f"{milliseconds - 1}-{_LARGEST}" if milliseconds else "0-0"
 
 
 def timestamp(entry_id: str) -> datetime:

@@ -12,6 +12,8 @@ import secrets
 import socket
 
 _BAD = re.compile(r"[\s\x00-\x1f\x7f]")
+_NO_UTF_8 = re.compile("[\ud800-\udfff]")
+"""Halves of surrogate pairs, which Python makes of bytes that are no text."""
 _LONGEST = 512
 
 
@@ -29,6 +31,8 @@ def problem(name: object) -> str | None:
         return f"has {len(name)} characters, at most {_LONGEST} are allowed"
     if _BAD.search(name):
         return f"{name!r} has white space or control characters"
+    if _NO_UTF_8.search(name):
+        return f"{name!r} cannot be written as UTF-8"
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from redis_streams_aio import ConfigError, config, entries, replays
+from redis_streams_aio import ConfigError, config, entries, entry_ids, naming, replays
 
 
 def test_p12_a_field_that_only_looks_packed_stays_untouched() -> None:
@@ -65,3 +65,14 @@ def test_an_environment_variable_that_is_no_utf_8_is_a_config_error(tmp_path: Pa
     for name in ("GROUP", "GRACE", "REDIS_URL"):
         with pytest.raises(ConfigError, match=f"environment variable REDIS_STREAMS_{name}: "):
             config.load(path, {f"REDIS_STREAMS_{name}": "\udcff"})
+
+
+def test_names_and_ids_are_what_redis_takes() -> None:
+    """Halves of surrogate pairs were a name, and numbers that Redis refuses were an id, also as a stored checkpoint."""
+    assert naming.problem("a\udcff") == "'a\\udcff' cannot be written as UTF-8"
+    largest = str(2**64 - 1)
+    assert [entry_ids.is_id(text) for text in ("0", f"{largest}-{largest}")] == [True, True]
+    for text in (str(2**64), f"1-{2**64}", "9" * 20, "\u0663-\u0663", "\u0663"):
+        assert not entry_ids.is_id(text)
+        with pytest.raises(ConfigError, match="expected"):
+            entry_ids.start_position(text)
