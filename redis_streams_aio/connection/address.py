@@ -48,7 +48,7 @@ def parse(url: str) -> Address:
 def _check_database(parts: SplitResult) -> None:
     database = parts.path.strip("/")
     if database and not database.isdecimal():
-        raise ConfigError(f"redis_url: the database after the last slash is a number, not {database!r}")
+        raise ConfigError(f"redis_url: the database after the last slash is a number, not {_hidden(database)!r}")
 
 
 def _local_part(parts: SplitResult) -> str:
@@ -62,7 +62,9 @@ def _local_part(parts: SplitResult) -> str:
 
 
 def _without_credentials(parts: SplitResult) -> str:
-    netloc = parts.netloc
-    if "@" in netloc:
-        netloc = "***@" + netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))
+    return urlunsplit((parts.scheme, _hidden(parts.netloc), _hidden(parts.path), "***" if parts.query else "", ""))
+
+
+def _hidden(part: str) -> str:
+    """The part without what stands before an `@`, also where a slash in a password has cut it in two."""
+    return "***@" + part.rpartition("@")[2] if "@" in part else part

@@ -27,6 +27,7 @@ from redis.asyncio.connection import (
     parse_url,
 )
 from redis.driver_info import DriverInfo
+from redis.exceptions import RedisError
 
 from ..exceptions import ConfigError, RedisUnavailableError
 from .address import Address
@@ -74,9 +75,18 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
             connection_class, server = _memory_server(address.path)
             yield _factory(connection_class, {"server": server}, version)
         else:
-            options = dict(parse_url(address.url))
-            connection_class = options.pop("connection_class", Connection)  # type: ignore[assignment]
-            yield _factory(connection_class, options, version)
+            yield factory_of(address, version)
+
+
+def factory_of(address: Address, version: str) -> Factory:
+    """The factory for a server's URL. Raises `ConfigError` for options in it that make no connection."""
+    try:
+        options = dict(parse_url(address.url))
+        make = _factory(options.pop("connection_class", Connection), options, version)  # type: ignore[arg-type]
+        make()  # not connected: only to see that it can be made
+    except (AttributeError, RedisError, TypeError, ValueError) as error:
+        raise ConfigError(f"redis_url: {address.shown}: {error}") from None
+    return make
 
 
 def _pool_of(client: object) -> ConnectionPool:

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from redis_streams_aio import ConfigError, config, entries, entry_ids, naming, replays
+from redis_streams_aio import ConfigError, Connection, config, entries, entry_ids, naming, replays
+from redis_streams_aio.connection import address
 
 
 def test_p12_a_field_that_only_looks_packed_stays_untouched() -> None:
@@ -76,3 +77,17 @@ def test_names_and_ids_are_what_redis_takes() -> None:
         assert not entry_ids.is_id(text)
         with pytest.raises(ConfigError, match="expected"):
             entry_ids.start_position(text)
+
+
+@pytest.mark.parametrize("query", ["foo=bar", "db=x", "health_check_interval=x", "max_connections=x", "protocol=x"])
+async def test_options_in_a_url_that_make_no_connection_are_a_config_error(query: str) -> None:
+    """They came out of redis-py as TypeError and ValueError, some only where the broker's tasks connect."""
+    with pytest.raises(ConfigError, match=r"redis_url: redis://\*\*\*@127.0.0.1:1/0\?\*\*\*: "):
+        await Connection(f"redis://u:secret@127.0.0.1:1/0?{query}", connect_timeout=0.1).open()
+
+
+def test_a_password_with_a_slash_in_it_is_shown_nowhere() -> None:
+    with pytest.raises(ConfigError, match="is a number, not") as caught:
+        address.parse("redis://:12/secret@host/0")
+    assert "secret" not in str(caught.value)
+    assert "secret" not in address.parse("unix://:12/secret@host/0").shown
