@@ -11,6 +11,7 @@ from ..config import Settings
 from ..connection import Connection, replies
 from ..connection.replies import Reply
 from ..consumer import ConsumerGroupManager, StreamConsumer
+from ..consumer.history import parse
 from ..models import PendingMessage
 from .session import connect, stream_named
 from .show import NONE, age, local_time, number, visible
@@ -74,15 +75,14 @@ async def _failure_records(connection: Connection, stream: str, group: str, ids:
 
 
 def _row(message: PendingMessage, record: Reply) -> PendingRow:
-    """An entry with its failure record, if there is one; the record's form is that of `consumer.history`."""
+    """An entry with its failure record, if there is one of ours."""
     row = PendingRow(id=message.id, consumer=message.consumer, idle=message.idle, deliveries=message.deliveries)
-    if not isinstance(record, bytes):
+    if not isinstance(record, bytes) or (known := parse(record)) is None:
         return row
-    failures, first_ms, due_ms, error = record.split(b" ", 3)
     return msgspec.structs.replace(
         row,
-        failures=int(failures),
-        first_failure=datetime.fromtimestamp(int(first_ms) / 1000, UTC),
-        retry_due=datetime.fromtimestamp(int(due_ms) / 1000, UTC),
-        error=error.decode("utf-8", "replace"),
+        failures=known.failures,
+        first_failure=datetime.fromtimestamp(known.first_ms / 1000, UTC),
+        retry_due=datetime.fromtimestamp(known.due_ms / 1000, UTC),
+        error=known.error,
     )

@@ -8,14 +8,38 @@ id, written by the script `RETRY`, as text: `failures first_ms due_ms error`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from .. import replays
 from ..connection import replies
 from ..connection.replies import RawEntry, Reply
 from ..connection.scripts import HISTORIES
 from ..delivery import Delivery
+from ..exceptions import LONGEST_DELAY
 from .holdings import Holdings
+
+
+class FailureRecord(NamedTuple):
+    """What Redis knows of an entry's failures; times are its clock's, in epoch milliseconds."""
+
+    failures: int
+    first_ms: int
+    due_ms: int
+    error: str
+
+
+_RECORD = re.compile(rb"(\d{1,10}) (\d{1,14}) (\d{1,14}) (.*)", re.DOTALL)
+
+
+def parse(record: bytes) -> FailureRecord | None:
+    """A failure record; `None` for what was not written by us."""
+    match = _RECORD.fullmatch(record)
+    if match is None:
+        return None
+    failures, first_ms, due_ms, error = match.groups()
+    return FailureRecord(int(failures), int(first_ms), int(due_ms), error.decode("utf-8", "replace"))
 
 
 async def take_pending(holdings: Holdings, entries: Iterable[RawEntry]) -> list[Delivery]:
@@ -54,17 +78,16 @@ async def _recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
 
 
 def _apply(delivery: Delivery, record: Reply, now_ms: int) -> None:
-    try:
-        failures, first_ms, due_ms, _error = record.split(b" ", 3)  # type: ignore[union-attr]
-        delivery.failures = int(failures)
-        delivery.first_failure = int(first_ms) / 1000
-        delay = (int(due_ms) - now_ms) / 1000
-        failing_for = (now_ms - int(first_ms)) / 1000
-    except (ArithmeticError, AttributeError, TypeError, ValueError):
+    if not isinstance(record, bytes) or (known := parse(record)) is None:
         return  # none there, or not written by us: a new start
+    delay = (known.due_ms - now_ms) / 1000
+    if delay > LONGEST_DELAY:
+        return  # longer than any retry of ours waits
     now = asyncio.get_running_loop().time()
     delivery.recorded = True
+    delivery.failures = known.failures
+    delivery.first_failure = known.first_ms / 1000
     if delivery.failures:
-        delivery.failing_since = now - failing_for
+        delivery.failing_since = now - (now_ms - known.first_ms) / 1000
     if delay > 0:
         delivery.due = now + delay

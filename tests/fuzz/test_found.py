@@ -8,7 +8,13 @@ import msgspec
 import pytest
 
 from redis_streams_aio import ConfigError, Connection, config, entries, entry_ids, naming, replays
+from redis_streams_aio.cli import pending
 from redis_streams_aio.connection import address
+from redis_streams_aio.connection.replies import RawEntry
+from redis_streams_aio.consumer.history import take_pending
+from redis_streams_aio.consumer.holdings import Holdings
+from redis_streams_aio.models import PendingMessage
+from redis_streams_aio.telemetry import SILENT
 
 
 def test_p12_a_field_that_only_looks_packed_stays_untouched() -> None:
@@ -91,3 +97,32 @@ def test_a_password_with_a_slash_in_it_is_shown_nowhere() -> None:
         address.parse("redis://:12/secret@host/0")
     assert "secret" not in str(caught.value)
     assert "secret" not in address.parse("unix://:12/secret@host/0").shown
+
+
+class _Answering(Connection):
+    """Answers everything with one reply."""
+
+    reply: object = None
+
+    async def run(self, *_: object, **__: object) -> object:
+        return self.reply
+
+    call = run
+
+
+@pytest.mark.parametrize("record", [b"-5 0 0 x", b"7 x y z", b"1 1 %d far" % 10**17, b"1 1 99999999999999 far", b"\xff"])
+async def test_p11_a_failure_record_that_is_not_ours_is_a_new_start(record: bytes) -> None:
+    """Half of it was taken over; fewer than no failures were tried for long; due in 3000 years was waited for."""
+    connection = _Answering("redis://nowhere")
+    connection.reply = [b"1700000000000", [2, record, None]]
+    holdings = Holdings(connection, stream="s", group="g", consumer="c", lease=1, telemetry=SILENT)
+    [delivery] = await take_pending(holdings, [RawEntry(b"1-0", [b"a", b"b"])])
+    assert (delivery.failures, delivery.first_failure, delivery.due, delivery.deliveries) == (0, 0.0, 0.0, 2)
+
+
+def test_the_command_pending_shows_entries_whose_failure_record_is_garbage() -> None:
+    """It ended with a traceback."""
+    message = PendingMessage("1-0", "c", 1.0, 2)
+    for record in (b"", b"1 2 3", b"x y z error", b"1 %d 1 e" % 10**17, None):
+        assert pending._row(message, record).cells()[4:] == ("0", "-", "-")
+    assert pending._row(message, b"1 0 0 \xff").cells()[6] == "\ufffd"
