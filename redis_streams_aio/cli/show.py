@@ -64,4 +64,9 @@ def age(seconds: float | None) -> str:
 
 def local_time(moment: datetime | None) -> str:
     """A point in time on this machine's clock, to the millisecond."""
-    return NONE if moment is None else moment.astimezone().isoformat(" ", "milliseconds")[:23]
+    if moment is None:
+        return NONE
+    try:
+        return moment.astimezone().isoformat(" ", "milliseconds")[:23]
+    except OverflowError:  # the last day there is, and it is tomorrow here
+        return moment.isoformat(" ", "milliseconds")[:23]

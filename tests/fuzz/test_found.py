@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from redis_streams_aio import ConfigError, Connection, config, entries, entry_ids, naming, replays
-from redis_streams_aio.cli import pending
+from redis_streams_aio.cli import pending, show
 from redis_streams_aio.connection import address
 from redis_streams_aio.connection.replies import RawEntry
 from redis_streams_aio.consumer.history import take_pending
@@ -126,3 +128,14 @@ def test_the_command_pending_shows_entries_whose_failure_record_is_garbage() -> 
     for record in (b"", b"1 2 3", b"x y z error", b"1 %d 1 e" % 10**17, None):
         assert pending._row(message, record).cells()[4:] == ("0", "-", "-")
     assert pending._row(message, b"1 0 0 \xff").cells()[6] == "\ufffd"
+
+
+def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead letter may say that it failed first on 9999-12-31: the command line ended with a traceback."""
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        assert show.local_time(datetime.fromtimestamp(253402300799, UTC)) == "9999-12-31 23:59:59.000"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
