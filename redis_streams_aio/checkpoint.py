@@ -81,7 +81,7 @@ async def current(connection: Connection, stream: str, group: str) -> str:
 
     Raises `GroupNotFoundError`, `RedisUnavailableError`, `ServerError`.
     """
-    lowest_pending, last_delivered = map(replies.text, replies.rows(await connection.run(CHECKPOINT, stream, group)))
+    lowest_pending, last_delivered = replies.lowest_and_last(await connection.run(CHECKPOINT, stream, group))
     return entry_ids.previous(lowest_pending) if lowest_pending else last_delivered
 
 

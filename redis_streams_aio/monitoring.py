@@ -87,8 +87,7 @@ class LagWatcher:
                 if isinstance(answer, StreamNotFoundError):
                     return []
                 raise answer
-        seconds, microseconds = map(replies.integer, replies.rows(clock))  # type: ignore[arg-type]
-        now = seconds + microseconds / 1_000_000
+        now = replies.clock(clock)  # type: ignore[arg-type]
         info = replies.stream_info(stream, described)  # type: ignore[arg-type]
         found = {group.name: group for group in replies.group_infos(listed)}  # type: ignore[arg-type]
         watched = [found[group] for of_stream, group in self._groups if of_stream == stream and group in found]

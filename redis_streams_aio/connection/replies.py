@@ -1,17 +1,29 @@
-"""The one place that turns raw replies (RESP2: nested lists of bytes and integers) into our records. Pure."""
+"""The one place that turns raw replies (RESP2: nested lists of bytes and integers) into our records. Pure.
+
+What cannot be read is no reply of Redis: something else answers there, or something between changes what it says.
+That raises `ServerError`, and nothing else does.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
+import functools
+import reprlib
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, TypeVar, Union
 
+from .. import entry_ids
 from ..entries import Fields
-from ..exceptions import UnsupportedServerError
+from ..exceptions import ServerError, UnsupportedServerError
 from ..models import ConsumerInfo, GroupInfo, PendingMessage, StreamInfo
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Reply = Union[bytes, int, None, list["Reply"]]  # noqa: UP007  # a forward reference has no "|"
 """Whatever Redis answers in RESP2, errors apart."""
 
 OLDEST_REDIS = (7, 0)
+_LARGEST = 2**64 - 1
 
 
 class RawEntry(NamedTuple):
@@ -29,14 +41,145 @@ class Server(NamedTuple):
     client_id: int
 
 
+class Claimed(NamedTuple):
+    """What `XAUTOCLAIM` found."""
+
+    cursor: str
+    entries: list[RawEntry]
+    deleted: list[bytes]
+
+
+class PendingHistory(NamedTuple):
+    """What the script `HISTORIES` knows of an entry; `None` where there is no such record."""
+
+    deliveries: int
+    failures: bytes | None
+    replay: bytes | None
+
+
+def _reads(parse: Callable[P, T]) -> Callable[P, T]:
+    """A parser that raises `ServerError` for what it cannot read."""
+
+    @functools.wraps(parse)
+    def read(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return parse(*args, **kwargs)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            shown = reprlib.repr(args[-1])
+            raise ServerError(f"Redis answered what cannot be read as {parse.__name__}: {shown:.200}") from error
+
+    return read
+
+
+@_reads
 def entries(reply: Reply) -> list[RawEntry]:
     """`XRANGE`, the middle of `XAUTOCLAIM`: `[[id, fields], ...]`."""
-    return [RawEntry(*item) for item in rows(reply)]  # type: ignore[misc]
+    return [_entry(_id(entry_id), fields) for entry_id, fields in map(_row, _rows(reply))]
 
 
+@_reads
 def read_entries(reply: Reply) -> list[RawEntry]:
     """`XREADGROUP` and `XREAD` over one stream: `[[stream, [[id, fields], ...]]]`, or nothing."""
-    return entries(reply[0][1]) if reply else []  # type: ignore[index]
+    if reply is None:
+        return []
+    [[_, found]] = _rows(reply)  # type: ignore[misc]
+    return [_entry(*item) for item in _rows(found)]  # type: ignore[misc]
+
+
+def _entry(entry_id: Reply, fields: Reply) -> RawEntry:
+    if not isinstance(entry_id, bytes):
+        raise TypeError
+    if fields is not None:
+        b"".join(fields)  # type: ignore[arg-type]  # the fastest way to find out that all of them are bytes
+    return RawEntry(entry_id, fields)  # type: ignore[arg-type]
+
+
+def _id(reply: Reply) -> bytes:
+    if isinstance(reply, bytes) and entry_ids.is_id(reply.decode()):
+        return reply
+    raise ValueError
+
+
+@_reads
+def ids(reply: Reply) -> list[bytes]:
+    """Entry ids."""
+    return list(map(_id, _rows(reply)))
+
+
+@_reads
+def two_lists_of_ids(reply: Reply) -> tuple[list[bytes], list[bytes]]:
+    """The script `RENEW`: those that are kept, and those that are gone."""
+    kept, gone = _rows(reply)
+    return ids(kept), ids(gone)
+
+
+@_reads
+def released(reply: Reply) -> tuple[int, list[bytes]]:
+    """The script `RELEASE`: how many, and the ids of those that are gone."""
+    count, gone = _rows(reply)
+    return integer(count), ids(gone)
+
+
+@_reads
+def claimed(reply: Reply) -> Claimed:
+    """`XAUTOCLAIM`."""
+    cursor, found, deleted = _rows(reply)
+    return Claimed(_id(cursor).decode(), entries(found), ids(deleted))
+
+
+@_reads
+def taken(reply: Reply) -> list[RawEntry]:
+    """The script `TAKE_OWN`: `[[id, fields], ...]`, or `[id]` for entries that were deleted."""
+    return [_entry(_id(entry_id), *(fields or [None])) for entry_id, *fields in map(_row, _rows(reply))]
+
+
+@_reads
+def histories(count: int, reply: Reply) -> tuple[int, list[PendingHistory]]:
+    """The script `HISTORIES` for so many entries: the time in milliseconds, and what is known of each of them."""
+    now_ms, *found = _rows(reply)
+    if len(found) != count:
+        raise ValueError
+    return integer(now_ms), [_history(*_rows(row)) for row in found]
+
+
+def _history(deliveries: Reply, failures: Reply, replay: Reply) -> PendingHistory:
+    return PendingHistory(_count(deliveries), _optional_bytes(failures), _optional_bytes(replay))
+
+
+def _optional_bytes(reply: Reply) -> bytes | None:
+    if reply is None or isinstance(reply, bytes):
+        return reply
+    raise TypeError
+
+
+def _count(reply: Reply) -> int:
+    number = integer(reply)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+@_reads
+def words(count: int, reply: Reply) -> list[bytes]:
+    """So many bulk strings."""
+    found = [word for word in _rows(reply) if isinstance(word, bytes)]
+    if len(found) != count:
+        raise ValueError
+    return found
+
+
+@_reads
+def clock(reply: Reply) -> float:
+    """`TIME`, in seconds."""
+    seconds, microseconds = map(integer, _rows(reply))
+    return seconds + microseconds / 1_000_000
+
+
+@_reads
+def lowest_and_last(reply: Reply) -> tuple[str | None, str]:
+    """The script `CHECKPOINT`: the lowest pending id, if there is one, and the last that was delivered."""
+    lowest, last = _rows(reply)
+    return (_id(lowest).decode() if lowest else None), _id(last).decode()
 
 
 def text(reply: Reply) -> str:
@@ -49,30 +192,50 @@ def optional_text(reply: Reply) -> str | None:
     return None if reply is None else text(reply)
 
 
+@_reads
 def integer(reply: Reply) -> int:
     """A number, also where a script had to send it as text."""
-    return int(reply)  # type: ignore[arg-type]
+    number = int(reply)  # type: ignore[arg-type]
+    if abs(number) > _LARGEST:
+        raise ValueError
+    return number
 
 
+@_reads
 def rows(reply: Reply) -> list[Reply]:
     """An array, `[]` for none."""
-    return reply if isinstance(reply, list) else []
+    return _rows(reply)
 
 
+def _rows(reply: Reply) -> list[Reply]:
+    if reply is None or isinstance(reply, list):
+        return reply or []
+    raise TypeError
+
+
+def _row(reply: Reply) -> list[Reply]:
+    if isinstance(reply, list):
+        return reply
+    raise TypeError
+
+
+@_reads
 def mapping(reply: Reply) -> dict[str, Reply]:
     """Names and values in turn, as `XINFO` answers."""
-    items = rows(reply)
+    items = _rows(reply)
     return {text(name): value for name, value in zip(items[::2], items[1::2], strict=True)}
 
 
+@_reads
 def pending(reply: Reply) -> list[PendingMessage]:
     """`XPENDING` with a range."""
     return [
-        PendingMessage(text(entry_id), text(consumer), integer(idle) / 1000, integer(deliveries))
-        for entry_id, consumer, idle, deliveries in map(rows, rows(reply))
+        PendingMessage(_id(entry_id).decode(), text(consumer), integer(idle) / 1000, integer(deliveries))
+        for entry_id, consumer, idle, deliveries in map(_row, _rows(reply))
     ]
 
 
+@_reads
 def stream_info(name: str, reply: Reply) -> StreamInfo:
     """`XINFO STREAM`."""
     known = mapping(reply)
@@ -82,16 +245,17 @@ def stream_info(name: str, reply: Reply) -> StreamInfo:
         groups=integer(known["groups"]),
         first_id=_entry_id(known["first-entry"]),
         last_id=_entry_id(known["last-entry"]),
-        last_generated_id=text(known["last-generated-id"]),
+        last_generated_id=_id(known["last-generated-id"]).decode(),
         entries_added=integer(known["entries-added"]),
     )
 
 
 def _entry_id(entry: Reply) -> str | None:
-    items = rows(entry)
-    return text(items[0]) if items else None
+    items = _rows(entry)
+    return _id(items[0]).decode() if items else None
 
 
+@_reads
 def group_infos(reply: Reply) -> list[GroupInfo]:
     """`XINFO GROUPS`."""
     return [
@@ -99,14 +263,15 @@ def group_infos(reply: Reply) -> list[GroupInfo]:
             name=text(known["name"]),
             consumers=integer(known["consumers"]),
             pending=integer(known["pending"]),
-            last_delivered_id=text(known["last-delivered-id"]),
+            last_delivered_id=_id(known["last-delivered-id"]).decode(),
             entries_read=_optional_integer(known.get("entries-read")),
             lag=_optional_integer(known.get("lag")),
         )
-        for known in map(mapping, rows(reply))
+        for known in map(mapping, _rows(reply))
     ]
 
 
+@_reads
 def consumer_infos(reply: Reply) -> list[ConsumerInfo]:
     """`XINFO CONSUMERS`."""
     return [
@@ -116,7 +281,7 @@ def consumer_infos(reply: Reply) -> list[ConsumerInfo]:
             idle=integer(known["idle"]) / 1000,
             inactive=_inactive(known.get("inactive")),
         )
-        for known in map(mapping, rows(reply))
+        for known in map(mapping, _rows(reply))
     ]
 
 
@@ -128,6 +293,7 @@ def _inactive(reply: Reply) -> float | None:
     return None if reply is None or integer(reply) < 0 else integer(reply) / 1000
 
 
+@_reads
 def server(reply: Reply) -> Server:
     """`HELLO`. Raises `UnsupportedServerError` for anything older than Redis 7.0."""
     known = mapping(reply)

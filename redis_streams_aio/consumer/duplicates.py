@@ -68,7 +68,7 @@ async def _ask(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list
     reply = await holdings.connection.run(
         BEGIN_EVENTS, holdings.stream, *keys, *arguments, keys=1 + len(keys), purpose="settle"
     )
-    return [answer for answer in replies.rows(reply) if isinstance(answer, bytes)]
+    return replies.words(len(keys), reply)
 
 
 def _fate(holdings: Holdings, delivery: Delivery, holder: bytes) -> Outcome | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .. import replays
 from ..connection import replies
-from ..connection.replies import RawEntry, Reply
+from ..connection.replies import RawEntry
 from ..connection.scripts import HISTORIES
 from ..delivery import Delivery
 from ..exceptions import LONGEST_DELAY
@@ -65,20 +65,19 @@ async def _recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
     if not deliveries:
         return
     ids = [delivery.raw_id for delivery in deliveries]
-    found = replies.rows(
-        await holdings.connection.run(HISTORIES, holdings.stream, holdings.failures_key, holdings.group, *ids)
+    now_ms, histories = replies.histories(
+        len(ids), await holdings.connection.run(HISTORIES, holdings.stream, holdings.failures_key, holdings.group, *ids)
     )
-    now_ms = replies.integer(found[0])
-    for delivery, history in zip(deliveries, map(replies.rows, found[1:]), strict=True):
-        delivery.deliveries = replies.integer(history[0])
-        _apply(delivery, history[1], now_ms)
-        if isinstance(history[2], bytes):
-            delivery.history = replays.decode(history[2])
+    for delivery, history in zip(deliveries, histories, strict=True):
+        delivery.deliveries = history.deliveries
+        _apply(delivery, history.failures, now_ms)
+        if history.replay is not None:
+            delivery.history = replays.decode(history.replay)
             delivery.recorded = True
 
 
-def _apply(delivery: Delivery, record: Reply, now_ms: int) -> None:
-    if not isinstance(record, bytes) or (known := parse(record)) is None:
+def _apply(delivery: Delivery, record: bytes | None, now_ms: int) -> None:
+    if record is None or (known := parse(record)) is None:
         return  # none there, or not written by us: a new start
     delay = (known.due_ms - now_ms) / 1000
     if delay > LONGEST_DELAY:

@@ -100,7 +100,7 @@ class LeaseKeeper:
                 self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
             ids = [delivery.raw_id for delivery in chunk]
             reply = await self._link.run(RENEW, holdings.stream, holdings.group, holdings.consumer, *ids)
-            kept, gone = (set(replies.rows(part)) for part in replies.rows(reply))
+            kept, gone = map(set, replies.two_lists_of_ids(reply))
             missing = [delivery for delivery in chunk if delivery.raw_id not in kept and not delivery.settled]
             vanished = [delivery for delivery in missing if delivery.raw_id in gone]
             if vanished:

@@ -49,13 +49,11 @@ class Reclaimer:
         reply = await holdings.connection.call(
             "XAUTOCLAIM", holdings.stream, holdings.group, holdings.consumer, idle_ms, self._cursor, "COUNT", count
         )
-        cursor, claimed, deleted = replies.rows(reply)
-        self._cursor = replies.text(cursor)
-        gone = [entry_id for entry_id in replies.rows(deleted) if isinstance(entry_id, bytes)]
+        self._cursor, claimed, gone = replies.claimed(reply)
         holdings.report_vanished(gone)
         if gone:
             await holdings.connection.call(*holdings.forget_command(gone))
-        taken = await take_pending(holdings, replies.entries(claimed))
+        taken = await take_pending(holdings, claimed)
         if taken:
             holdings.telemetry.emit(Reclaimed(stream=holdings.stream, group=holdings.group, count=len(taken)))
         return taken

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from ..connection import replies
-from ..connection.replies import RawEntry
 from ..connection.scripts import TAKE_OWN
 from ..delivery import Delivery
 from ..telemetry import Recovered
@@ -31,7 +30,7 @@ async def recover_own(holdings: Holdings, room: int) -> AsyncIterator[list[Deliv
         page = await holdings.connection.call(
             "XPENDING", holdings.stream, holdings.group, start, "+", PAGE, holdings.consumer
         )
-        ids = [entry_id for entry_id, *_ in map(replies.rows, replies.rows(page)) if isinstance(entry_id, bytes)]
+        ids = [message.id.encode() for message in replies.pending(page)]
         unheld = [entry_id for entry_id in ids if entry_id not in holdings.by_id]
         asked = unheld[:room]
         taken = await _take(holdings, asked)
@@ -48,10 +47,9 @@ async def recover_own(holdings: Holdings, room: int) -> AsyncIterator[list[Deliv
 async def _take(holdings: Holdings, ids: list[bytes]) -> list[Delivery]:
     if not ids:
         return []
-    reply = replies.rows(
+    entries = replies.taken(
         await holdings.connection.run(TAKE_OWN, holdings.stream, holdings.group, holdings.consumer, *ids)
     )
-    entries = [RawEntry(item[0], item[1] if len(item) > 1 else None) for item in map(replies.rows, reply)]  # type: ignore[arg-type]
     if gone := [entry.id for entry in entries if entry.fields is None]:
         holdings.report_vanished(gone)
         await holdings.connection.call(*holdings.forget_command(gone))

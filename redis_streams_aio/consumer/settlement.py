@@ -164,11 +164,13 @@ class Settlement:
         holdings = self._holdings
         reply = await self._write(
             delivery,
-            lambda: holdings.connection.run(
-                RETRY,
-                *(holdings.stream, holdings.failures_key, holdings.group, holdings.consumer, delivery.raw_id),
-                *(round(fate.delay * 1000), fate.failures, round(delivery.first_failure * 1000), fate.error),
-                purpose="settle",
+            lambda: _number_or_nothing(
+                holdings.connection.run(
+                    RETRY,
+                    *(holdings.stream, holdings.failures_key, holdings.group, holdings.consumer, delivery.raw_id),
+                    *(round(fate.delay * 1000), fate.failures, round(delivery.first_failure * 1000), fate.error),
+                    purpose="settle",
+                )
             ),
         )
         if not reply:
@@ -234,9 +236,9 @@ class Settlement:
                 )
             except StreamNotFoundError:
                 reply = [0, []]  # the group is gone, and its pending list with it
-            count, deleted = replies.rows(reply)
-            released += replies.integer(count)
-            if gone := [entry_id for entry_id in replies.rows(deleted) if isinstance(entry_id, bytes)]:
+            count, gone = replies.released(reply)
+            released += count
+            if gone:
                 holdings.report_vanished(gone)
                 await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
             for delivery in group:
@@ -252,8 +254,8 @@ class Settlement:
         """
         options, call = self._dead_letters, self._holdings.connection.call
         if options.retention is not None:
-            seconds, _ = map(replies.integer, replies.rows(await call("TIME")))
-            await call("XTRIM", options.stream, "MINID", "=", max(0, round((seconds - options.retention) * 1000)))
+            oldest = int(replies.clock(await call("TIME"))) - options.retention
+            await call("XTRIM", options.stream, "MINID", "=", max(0, round(oldest * 1000)))
         if options.maxlen is not None:
             await call("XTRIM", options.stream, "MAXLEN", "=", options.maxlen)
 
@@ -301,6 +303,14 @@ class Settlement:
             delivery.settled = False
             self._holdings.lose(delivery)
         return reply
+
+
+async def _number_or_nothing(answer: Awaitable[Reply]) -> Reply:
+    """The answer, if it is one that can be read. Raises `ServerError`."""
+    reply = await answer
+    if reply:
+        replies.integer(reply)
+    return reply
 
 
 def _put_aside(delivery: Delivery, seconds: float) -> bool:

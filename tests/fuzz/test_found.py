@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from redis_streams_aio import ConfigError, Connection, config, entries, entry_ids, naming, replays
+from redis_streams_aio import ConfigError, Connection, ServerError, config, entries, entry_ids, naming, replays
 from redis_streams_aio.cli import pending, show
-from redis_streams_aio.connection import address
-from redis_streams_aio.connection.replies import RawEntry
+from redis_streams_aio.connection import address, replies
+from redis_streams_aio.connection.replies import RawEntry, Reply
 from redis_streams_aio.consumer.history import take_pending
 from redis_streams_aio.consumer.holdings import Holdings
+from redis_streams_aio.consumer.settlement import DeadLetterOptions, Settlement
 from redis_streams_aio.models import PendingMessage
+from redis_streams_aio.retry import Retry
 from redis_streams_aio.telemetry import SILENT
 
 
@@ -139,3 +142,40 @@ def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: py
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("parse", "reply"),
+    [
+        (replies.read_entries, b"OK"),
+        (replies.read_entries, [[b"orders", [[b"1-0"]]]]),
+        (replies.read_entries, [[b"orders", [[b"1-0", [b"a", 5]]]]]),
+        (replies.read_entries, [[b"orders", [b"ab"]]]),
+        (replies.entries, [[b"no id", []]]),
+        (replies.claimed, [b"0-0", []]),
+        (replies.two_lists_of_ids, [[[b"1-0"]], []]),
+        (replies.taken, [[]]),
+        (replies.lowest_and_last, None),
+        (replies.clock, [b"soon", b"0"]),
+        (replies.group_infos, [[b"name"]]),
+        (replies.stream_info, [b"length", 1]),
+        (replies.integer, b"9" * 400),
+        (replies.integer, None),
+        (replies.server, [b"server", b"redis"]),
+    ],
+)
+def test_p16_what_is_no_reply_of_redis_is_a_server_error(parse: Callable[..., object], reply: Reply) -> None:
+    """KeyError, TypeError and the like were taken for a bug of ours, and ended the broker."""
+    given = ("orders", reply) if parse is replies.stream_info else (reply,)
+    with pytest.raises(ServerError, match="Redis answered what cannot be read as "):
+        parse(*given)
+
+
+async def test_p16_an_answer_to_a_retry_that_cannot_be_read_leaves_the_entry_pending() -> None:
+    """Taken for a failure of the handler, it was decided on anew, and written again, without end."""
+    connection = _Answering("redis://nowhere")
+    connection.reply = b"soon"
+    holdings = Holdings(connection, stream="s", group="g", consumer="c", lease=1, telemetry=SILENT)
+    [delivery] = holdings.take([RawEntry(b"1-0", [b"a", b"b"])])
+    assert not await Settlement(holdings, DeadLetterOptions("dead")).settle(delivery, Retry(1.0, 1, "why"))
+    assert len(holdings) == 0
