@@ -26,7 +26,7 @@ class _Pipe:
             if self.silent:
                 await self._copy(self._reader, None)
                 return
-            back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._network.target)
+            back_reader, back_writer = await asyncio.open_connection(self._network.host, self._network.target)
             self._writers.append(back_writer)
             await asyncio.gather(self._copy(self._reader, back_writer), self._copy(back_reader, self._writers[0]))
 
@@ -64,8 +64,9 @@ class _Pipe:
 class Proxy:
     """See the module. Every method takes effect at once; `heal` ends the black hole, the refusal and the delay."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self.target = target
+        self.host = host
         self.port = 0
         self.is_silent = False
         self.latency = 0.0
@@ -145,9 +146,9 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy(port: int) -> AsyncIterator[Proxy]:
-    """A proxy on a free port that leads to `port`, until the end of the block."""
-    network = Proxy(port)
+async def proxy(port: int, host: str = "127.0.0.1") -> AsyncIterator[Proxy]:
+    """A proxy on a free port of this machine that leads to `port` of `host`, until the end of the block."""
+    network = Proxy(port, host)
     await network.open()
     try:
         yield network
