@@ -25,6 +25,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.declaration import HandlerOptions
 from redis_streams_aio.routing import SubscriptionOptions
+from redis_streams_aio.testing.conformance import table as conformance
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -255,3 +256,20 @@ def test_the_tests_that_promises_are_shown_by_are_there() -> None:
     for beginning, file in named:
         tests = re.findall(r"^(?:async )?def (test_\w+)", (page.parent / file).read_text(), re.MULTILINE)
         assert any(beginning.removeprefix("test") in test for test in tests), f"{beginning}… is not in {file}"
+
+
+# -- conformance ------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_results_has_the_tests_of_the_suite() -> None:
+    shown = [row[:3] for row in rows(section(DOCS / "conformance.md", "Results"))]
+    tests = conformance.suite()
+    assert shown == [[str(test.number), test.title, test.promises] for test in tests]
+    assert [test.number for test in tests] == list(range(1, len(tests) + 1)), "each number once, and none left out"
+    assert all(test.promises for test in tests)
+
+
+def test_nothing_in_the_table_of_results_has_failed_or_was_not_run() -> None:
+    cells = [cell for row in rows(section(DOCS / "conformance.md", "Results")) for cell in row[3:]]
+    assert cells
+    assert all(cell == conformance.PASSED or re.fullmatch(r"-\[\^\d+\]", cell) for cell in cells)

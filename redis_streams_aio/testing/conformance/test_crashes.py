@@ -40,7 +40,7 @@ async def test_17_what_a_consumer_killed_in_its_handler_held_is_taken_over(url: 
 
 
 async def test_18_a_storm_of_kills_under_load_loses_nothing_and_makes_nothing_up(
-    url: str, stream: str, start: Start, record_property: Callable[[str, object], None]
+    url: str, stream: str, start: Start, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """Acknowledged publishes - handled = 0, handled - attempted = 0 (P1, P2)."""
     attempted: list[int] = []
@@ -69,7 +69,7 @@ async def test_18_a_storm_of_kills_under_load_loses_nothing_and_makes_nothing_up
         await nothing_left(url, stream)
     assert set(acknowledged) - set(handled) == set(), "lost"
     assert set(handled) - set(attempted) == set(), "unexpected"
-    record_property("duplicates", sum(times - 1 for times in Counter(handled).values()))
+    record_testsuite_property("duplicates", sum(times - 1 for times in Counter(handled).values()))
 
 
 async def test_19_an_event_that_kills_the_process_each_time_is_a_dead_letter_in_the_end(

@@ -172,9 +172,10 @@ async def test_46_twenty_starts_and_stops_leave_no_task_no_thread_and_no_connect
     broker = subscriber(url, stream, noting(got))
 
     async def once() -> None:
+        number = len(got)
         async with broker:
-            await broker.publish(stream, Order(len(got)))
-            await until_count(got, len(got) + 1)
+            await broker.publish(stream, Order(number))
+            await until_count(got, number + 1)
 
     await once()  # what is imported and opened only once
     before = (len(asyncio.all_tasks()), threading.active_count(), _open_files())

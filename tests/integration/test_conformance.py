@@ -1,0 +1,141 @@
+"""The conformance suite as its users run it: by the command of docs/conformance.md, from an empty directory.
+
+On a server of the matrix it is run as a user who may touch nothing but keys of the suite's, and beside keys of others;
+the restarts that it asks for are kills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from redis_streams_aio.testing.conformance import table
+from redis_streams_aio.testing.servers import DEFAULT, Server
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTED = re.search(
+    r"^pytest (.* --redis-url) redis://\S+$", (ROOT / "docs" / "conformance.md").read_text(), re.MULTILINE
+)
+USER = shlex.split(
+    "--user suite on '>secret' ~conformance:* ~{conformance:*}:* +@all -@admin -@dangerous '+client|unblock'"
+)
+"""What goes on on the whole server is @dangerous, but for ending one's own reads."""
+ONCE = pytest.mark.skipif(
+    os.environ.get("RSA_TEST_SERVER", DEFAULT) != DEFAULT, reason="the same on every server, and run with Valkey 9.1"
+)
+
+Outcomes = Callable[..., "Counter[str]"]
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A directory that has nothing of ours."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+def run(folder: Path, url: str | None, *options: str, **kept: str) -> subprocess.CompletedProcess[str]:
+    """The documented command, with nobody's configuration, and this very package."""
+    assert DOCUMENTED is not None
+    arguments = shlex.split(DOCUMENTED[1])
+    command = [sys.executable, "-m", "pytest", *(arguments[:-1] if url is None else [*arguments, url]), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **kept}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+async def passes(folder: Path, url: str, *options: str) -> Counter[str]:
+    """All of the suite passes or is skipped; how often which outcome there was."""
+    report = Path(os.environ.get("RSA_REPORTS", folder)) / f"{url.partition(':')[0]}-{os.getpid()}.xml"
+    result = await asyncio.to_thread(run, folder, url, f"--junitxml={report}", *options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    read = table.read(report)
+    outcomes = Counter("passed" if outcome == table.PASSED else "skipped" for outcome in read.outcomes.values())
+    print(f"{read.server}: {dict(outcomes)} of {len(table.suite())}: {result.stdout.splitlines()[-1]}")
+    assert outcomes.total() == len(table.suite())
+    return outcomes
+
+
+@asynccontextmanager
+async def restarting(server: Server) -> AsyncIterator[str]:
+    """A command that kills the server and starts it again."""
+
+    async def restart(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.to_thread(server.restart, signal.SIGKILL)
+        writer.close()
+
+    listener = await asyncio.start_server(restart, "127.0.0.1")
+    port = listener.sockets[0].getsockname()[1]
+    call = f"import socket; socket.create_connection(('127.0.0.1', {port})).recv(1)"
+    async with listener:
+        yield shlex.join([sys.executable, "-c", call])
+
+
+async def everything(redis: Redis) -> dict[str, bytes]:
+    """All keys with their contents."""
+    return {key: await redis.dump(key) async for key in redis.scan_iter()}
+
+
+@pytest.mark.timeout(300)
+async def test_the_suite_passes_on_this_server_and_leaves_nothing(
+    new_server: Callable[..., Server], empty: Path
+) -> None:
+    """Every test of it, none skipped; the keys of others stay as they are, bit for bit."""
+    server = new_server(*USER, appendonly=True)
+    redis = Redis.from_url(server.url, protocol=2)
+    await redis.set("others", "text")
+    await redis.xadd("orders", {"n": 1})
+    await redis.xgroup_create("orders", "g", "0")
+    before = await everything(redis)
+    async with restarting(server) as command:
+        url = server.url.replace("//", "//suite:secret@")
+        outcomes = await passes(empty, url, "--restart-command", command)
+    assert outcomes == {"passed": len(table.suite())}
+    assert await everything(redis) == before
+    await redis.aclose()
+
+
+@ONCE
+@pytest.mark.timeout(300)
+async def test_the_suite_passes_on_embedded(empty: Path) -> None:
+    """All but what needs a network."""
+    outcomes = await passes(empty, "embedded://")
+    assert outcomes["skipped"] == 3
+
+
+@ONCE
+@pytest.mark.timeout(300)
+async def test_the_suite_passes_on_memory(empty: Path) -> None:
+    """All that is within one process."""
+    outcomes = await passes(empty, "memory://")
+    assert outcomes["skipped"] == 11
+
+
+@ONCE
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        (None, "the conformance suite needs --redis-url"),
+        ("redis://:secret@127.0.0.1:1", "gave up after connect_timeout=5 s: "),
+        ("http://localhost", "unknown scheme http://"),
+    ],
+)
+def test_a_wrong_url_is_one_clear_error(empty: Path, url: str | None, wanted: str) -> None:
+    result = run(empty, url)
+    output = result.stdout + result.stderr
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert output.count(wanted) == 1
+    assert "secret" not in output
+    assert "Traceback" not in output
