@@ -55,7 +55,8 @@ def servers(session: nox.Session, server: str) -> None:
         session.skip("no redis-server here: apt-get install redis-server")
     install(session, "test", "servers")
     left_out = [f"--ignore=tests/integration/test_{name}.py" for name in SAME_ON_EVERY_SERVER]
-    session.run("pytest", "-q", "-n", AT_ONCE, "tests/integration", *left_out, *session.posargs, env={"RSA_TEST_SERVER": server})
+    options = ["-q", "-n", AT_ONCE, "tests/integration", *left_out]
+    session.run("pytest", *options, *session.posargs, env={"RSA_TEST_SERVER": server})
 
 
 @nox.session

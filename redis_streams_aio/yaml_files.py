@@ -31,5 +31,13 @@ def parse(text: bytes) -> object:
     """The one document in the text. Raises `ValueError` with what is wrong."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506  # it is a safe one
-    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(str(error) or type(error).__name__) from error

@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from .. import naming
 from ..connection import Connection, replies
+from ..consumer import history
 from ..exceptions import GroupNotFoundError
 
 _PAGE = 1000
@@ -48,13 +49,10 @@ async def pending(connection: Connection, stream: str, group: str) -> list[tuple
 
 async def _age_records(connection: Connection, key: str, passed_ms: int) -> None:
     found = replies.rows(await connection.call("HGETALL", key))
-    for field, record in zip(found[::2], found[1::2], strict=True):
-        if isinstance(field, bytes) and isinstance(record, bytes) and not field.endswith(b":history"):
-            failures, first_ms, due_ms, error = record.split(b" ", 3)
-            first = max(0, int(first_ms) - passed_ms)
-            await connection.call(
-                "HSET", key, field, b"%s %d %d %s" % (failures, first, int(due_ms) - passed_ms, error)
-            )
+    for field, text in zip(found[::2], found[1::2], strict=True):
+        if isinstance(field, bytes) and isinstance(text, bytes) and (record := history.parse(text)) is not None:
+            first_ms, due_ms = max(0, record.first_ms - passed_ms), max(0, record.due_ms - passed_ms)
+            await connection.call("HSET", key, field, f"{record.failures} {first_ms} {due_ms} {record.error}")
 
 
 async def _age_marks(connection: Connection, prefix: str, passed_ms: int) -> None:
