@@ -121,7 +121,7 @@ def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for
     if isinstance(error, Reject):  # one of the user's own may not have called ours
         reason = getattr(error, "reason", None)
         return DeadLetter(
-            "rejected", writable(reason) if isinstance(reason, str) else text, failures, traceback_of(error)
+            "rejected", shortened(reason) if isinstance(reason, str) else text, failures, traceback_of(error)
         )
     failures += 1
     if isinstance(error, policy.give_up_on) or not isinstance(error, policy.retry_on):
@@ -148,7 +148,12 @@ def describe(error: BaseException) -> str:
         raise
     except BaseException:  # noqa: BLE001  # the error is the user's, and so is its __str__
         text = type(error).__name__
-    return writable(" ".join(text.split()))[:_ERROR_LIMIT]
+    return shortened(" ".join(text.split()))
+
+
+def shortened(text: str) -> str:
+    """The text as it can be written, at most 1,024 characters of it: whoever publishes must not fill logs with it."""
+    return writable(text[:_ERROR_LIMIT])[:_ERROR_LIMIT]
 
 
 def writable(text: str) -> str:

@@ -20,7 +20,7 @@ from ..delivery import Delivery
 from ..entries import EVENT_ID, event_type_of, get
 from ..exceptions import DecodeError
 from ..replays import FOR_ANOTHER_GROUP
-from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Outcome, decide
+from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Outcome, decide, shortened
 from ..routing import Route, RouteTable
 
 _logger = logging.getLogger("redis_streams_aio")
@@ -136,7 +136,7 @@ def forget_cancellation() -> None:
 
 def _failed(error: BaseException, delivery: Delivery, route: Route) -> Outcome:
     if isinstance(error, DecodeError) and error is delivery.refusal:
-        return DeadLetter("undecodable", str(error), delivery.failures)
+        return DeadLetter("undecodable", shortened(str(error)), delivery.failures)
     if delivery.refusal is None:
         delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
     now = asyncio.get_running_loop().time()
@@ -154,4 +154,4 @@ def _too_many_deliveries(delivery: Delivery) -> DeadLetter:
 def _unhandled(delivery: Delivery) -> DeadLetter:
     event_type = event_type_of(delivery.fields).decode("utf-8", "replace")
     what = f"event type {event_type!r}" if event_type else "an entry without an event type"
-    return DeadLetter("unhandled", f"no handler takes {what}", delivery.failures)
+    return DeadLetter("unhandled", shortened(f"no handler takes {what}"), delivery.failures)
