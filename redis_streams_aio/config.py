@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -97,12 +97,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             try:
                 msgspec.convert(getattr(self, field.name), field.type)
             except msgspec.ValidationError as error:
-                raise ConfigError(f"Settings({field.name}={getattr(self, field.name)!r:.80}): {error}") from None
+                value = "..." if field.name == "redis_url" else f"{getattr(self, field.name)!r:.80}"
+                raise ConfigError(f"Settings({field.name}={value}): {error}") from None
         if self.lag_low >= self.lag_high:
             raise ConfigError(f"lag_low ({self.lag_low}) must be below lag_high ({self.lag_high})")
         for name in (self.group, self.consumer, *self.streams):
             if name is not None and (wrong := naming.problem(name)):
                 raise ConfigError(f"the name {wrong}")
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown = None if self.redis_url is None else f"{self.redis_url.partition(':')[0]}://***"
+        return [(name, shown if name == "redis_url" else getattr(self, name)) for name in self.__struct_fields__]
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def stream(self, name: str) -> StreamSettings:
         """The options of a stream; the defaults where none are given."""
@@ -142,7 +150,13 @@ def _read(path: str | Path) -> object:
     try:
         return yaml_files.parse(text)
     except ValueError as error:
-        raise ConfigError(f"{path}: is no YAML: {error}") from error
+        raise ConfigError(f"{path}: is no YAML{_place(error.__cause__)}") from None  # its words may be the file's
+
+
+def _place(error: BaseException | None) -> str:
+    """Where a file is wrong, as far as the YAML parser knows."""
+    mark = getattr(error, "context_mark", None) or getattr(error, "problem_mark", None)
+    return "" if mark is None else f": see line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _on_top(settings: Settings, environment: Mapping[str, str]) -> Settings:

@@ -12,13 +12,23 @@ An error is named for what its reader does next. Four branches:
 
 from __future__ import annotations
 
+import re
+
+_CREDENTIALS = re.compile(r"//.*@")
+
 
 class RedisStreamsError(Exception):
     """Base of all errors of this library."""
 
 
 class ConfigError(RedisStreamsError, ValueError):
-    """An option or a configuration file is wrong; the text names the key's path and what is allowed."""
+    """An option or a configuration file is wrong; the text names the key's path and what is allowed.
+
+    A URL that stands in it by mistake, as the value of another key say, is shown without its credentials.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(_CREDENTIALS.sub("//***@", text))
 
 
 class HandlerDefinitionError(RedisStreamsError, TypeError):

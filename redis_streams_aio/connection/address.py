@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import msgspec
@@ -26,6 +26,9 @@ class Address(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"<Address {self.shown}>"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("url", self.shown)]
+
 
 def parse(url: str) -> Address:
     """Check a URL. Raises `ConfigError`, whose text never has the URL's credentials in it."""
@@ -41,8 +44,18 @@ def parse(url: str) -> Address:
         got = f"{parts.scheme}://" if parts.scheme and "://" in url else "none"
         raise ConfigError(f"redis_url: unknown scheme {got}; expected one of {allowed}")
     if scheme in ("redis", "rediss"):
+        _check_credentials(parts)
         _check_database(parts)
     return Address(scheme, url, _local_part(parts) if scheme in ("embedded", "memory") else parts.path, shown)
+
+
+def _check_credentials(parts: SplitResult) -> None:
+    """A password that has a `/`, `?` or `#` in it is cut there: what comes before the `@` was no host then."""
+    options = parts.query.split("&") if parts.query else []
+    if parts.fragment or "@" in parts.path or not all("=" in option for option in options):
+        raise ConfigError(
+            "redis_url: cannot be read; write /, ? and # in a password as %2F, %3F and %23, e.g. by urllib.parse.quote"
+        )
 
 
 def _check_database(parts: SplitResult) -> None:

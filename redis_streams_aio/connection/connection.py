@@ -213,7 +213,7 @@ class Connection:
             await connection.disconnect(nowait=True)
             if isinstance(error, RedisStreamsError | asyncio.CancelledError) or not isinstance(error, Exception):
                 raise
-            raise errors.from_connecting(error, self.shown) from error
+            raise errors.from_connecting(error, self.shown) from None  # says the same, and maybe credentials too
 
     def _check_open(self) -> Factory:
         if self._make is None:

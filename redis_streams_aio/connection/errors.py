@@ -81,7 +81,7 @@ among them).
 
 def from_reply(error: Exception) -> RedisStreamsError:
     """Our error for an error reply of the server."""
-    text = str(error)
+    text = _without_arguments(error)
     word = next((word for kind, word in _BY_CLASS if isinstance(error, kind)), text.partition(" ")[0])
     if not text.startswith(word):
         text = f"{word} {text}"
@@ -101,10 +101,15 @@ def _inner_word(text: str, word: str) -> str:
     return next((known for known in _BY_FIRST_WORD if f"{known} " in text), word)
 
 
+def _without_arguments(error: Exception) -> str:
+    """Redis's words, without the arguments of a command that it does not know: those of `AUTH` are credentials."""
+    return str(error).partition(", with args beginning with:")[0]
+
+
 def from_connecting(error: Exception, where: str) -> RedisStreamsError:
     """Our error for a connection that did not come about."""
     if isinstance(error, redis_errors.AuthenticationError):
-        return AuthenticationFailedError(f"{where}: Redis refused the credentials: {error}")
+        return AuthenticationFailedError(f"{where}: Redis refused the credentials: {_without_arguments(error)}")
     if isinstance(error, redis_errors.ResponseError | redis_errors.BusyLoadingError):
         return from_reply(error)
     return RedisUnavailableError(f"{where}: {_reason(error)}")
@@ -120,4 +125,4 @@ def from_lost(error: Exception, where: str) -> RedisStreamsError:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)
+    return _without_arguments(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)
