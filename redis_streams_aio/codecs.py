@@ -4,13 +4,14 @@ Two protocols. A `Codec` reads: `decoder(type)` makes, once per handler, the fun
 into a value. A `PayloadCodec` also writes. Reading follows the entry: where it names a `content_type` of ours,
 that codec reads it, so a publisher may move from JSON to MessagePack without stopping its consumers. Decoding is
 typed, by msgspec: `Struct`, dataclass, `TypedDict`, `dict`, or `bytes` (the payload as it is). What cannot be
-decoded raises `DecodeError`.
+decoded raises `DecodeError`, and so does, before it is decoded, what is larger than a limit (`bounded`).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import msgspec
 
@@ -42,6 +43,9 @@ class PayloadCodec(Codec, Protocol):
         ...
 
 
+_NO_LIMIT = sys.maxsize
+
+
 class JsonCodec:
     """JSON, the default: readable in `XRANGE`, and by everyone."""
 
@@ -51,9 +55,9 @@ class JsonCodec:
         """The payload as JSON; raises `EncodeError`."""
         return _encode(_json_encoder, payload, "JSON")
 
-    def decoder(self, payload_type: type[T]) -> Callable[[Fields], T]:
-        """Reads JSON, or what `content_type` says."""
-        return _payload_decoder(payload_type, _reader(msgspec.json.Decoder, payload_type))
+    def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
+        """Reads JSON, or what `content_type` says, of at most `limit` bytes."""
+        return _payload_decoder(payload_type, _reader(msgspec.json.Decoder, payload_type), limit)
 
 
 class MsgpackCodec:
@@ -65,9 +69,9 @@ class MsgpackCodec:
         """The payload as MessagePack; raises `EncodeError`."""
         return _encode(_msgpack_encoder, payload, "MessagePack")
 
-    def decoder(self, payload_type: type[T]) -> Callable[[Fields], T]:
-        """Reads MessagePack, or what `content_type` says."""
-        return _payload_decoder(payload_type, _reader(msgspec.msgpack.Decoder, payload_type))
+    def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
+        """Reads MessagePack, or what `content_type` says, of at most `limit` bytes."""
+        return _payload_decoder(payload_type, _reader(msgspec.msgpack.Decoder, payload_type), limit)
 
 
 class RawCodec:
@@ -83,11 +87,11 @@ class RawCodec:
             f"payload: RawCodec takes bytes, not {type(payload).__name__}; encode it first, or use JsonCodec"
         )
 
-    def decoder(self, payload_type: type[T]) -> Callable[[Fields], T]:
-        """Hands the payload over as `bytes`; raises `TypeError` at once for a handler of any other type."""
+    def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
+        """Hands over at most `limit` bytes as they are; raises `TypeError` at once for a handler of another type."""
         if payload_type is not bytes:
             raise TypeError(f"RawCodec gives bytes, the handler takes {_name(payload_type)}")
-        return _payload_decoder(payload_type, _same)
+        return _payload_decoder(payload_type, _same, limit)
 
 
 class FieldsCodec:
@@ -110,6 +114,29 @@ class FieldsCodec:
                 raise DecodeError(f"fields are no {_name(payload_type)}: {error}") from error
 
         return decode
+
+
+def bounded(codec: Codec, payload_type: type[T], limit: int) -> Callable[[Fields], T]:
+    """The codec's decoder, which refuses, undecoded, a payload of more than `limit` bytes.
+
+    Of a codec that reads other fields than `payload`, as `FieldsCodec` and those of users may, every field counts.
+    Raises `TypeError` for a type that the codec does not read.
+    """
+    if type(codec) in (JsonCodec, MsgpackCodec, RawCodec):
+        return cast("JsonCodec", codec).decoder(payload_type, limit)
+    decode_any = codec.decoder(payload_type)
+
+    def decode(fields: Fields) -> T:
+        longest = max(map(len, fields), default=0)
+        if longest > limit:
+            raise _too_large("a field", longest, limit)
+        return decode_any(fields)
+
+    return decode
+
+
+def _too_large(what: str, size: int, limit: int) -> DecodeError:
+    return DecodeError(f"{what} has {size} bytes, the limit is {limit} (max_payload_bytes)")
 
 
 class _Encoder(Protocol):
@@ -140,7 +167,7 @@ def _reader(decoder: Callable[[type[T]], _Decoder[T]], payload_type: type[T]) ->
     return _same if payload_type is bytes else decoder(payload_type).decode
 
 
-def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object]) -> Callable[[Fields], T]:
+def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object], limit: int) -> Callable[[Fields], T]:
     by_content_type = {
         b"application/json": _reader(msgspec.json.Decoder, payload_type),
         b"application/msgpack": _reader(msgspec.msgpack.Decoder, payload_type),
@@ -150,6 +177,8 @@ def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object]) 
         payload = payload_of(fields)
         if payload is None:
             raise DecodeError("the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()")
+        if len(payload) > limit:
+            raise _too_large("payload", len(payload), limit)
         read = default
         if len(fields) > 4:  # our own short entries have no room for a content type: not looked for
             read = by_content_type.get(get(fields, CONTENT_TYPE) or b"", default)

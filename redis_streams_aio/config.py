@@ -24,6 +24,8 @@ from .exceptions import ConfigError
 SECTION = "redis_streams"
 ENVIRONMENT_PREFIX = "REDIS_STREAMS_"
 
+MAX_PAYLOAD_BYTES = 1024 * 1024
+
 _Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 
@@ -57,8 +59,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How long one read waits for new entries, in milliseconds."""
     count: Annotated[int, Meta(ge=1, le=10_000)] = 100
     """At most this many entries in one read."""
-    max_payload_bytes: Annotated[int, Meta(ge=1, le=512 * 1024 * 1024)] = 1024 * 1024
-    """Largest encoded payload that `publish` takes."""
+    max_payload_bytes: Annotated[int, Meta(ge=1, le=512 * 1024 * 1024)] = MAX_PAYLOAD_BYTES
+    """Largest encoded payload that `publish` takes and handlers are given; a larger one that somebody else published
+    is dead-lettered undecoded.
+    """
     connect_timeout: _Seconds | None = None
     """Seconds to wait for Redis at start before giving up.
 

@@ -12,7 +12,8 @@ import msgspec
 
 from . import entries, entry_ids, naming
 from .batch import BatchDelivery
-from .codecs import Codec, JsonCodec
+from .codecs import Codec, JsonCodec, bounded
+from .config import MAX_PAYLOAD_BYTES
 from .declaration import (
     WITHIN,
     Declaration,
@@ -91,6 +92,7 @@ def plan(
     group: str | None,
     codec: Codec | None = None,
     middleware: Sequence[Middleware] = (),
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
 ) -> list[Plan]:
     """One plan for each stream and group.
 
@@ -104,17 +106,24 @@ def plan(
                 f"handler {declared.name}: has no group; give group= here, or Broker(group=...) for all handlers"
             )
         subscriptions.setdefault((declared.options.stream, of_group), []).append(declared)
-    return [_plan_one(of_group, members, codec, middleware) for (_, of_group), members in subscriptions.items()]
+    defaults = _Defaults(codec or JsonCodec(), tuple(middleware), max_payload_bytes)
+    return [_plan_one(of_group, members, defaults) for (_, of_group), members in subscriptions.items()]
 
 
-def _plan_one(
-    group: str, members: Sequence[Declaration], codec: Codec | None, middleware: Sequence[Middleware]
-) -> Plan:
+class _Defaults(msgspec.Struct, frozen=True):
+    """What the broker says of all its handlers."""
+
+    codec: Codec
+    middleware: tuple[Middleware, ...]
+    max_payload_bytes: int
+
+
+def _plan_one(group: str, members: Sequence[Declaration], defaults: _Defaults) -> Plan:
     shared = [(declared, _subscription_options(group, declared.options)) for declared in members]
     _, options = shared[0]
     for declared, others in shared[1:]:
         _check_agreement(members[0], options, declared, others)
-    return Plan(options, _route_table([(declared, _route(declared, codec, middleware)) for declared in members]))
+    return Plan(options, _route_table([(declared, _route(declared, defaults)) for declared in members]))
 
 
 def _subscription_options(group: str, options: HandlerOptions) -> SubscriptionOptions:
@@ -162,14 +171,14 @@ def _route_table(routes: Sequence[tuple[Declaration, Route]]) -> RouteTable:
     return RouteTable(by_event_type, catch_all, routes[0][1] if len(routes) == 1 else None, deduplicates)
 
 
-def _route(declared: Declaration, codec: Codec | None, middleware: Sequence[Middleware]) -> Route:
+def _route(declared: Declaration, defaults: _Defaults) -> Route:
     options = declared.options
     try:
-        decode = (options.codec or codec or JsonCodec()).decoder(declared.payload_type)
+        decode = bounded(options.codec or defaults.codec, declared.payload_type, defaults.max_payload_bytes)
     except TypeError as error:
         raise HandlerDefinitionError(f"handler {declared.name}: {error}") from None
     call = declared.handler if declared.takes_delivery else _without_delivery(declared.handler)
-    for around in reversed((*middleware, *options.middleware)):
+    for around in reversed((*defaults.middleware, *options.middleware)):
         call = _wrapped(around, call)
     return Route(declared.name, decode, call, options.retry, options.timeout, options.on_lost, options.deduplicate)
 

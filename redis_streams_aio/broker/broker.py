@@ -78,7 +78,7 @@ class Broker:
         self._codec: PayloadCodec = codec or JsonCodec()
         self._observers = tuple(observers)
         self._use(settings, client, self._observers)
-        self._router = Router.of_broker(settings.group, self._codec, tuple(middleware))
+        self._router = Router.of_broker(settings.group, self._codec, tuple(middleware), settings.max_payload_bytes)
         self._prepare: Callable[[Plan], Plan] = _as_it_is
         self._host: Host | None = None
 

@@ -43,10 +43,14 @@ class Router:
         self._plan: Callable[[Sequence[Declaration]], list[Plan]] = functools.partial(plan, group=_GROUP_NOT_KNOWN)
 
     @classmethod
-    def of_broker(cls, group: str | None, codec: Codec, middleware: Sequence[Middleware]) -> Router:
+    def of_broker(
+        cls, group: str | None, codec: Codec, middleware: Sequence[Middleware], max_payload_bytes: int
+    ) -> Router:
         """The broker's own router, which knows what its handlers leave out."""
         router = cls()
-        router._plan = functools.partial(plan, group=group, codec=codec, middleware=tuple(middleware))
+        router._plan = functools.partial(
+            plan, group=group, codec=codec, middleware=tuple(middleware), max_payload_bytes=max_payload_bytes
+        )
         return router
 
     @property

@@ -21,7 +21,8 @@ import msgspec
 
 from .. import entry_ids
 from ..checkpoint import CheckpointStore
-from ..codecs import Codec, JsonCodec
+from ..codecs import Codec, JsonCodec, bounded
+from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
 from ..connection.backoff import delays
 from ..delivery import Delivery
@@ -68,8 +69,8 @@ class StreamConsumer(Generic[T]):
 
     At least once: what was yielded and not acknowledged is yielded again, to this consumer after a restart under
     the same `name`, or to another one when it was idle for `lease` seconds. Leases are renewed between two events:
-    choose `lease` longer than one event takes, or call `renew()` meanwhile. Entries that cannot be decoded are
-    moved to the dead letters.
+    choose `lease` longer than one event takes, or call `renew()` meanwhile. Entries that cannot be decoded, or
+    have a payload of more than `max_payload_bytes`, are moved to the dead letters.
 
     Times in seconds. `start` and `checkpoints` say where a new group begins, see
     `ConsumerGroupManager.create_group`; `name`: this consumer's name, the same after a restart; by default a new
@@ -93,6 +94,7 @@ class StreamConsumer(Generic[T]):
         checkpoints: CheckpointStore | None = None,
         checkpoint_interval: float = 1.0,
         dead_letter: str | None = None,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         telemetry: Telemetry = SILENT,
     ) -> None:
         options = MemberOptions(
@@ -110,7 +112,7 @@ class StreamConsumer(Generic[T]):
                 raise ConfigError(f"{what}={seconds!r}: expected seconds above 0")
         self._connection = connection
         self._telemetry = telemetry
-        self._decode = (codec or JsonCodec()).decoder(payload_type)
+        self._decode = bounded(codec or JsonCodec(), payload_type, max_payload_bytes)
         self._buffer: deque[Delivery] = deque()
         self._member = Member(connection, options, checkpoints, telemetry, self._buffer.extend)
         self._acknowledged = asyncio.Event()

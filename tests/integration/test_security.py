@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,7 +15,16 @@ from click.testing import CliRunner
 from redis.asyncio import Redis
 from rich.pretty import pretty_repr
 
-from redis_streams_aio import Broker, Connection, RedisStreamsError, RetryPolicy, Settings, config
+from redis_streams_aio import (
+    Broker,
+    Connection,
+    FieldsCodec,
+    RedisStreamsError,
+    RetryPolicy,
+    Settings,
+    StreamConsumer,
+    config,
+)
 from redis_streams_aio.cli import session
 from redis_streams_aio.cli.app import app
 from redis_streams_aio.connection.address import parse
@@ -53,6 +63,38 @@ async def test_p13_depth_that_no_decoder_follows_ends_nothing(url: str, redis: R
         await broker.publish("orders", Order(2))
         await until(lambda: 2 in got)
     assert got in ([2], [1, 2])
+
+
+@pytest.mark.parametrize("codec", [None, FieldsCodec()], ids=["payload", "fields"])
+async def test_p12_p13_what_is_too_large_is_dead_lettered_and_what_is_behind_it_handled(
+    url: str, redis: Redis, codec: FieldsCodec | None
+) -> None:
+    got: list[int] = []
+    broker = Broker(url, group="g", settings=Settings(max_payload_bytes=100))
+
+    @broker.handler("orders", event_type="Order", codec=codec)
+    async def handle(order: Order) -> None:
+        got.append(order.number)
+
+    async with broker:
+        await redis.xadd("orders", {"event_type": "Order", "payload": json.dumps({"number": 1, "customer": "a" * 100})})
+        await redis.xadd("orders", {"event_type": "Order", "payload": '{"number":2}', "number": 2})
+        await until(lambda: got == [2])
+        [(_, letter)] = await redis.xrange("{orders}:g:dead")
+    assert letter["dead:reason"] == "undecodable"
+    assert letter["dead:error"].endswith("has 129 bytes, the limit is 100 (max_payload_bytes)")
+    assert json.loads(letter["payload"])["number"] == 1, "whole, to be replayed under a higher limit"
+
+
+async def test_p12_the_part_consumer_has_the_limit_too(connection: Connection, redis: Redis) -> None:
+    await redis.xadd("orders", {"event_type": "Order", "payload": json.dumps({"number": 1, "customer": "a" * 100})})
+    await redis.xadd("orders", {"event_type": "Order", "payload": '{"number":2}'})
+    async with StreamConsumer(connection, "orders", "g", payload_type=Order, max_payload_bytes=100) as consumer:
+        async for event in consumer.subscribe():
+            assert event.payload.number == 2
+            await consumer.acknowledge(event)
+            consumer.stop()
+    assert await redis.xlen("{orders}:g:dead") == 1
 
 
 # -- credentials --------------------------------------------------------------------------------------------------
