@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from ..exceptions import (
     NotOpenError,
+    PermissionDeniedError,
     RedisStreamsError,
     RedisUnavailableError,
     ServerError,
@@ -161,6 +163,8 @@ class Connection:
         """Send a command on a shared link and return its raw reply. Raises the errors of `Link` and `errors`."""
         try:
             return await self.link(purpose).call(*command)
+        except PermissionDeniedError as error:
+            raise _denied(error, str(command[0]), _keys(command)) from None
         except (StreamNotFoundError, StreamTypeError) as error:
             raise _naming(error, command[2] if command[0] in ("XINFO", "XGROUP") else command[1]) from None
 
@@ -170,6 +174,8 @@ class Connection:
         """Run a script on a shared link; see `Link.run`."""
         try:
             return await self.link(purpose).run(script, *arguments, keys=keys)
+        except PermissionDeniedError as error:
+            raise _denied(error, "a script", arguments[: script.keys if keys is None else keys]) from None
         except (StreamNotFoundError, StreamTypeError) as error:
             several = (script.keys if keys is None else keys) > 1 and isinstance(error, StreamTypeError)
             raise (error if several else _naming(error, arguments[0])) from None
@@ -226,7 +232,26 @@ class Connection:
         return f"<Connection {self.shown}: {'open' if self.is_open else 'closed'}, {self.server or 'server not known'}>"
 
 
+_KEYS_NAMED = 5
+
+
+def _keys(command: Sequence[Argument]) -> Sequence[Argument]:
+    """The key of a command, where it has one."""
+    at = 2 if command[0] in ("XINFO", "XGROUP") else 1
+    return () if command[0] == "CLIENT" else command[at : at + 1]
+
+
+def _denied(error: PermissionDeniedError, what: str, keys: Sequence[Argument]) -> PermissionDeniedError:
+    """The error with the keys, which Redis leaves out: one of them may be what is not permitted."""
+    named = ", ".join(map(_text, keys[:_KEYS_NAMED])) + (", ..." if len(keys) > _KEYS_NAMED else "")
+    return PermissionDeniedError(f"{what} on {named}: {error}" if named else f"{what}: {error}")
+
+
+def _text(name: Argument) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
 def _naming(error: ServerError, stream: Argument) -> ServerError:
     """The error with the stream's name, which Redis leaves out of some."""
-    name = stream.decode("utf-8", "replace") if isinstance(stream, bytes) else str(stream)
+    name = _text(stream)
     return error if name in str(error) else type(error)(f"stream {name!r}: {error}")

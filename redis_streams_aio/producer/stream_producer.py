@@ -24,6 +24,7 @@ from ..exceptions import (
     InvalidEventError,
     PartialPublishError,
     PayloadTooLargeError,
+    PermissionDeniedError,
     RedisRefusedError,
     RedisStreamsError,
     RedisUnavailableError,
@@ -219,8 +220,10 @@ def _id_or_error(answer: Reply | RedisStreamsError) -> str | RedisStreamsError:
 
 
 def _naming(error: RedisStreamsError, stream: str) -> RedisStreamsError:
-    """A WRONGTYPE with the name of the stream, which Redis leaves out."""
-    return StreamTypeError(f"stream {stream!r}: {error}") if isinstance(error, StreamTypeError) else error
+    """An error about the stream with its name, which Redis leaves out."""
+    if isinstance(error, StreamTypeError | PermissionDeniedError):
+        return type(error)(f"stream {stream!r}: {error}")
+    return error
 
 
 def _event_type_problem(event_type: object, payload: object) -> str:
