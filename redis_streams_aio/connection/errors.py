@@ -112,7 +112,16 @@ def from_connecting(error: Exception, where: str) -> RedisStreamsError:
         return AuthenticationFailedError(f"{where}: Redis refused the credentials: {_without_arguments(error)}")
     if isinstance(error, redis_errors.ResponseError | redis_errors.BusyLoadingError):
         return from_reply(error)
-    return RedisUnavailableError(f"{where}: {_reason(error)}")
+    return RedisUnavailableError(f"{where}: {_reason(error)}{_certificate_advice(str(error))}")
+
+
+def _certificate_advice(text: str) -> str:
+    """What to do about a certificate that is refused."""
+    if "CERTIFICATE_VERIFY_FAILED" not in text:
+        return ""
+    if "ostname mismatch" in text or "IP address mismatch" in text:
+        return "; connect by a name that is in the server's certificate"
+    return "; name the authority that signed the server's certificate with ?ssl_ca_certs=/path/ca.pem"
 
 
 def from_lost(error: Exception, where: str) -> RedisStreamsError:

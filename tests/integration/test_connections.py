@@ -41,10 +41,11 @@ async def test_a_unix_socket(new_server: Callable[..., Server], tmp_path: Path) 
 
 
 @contextlib.asynccontextmanager
-async def tls_in_front_of(server: Server) -> AsyncIterator[int]:
+async def tls_in_front_of(server: Server, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A TLS port that leads to the server's plain one."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
+    if context is None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
     ends: set[asyncio.StreamWriter] = set()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

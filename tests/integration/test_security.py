@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import ssl
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import trustme
 from click.testing import CliRunner
 from redis.asyncio import Redis
 from rich.pretty import pretty_repr
@@ -20,6 +23,7 @@ from redis_streams_aio import (
     Connection,
     FieldsCodec,
     RedisStreamsError,
+    RedisUnavailableError,
     RetryPolicy,
     Settings,
     StreamConsumer,
@@ -32,6 +36,7 @@ from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
+from .test_connections import tls_in_front_of
 
 NewServer = Callable[..., Server]
 DEEP = b'{"x":' + b"[" * 200_000
@@ -301,3 +306,83 @@ async def test_p12_no_dead_letter_and_no_fact_tells_it(told: Told, new_server: N
             await refused(told, lambda: broker.publish("orders", Order(9)))
             await until(lambda: any("StepFailed" in repr(fact) for fact in facts))
         told += (repr(broker), *map(repr, facts))
+
+
+# -- TLS ----------------------------------------------------------------------------------------------------------
+
+
+class Certificates:
+    """An authority for this test, and another one that nobody trusts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ours = trustme.CA()
+        self.ca = folder / "ca.pem"
+        self.ours.cert_pem.write_to_path(self.ca)
+        self.client = folder / "client.pem"
+        client = self.ours.issue_cert("client")
+        client.private_key_and_cert_chain_pem.write_to_path(self.client)
+
+    def server(self, *names: str, authority: trustme.CA | None = None, ask: bool = False) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        (authority or self.ours).issue_cert(*names).configure_cert(context)
+        if ask:
+            self.ours.configure_trust(context)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
+async def test_tls_with_an_authority_that_is_named(server: Server, redis: Redis, certificates: Certificates) -> None:
+    async with tls_in_front_of(server, certificates.server("localhost")) as port:
+        await opened(f"rediss://localhost:{port}/0?ssl_ca_certs={certificates.ca}")
+    assert await redis.xlen("orders") == 1
+
+
+async def test_tls_refuses_an_authority_that_is_not_trusted_and_says_what_to_do(
+    server: Server, redis: Redis, certificates: Certificates
+) -> None:
+    stranger = certificates.server("localhost", authority=trustme.CA())
+    for options in ("", f"?ssl_ca_certs={certificates.ca}"):
+        async with tls_in_front_of(server, stranger) as port:
+            with pytest.raises(
+                RedisUnavailableError, match="CERTIFICATE_VERIFY_FAILED.*; name the authority .*ssl_ca_certs="
+            ):
+                await opened(f"rediss://localhost:{port}/0{options}")
+    assert await redis.exists("orders") == 0
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_tls_refuses_another_servers_certificate_and_says_what_to_do(
+    server: Server, certificates: Certificates, host: str
+) -> None:
+    async with tls_in_front_of(server, certificates.server("another.example")) as port:
+        with pytest.raises(RedisUnavailableError, match="mismatch.*; connect by a name that is in"):
+            await opened(f"rediss://{host}:{port}/0?ssl_ca_certs={certificates.ca}")
+
+
+async def test_tls_verifies_also_for_a_client(server: Server, certificates: Certificates) -> None:
+    async with tls_in_front_of(server, certificates.server("localhost")) as port:
+        client = Redis.from_url(f"rediss://localhost:{port}/0")
+        with pytest.raises(RedisUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+            async with Broker(client=client, settings=IMPATIENT):
+                pass
+
+
+async def test_tls_with_a_client_certificate(server: Server, redis: Redis, certificates: Certificates) -> None:
+    mine = f"&ssl_certfile={certificates.client}&ssl_keyfile={certificates.client}"
+    async with tls_in_front_of(server, certificates.server("localhost", ask=True)) as port:
+        url = f"rediss://localhost:{port}/0?ssl_ca_certs={certificates.ca}"
+        await opened(url + mine)
+        with pytest.raises(RedisUnavailableError):
+            await opened(url)
+
+
+def test_nobody_is_told_to_switch_verification_off() -> None:
+    root = Path(__file__).parents[2]
+    pages = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("examples/*"), *root.glob("*.yaml")]
+    for page in (page for page in pages if page.is_file()):
+        assert not re.search(r"cert_reqs|check_hostname|CERT_NONE|insecure", page.read_text()), page
