@@ -209,7 +209,10 @@ async def seen(admin: Redis, life: asyncio.Task[None]) -> bool:
 
 def told(text: str, missed: set[str]) -> bool:
     """Whether somebody was told what is not permitted: the command, or the key."""
-    return any(right in text for right in missed) and bool(re.search("permission", text, re.IGNORECASE))
+    named = any(right in text for right in missed)
+    if "user executing the script can't" in text:  # Redis 7.0, which names no command in a script
+        return named or "can't run this command" in text
+    return named and bool(re.search("permission", text, re.IGNORECASE))
 
 
 # -- producer and operator ----------------------------------------------------------------------------------------
@@ -315,7 +318,7 @@ FORBIDDEN = {
 async def test_nobody_can_do_what_is_not_theirs(locked: Server, admin: Redis, user: str) -> None:
     async with Redis.from_url(url_of(locked, user), protocol=2) as theirs:
         for command in FORBIDDEN[user]:
-            with pytest.raises(ResponseError, match="(?i)permission|can't run this command"):
+            with pytest.raises(ResponseError, match="(?i)permission|user executing the script can't"):
                 await theirs.execute_command(*command)
 
 
