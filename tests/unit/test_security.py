@@ -12,9 +12,19 @@ from typing import Literal
 
 import msgspec
 import pytest
+import yaml
 
 import redis_streams_aio
-from redis_streams_aio import DecodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec, Reject, RetryPolicy
+from redis_streams_aio import (
+    DecodeError,
+    FieldsCodec,
+    JsonCodec,
+    MsgpackCodec,
+    RawCodec,
+    Reject,
+    RetryPolicy,
+    yaml_files,
+)
 from redis_streams_aio.codecs import Codec, PayloadCodec, bounded
 from redis_streams_aio.consumer.attempt import admit
 from redis_streams_aio.declaration import HandlerOptions, declare
@@ -121,6 +131,10 @@ MAY_IMPORT_BY_NAME = {"cli/running.py"}
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+def is_yaml_load(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "yaml.load" and len(node.args) == 2
+
+
 def unsafe(tree: ast.Module) -> Iterator[str]:
     """What turns bytes into code, by line."""
     for node in ast.walk(tree):
@@ -131,6 +145,11 @@ def unsafe(tree: ast.Module) -> Iterator[str]:
                 yield f"{node.lineno}: from {module}"
             case ast.Call(func=ast.Name(id=name)) if name in UNSAFE_CALLS:
                 yield f"{node.lineno}: {name}()"
+            case ast.Attribute(value=ast.Name(id="yaml"), attr="load") if issubclass(
+                yaml_files._Loader, yaml.SafeLoader
+            ):
+                names_of_loaders = {ast.unparse(call.args[1]) for call in ast.walk(tree) if is_yaml_load(call)}
+                yield from (f"{node.lineno}: yaml.load" for _ in range(names_of_loaders != {"_Loader"}))
             case ast.Attribute(value=ast.Name(id="yaml"), attr=name) if name in UNSAFE_METHODS:
                 yield f"{node.lineno}: yaml.{name}"
             case ast.Attribute(attr="import_module" | "Loader" | "FullLoader" | "UnsafeLoader" as name):
