@@ -79,6 +79,23 @@ among them).
 """
 
 
+NO_REPLY: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What parsers raise for bytes that no Redis sends, a list of four billion items say."""
+
+
+def unreadable(error: Exception) -> redis_errors.InvalidResponse:
+    """The error of `LOST_CONNECTION` for one of `NO_REPLY`: nobody knows where the next reply begins."""
+    return redis_errors.InvalidResponse(f"what came is no reply of Redis ({_reason(error)})")
+
+
 def from_reply(error: Exception) -> RedisStreamsError:
     """Our error for an error reply of the server."""
     text = _without_arguments(error)

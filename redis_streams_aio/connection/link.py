@@ -233,6 +233,8 @@ class Link:
                     answers.append(await read(disable_decoding=True, disconnect_on_error=False))
                 except errors.REPLIES as error:
                     answers.append(errors.from_reply(error))
+                except errors.NO_REPLY as error:
+                    raise errors.unreadable(error) from error
             self._under_way.popleft()
             if not request.future.done():
                 request.future.set_result(answers)

@@ -20,7 +20,7 @@ from ..exceptions import RedisStreamsError
 from . import errors
 from .credentials import stay_authenticated
 from .packing import Command, pack
-from .replies import RawEntry, Server, read_entries
+from .replies import RawEntry, Reply, Server, read_entries
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -79,8 +79,7 @@ class Reader:
             async with asyncio.timeout(block + self._timeout):
                 await stay_authenticated(self._connection)
                 await self._connection.send_packed_command([pack(command)], check_health=False)
-                reply = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
-                return read_entries(reply)
+                return read_entries(await _response(self._connection))
         except errors.REPLIES as error:
             raise errors.from_reply(error) from None
         except BaseException as error:
@@ -103,3 +102,10 @@ class Reader:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+async def _response(connection: AbstractConnection) -> Reply:
+    try:
+        return await connection.read_response(disable_decoding=True, disconnect_on_error=False)  # type: ignore[no-any-return]
+    except errors.NO_REPLY as error:
+        raise errors.unreadable(error) from error
