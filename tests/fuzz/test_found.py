@@ -115,7 +115,9 @@ class _Answering(Connection):
     call = run
 
 
-@pytest.mark.parametrize("record", [b"-5 0 0 x", b"7 x y z", b"1 1 %d far" % 10**17, b"1 1 99999999999999 far", b"\xff"])
+@pytest.mark.parametrize(
+    "record", [b"-5 0 0 x", b"7 x y z", b"1 1 %d far" % 10**17, b"1 1 99999999999999 far", b"\xff"]
+)
 async def test_p11_a_failure_record_that_is_not_ours_is_a_new_start(record: bytes) -> None:
     """Half of it was taken over; fewer than no failures were tried for long; due in 3000 years was waited for."""
     connection = _Answering("redis://nowhere")
