@@ -94,8 +94,8 @@ _PASSED_ON_AT_MOST = 6000
 
 
 def packed(fields: Fields, name: bytes) -> Fields:
-    """The fields; more than a script can pass on as one field of this name, in MessagePack."""
-    return fields if len(fields) <= _PASSED_ON_AT_MOST else [name, msgspec.msgpack.encode(fields)]
+    """The fields; more than a script can pass on, and what looks packed, as one field of this name, in MessagePack."""
+    return [name, msgspec.msgpack.encode(fields)] if _is_to_be_packed(fields, name) else fields
 
 
 def unpacked(fields: Fields, name: bytes) -> Fields:
@@ -105,9 +105,13 @@ def unpacked(fields: Fields, name: bytes) -> Fields:
             known = msgspec.msgpack.decode(fields[1], type=Fields)
         except msgspec.DecodeError:
             return fields
-        if len(known) > _PASSED_ON_AT_MOST and len(known) % 2 == 0:
+        if _is_to_be_packed(known, name) and len(known) % 2 == 0:
             return known
     return fields
+
+
+def _is_to_be_packed(fields: Fields, name: bytes) -> bool:
+    return len(fields) > _PASSED_ON_AT_MOST or (len(fields) == 2 and fields[0] == name)
 
 
 _ATTRIBUTE_NAMES = frozenset((EVENT_TYPE, CONTENT_TYPE, KEY, EVENT_ID))
