@@ -166,7 +166,7 @@ class Connection:
         except PermissionDeniedError as error:
             raise _denied(error, str(command[0]), _keys(command)) from None
         except (StreamNotFoundError, StreamTypeError) as error:
-            raise _naming(error, command[2] if command[0] in ("XINFO", "XGROUP") else command[1]) from None
+            raise _naming(error, *_keys(command)) from None
 
     async def run(
         self, script: Script, *arguments: Argument, keys: int | None = None, purpose: Purpose = "control"
@@ -251,7 +251,7 @@ def _text(name: Argument) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
-def _naming(error: ServerError, stream: Argument) -> ServerError:
+def _naming(error: ServerError, stream: Argument = "") -> ServerError:
     """The error with the stream's name, which Redis leaves out of some."""
     name = _text(stream)
     return error if name in str(error) else type(error)(f"stream {name!r}: {error}")

@@ -5,15 +5,16 @@ again, goes on when the server is itself again, and closes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, RedisStreamsError, Settings
+from redis_streams_aio import Broker, Connection, RedisStreamsError, Settings
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 
-from .hostile import BENDS, Bend, hostile
+from .hostile import BENDS, ENORMOUS, REFUSALS, UNHEARD_OF, Bend, hostile
 from .reading_entries import Order
 
 SECONDS = 1.0
@@ -61,3 +62,20 @@ async def test_p16_a_hostile_server_is_outlived(url: str, server: Server, bend: 
             between.bend = bend
             began = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - began < 12
+
+
+async def test_p16_bytes_that_are_no_reply_are_an_error_of_ours(url: str, server: Server) -> None:
+    """TypeError and MemoryError of the parser ended the link for good, and with it the broker."""
+    async with hostile(server.port, "bytes") as between, Connection(between.url, command_timeout=0.2) as connection:
+        reader = connection.reader()
+        for said in (*ENORMOUS, *UNHEARD_OF, *REFUSALS):
+            await connection.call("PING")
+            with contextlib.suppress(RedisStreamsError):
+                await reader.read("orders", "billing", "c", count=1, block=0.01)
+            between.bend = lambda _, __, said=said: said
+            with contextlib.suppress(RedisStreamsError):
+                await connection.call("PING")
+            with contextlib.suppress(RedisStreamsError):
+                await reader.read("orders", "billing", "c", count=1, block=0.01)
+            between.bend = None
+        assert await connection.call("PING") == b"PONG"
