@@ -44,9 +44,6 @@ Purpose = Literal["publish", "settle", "control"]
 
 _logger = logging.getLogger("redis_streams_aio")
 
-_MEMORY_POLL = 0.005
-"""Seconds between reads of `memory://`: fakeredis 2.40 answers a blocking XREADGROUP at once (RESP2)."""
-
 
 class Connection:
     """Connections to one Redis, Valkey, embedded server or fakeredis.
@@ -149,8 +146,7 @@ class Connection:
         from .reader import Reader  # noqa: PLC0415  # imports redis-py
 
         self._check_open()
-        poll = _MEMORY_POLL if self._address is not None and self._address.scheme == "memory" else None
-        reader = Reader(self._dial_and_greet, self.call, timeout=self._command_timeout, where=self.shown, poll=poll)
+        reader = Reader(self._dial_and_greet, self.call, timeout=self._command_timeout, where=self.shown)
         self._readers.add(reader)
         return reader
 

@@ -25,6 +25,10 @@ from .replies import RawEntry, Reply, Server, read_entries
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
+POLL = 0.005
+"""Seconds to wait after an empty read that did not wait for entries: fakeredis 2.40 (RESP2) and some proxies answer a
+blocking XREADGROUP at once."""
+
 DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
 Call = Callable[..., Awaitable[object]]
 
@@ -32,13 +36,10 @@ Call = Callable[..., Awaitable[object]]
 class Reader:
     """See the module."""
 
-    def __init__(
-        self, dial: DialAndGreet, call: Call, *, timeout: float, where: str, poll: float | None = None
-    ) -> None:
+    def __init__(self, dial: DialAndGreet, call: Call, *, timeout: float, where: str) -> None:
         self._dial = dial
         self._call = call
         self._timeout = timeout
-        self._poll = poll  # seconds to wait after an empty read from a server that does not block
         self._where = where
         self._connection: AbstractConnection | None = None
         self._client_id = 0
@@ -66,9 +67,11 @@ class Reader:
             stream,
             ">",
         )
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         entries = await self._read(command, block)
-        if self._poll is not None and not entries:
-            await asyncio.sleep(self._poll)
+        if not entries and loop.time() - began < block / 2:
+            await asyncio.sleep(min(POLL, block))
         return entries
 
     async def _read(self, command: Command, block: float) -> list[RawEntry]:

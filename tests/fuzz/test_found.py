@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,8 +13,8 @@ import pytest
 
 from redis_streams_aio import ConfigError, Connection, ServerError, config, entries, entry_ids, naming, replays
 from redis_streams_aio.cli import pending, show
-from redis_streams_aio.connection import address, replies
-from redis_streams_aio.connection.replies import RawEntry, Reply
+from redis_streams_aio.connection import address, reader, replies
+from redis_streams_aio.connection.replies import RawEntry, Reply, Server
 from redis_streams_aio.consumer.history import take_pending
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.settlement import DeadLetterOptions, Settlement
@@ -171,6 +172,33 @@ def test_p16_what_is_no_reply_of_redis_is_a_server_error(parse: Callable[..., ob
     given = ("orders", reply) if parse is replies.stream_info else (reply,)
     with pytest.raises(ServerError, match="Redis answered what cannot be read as "):
         parse(*given)
+
+
+class _NothingAtOnce:
+    """A connection to a server that answers a blocking read with nothing, and does not wait."""
+
+    credential_provider = None
+    reads = 0
+
+    async def send_packed_command(self, *_: object, **__: object) -> None: ...
+
+    async def read_response(self, **_: object) -> None:
+        self.reads += 1
+
+
+async def test_p16_a_server_that_does_not_wait_is_not_asked_without_a_pause() -> None:
+    """A proxy that does not know of blocking reads kept a processor busy, and itself."""
+    asked = _NothingAtOnce()
+
+    async def dial() -> tuple[object, Server]:
+        return asked, Server("valkey", "9.1.2", 1)
+
+    reading = reader.Reader(dial, dial, timeout=1.0, where="nowhere")  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            while True:
+                assert await reading.read("s", "g", "c", count=1, block=1.0) == []
+    assert 1 < asked.reads < 50
 
 
 async def test_p16_an_answer_to_a_retry_that_cannot_be_read_leaves_the_entry_pending() -> None:
