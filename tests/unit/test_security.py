@@ -36,6 +36,12 @@ from redis_streams_aio.routing import RouteTable, plan
 from ..events import Order
 
 LONG = "x" * 1_000_000
+
+
+def name_of(codec: object) -> str:
+    return type(codec).__name__
+
+
 MOST = 1024
 
 
@@ -100,7 +106,7 @@ def never(*_: object) -> object:
     raise AssertionError("was decoded")
 
 
-@pytest.mark.parametrize("codec", [JsonCodec(), MsgpackCodec(), RawCodec(), FieldsCodec(), Unread()], ids=lambda codec: type(codec).__name__)
+@pytest.mark.parametrize("codec", [JsonCodec(), MsgpackCodec(), RawCodec(), FieldsCodec(), Unread()], ids=name_of)
 def test_p12_what_is_too_large_is_refused_before_it_is_decoded(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     payload_type: type[object] = bytes if isinstance(codec, RawCodec) else dict
     for module in (msgspec.json, msgspec.msgpack):
@@ -112,7 +118,7 @@ def test_p12_what_is_too_large_is_refused_before_it_is_decoded(codec: Codec, mon
             decode([b"event_type", b"E", b"payload", b"1" * (LIMIT + 1), *content_type])
 
 
-@pytest.mark.parametrize("codec", [JsonCodec(), MsgpackCodec(), RawCodec()], ids=lambda codec: type(codec).__name__)
+@pytest.mark.parametrize("codec", [JsonCodec(), MsgpackCodec(), RawCodec()], ids=name_of)
 def test_p24_what_may_be_published_may_be_read(codec: PayloadCodec) -> None:
     payload_type: type[object] = bytes if isinstance(codec, RawCodec) else str
     body = codec.encode(b"x" * LIMIT if payload_type is bytes else "x" * (LIMIT - 2))
