@@ -3,6 +3,9 @@
 Redis's own clock cannot be moved, so everything that is compared with it is: the idle times of pending entries (a
 lease that runs out), the due times in failure records (a retry), and the marks of handled events (`deduplicate`).
 Entry ids stay as they are, and with them whatever goes by an entry's age: lag, retention.
+
+What falls due is handled while this is under way, and writes of its own. So records and idle times are made older in
+one atomic step, and marks before anything falls due: what is written afterwards is young.
 """
 
 from __future__ import annotations
@@ -12,24 +15,64 @@ from collections.abc import Collection
 
 from .. import naming
 from ..connection import Connection, replies
-from ..consumer import history
 from ..exceptions import GroupNotFoundError
 
 _PAGE = 1000
 
+_AGE = """
+-- KEYS: stream, failures. ARGV: group, milliseconds, page size, then the consumers whose entries keep their age.
+local records = redis.call('HGETALL', KEYS[2])
+for i = 1, #records, 2 do
+  local failures, first, due, error = string.match(records[i + 1], '^(%d+) (%d+) (%d+) (.*)$')
+  if failures and string.sub(records[i], -8) ~= ':history' then
+    local times = string.format('%.0f %.0f', math.max(0, first - ARGV[2]), math.max(0, due - ARGV[2]))
+    redis.call('HSET', KEYS[2], records[i], failures .. ' ' .. times .. ' ' .. error)
+  end
+end
+local living = {}
+for i = 4, #ARGV do living[ARGV[i]] = true end
+local start = '-'
+while start do
+  local page = redis.pcall('XPENDING', KEYS[1], ARGV[1], start, '+', ARGV[3])
+  if page.err then return end  -- no such stream or group
+  for _, one in ipairs(page) do
+    if not living[one[2]] then
+      local idle = string.format('%.0f', one[3] + ARGV[2])
+      redis.call('XCLAIM', KEYS[1], ARGV[1], one[2], 0, one[1], 'IDLE', idle, 'JUSTID')
+    end
+  end
+  start = #page == tonumber(ARGV[3]) and '(' .. page[#page][1]
+end
+"""
+
 
 async def age(connection: Connection, stream: str, group: str, seconds: float, living: Collection[str]) -> None:
-    """Make what Redis keeps about a group older.
+    """Make records of failures and idle times older, in one step.
 
     Entries of the consumers `living` keep their age: these would have renewed them. Raises `RedisUnavailableError`,
     `ServerError`.
     """
+    keys = (stream, naming.failures(stream, group))
+    await connection.call("EVAL", _AGE, len(keys), *keys, group, round(seconds * 1000), _PAGE, *living)
+
+
+async def age_marks(connection: Connection, stream: str, group: str, seconds: float) -> None:
+    """Make the marks of handled events older. Raises `RedisUnavailableError`, `ServerError`."""
     passed_ms = round(seconds * 1000)
-    await _age_records(connection, naming.failures(stream, group), passed_ms)
-    await _age_marks(connection, naming.done(stream, group, b"").decode(), passed_ms)
-    for entry_id, consumer, idle_ms in await pending(connection, stream, group):  # last: whoever takes one over reads
-        if consumer not in living:  # its record
-            await connection.call("XCLAIM", stream, group, consumer, 0, entry_id, "IDLE", idle_ms + passed_ms, "JUSTID")
+    prefix = naming.done(stream, group, b"").decode()
+    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
+    cursor: str | bytes = "0"
+    while True:
+        reply = replies.rows(await connection.call("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE))
+        for key in map(replies.text, replies.rows(reply[1])):
+            left_ms = replies.integer(await connection.call("PTTL", key))
+            if 0 <= left_ms <= passed_ms:
+                await connection.call("DEL", key)
+            elif left_ms > 0:
+                await connection.call("PEXPIRE", key, left_ms - passed_ms)
+        cursor = replies.text(reply[0])
+        if cursor == "0":
+            return
 
 
 async def pending(connection: Connection, stream: str, group: str) -> list[tuple[str, str, int]]:
@@ -45,27 +88,3 @@ async def pending(connection: Connection, stream: str, group: str) -> list[tuple
         if len(page) < _PAGE:
             return found
         start = f"({page[-1].id}"
-
-
-async def _age_records(connection: Connection, key: str, passed_ms: int) -> None:
-    found = replies.rows(await connection.call("HGETALL", key))
-    for field, text in zip(found[::2], found[1::2], strict=True):
-        if isinstance(field, bytes) and isinstance(text, bytes) and (record := history.parse(text)) is not None:
-            first_ms, due_ms = max(0, record.first_ms - passed_ms), max(0, record.due_ms - passed_ms)
-            await connection.call("HSET", key, field, f"{record.failures} {first_ms} {due_ms} {record.error}")
-
-
-async def _age_marks(connection: Connection, prefix: str, passed_ms: int) -> None:
-    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
-    cursor: str | bytes = "0"
-    while True:
-        reply = replies.rows(await connection.call("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE))
-        for key in map(replies.text, replies.rows(reply[1])):
-            left_ms = replies.integer(await connection.call("PTTL", key))
-            if 0 <= left_ms <= passed_ms:
-                await connection.call("DEL", key)
-            elif left_ms > 0:
-                await connection.call("PEXPIRE", key, left_ms - passed_ms)
-        cursor = replies.text(reply[0])
-        if cursor == "0":
-            return

@@ -12,6 +12,7 @@ when all that is left waits for its time; `advance()` moves it by hand. What han
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ from ..exceptions import NotOpenError
 from ..models import DeadLetterMessage
 from ..telemetry import DeadLettered, Fact
 from . import progress
-from .clock import age, pending
+from .clock import age, age_marks, pending
 from .recorder import Call, F, Recorder
 
 T = TypeVar("T")
@@ -157,13 +158,17 @@ class Harness:
         """Let time pass: retries fall due, leases of consumers that are gone run out, marks of `deduplicate` expire.
 
         What is due then is handled as soon as a handler is free: `await h.idle()` waits for that. What the broker
-        itself holds it goes on holding: it would have renewed its leases.
+        itself holds it goes on holding: it would have renewed its leases. Raises `ValueError` for less than 0 seconds.
         """
-        living = {subscription.holdings.consumer for subscription in self._subscriptions()}
-        for subscription in self._subscriptions():
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"seconds: time passes forward, not by {seconds!r}")
+        subscriptions = self._subscriptions()
+        living = {subscription.holdings.consumer for subscription in subscriptions}
+        for subscription in subscriptions:
+            await age_marks(self.connection, subscription.options.stream, subscription.options.group, seconds)
+        for subscription in subscriptions:
             subscription.advance(seconds)  # what is held; then what is not, which it may take over from there
-            stream, group = subscription.options.stream, subscription.options.group
-            await age(self.connection, stream, group, seconds, living)
+            await age(self.connection, subscription.options.stream, subscription.options.group, seconds, living)
 
     # -- what goes wrong --------------------------------------------------------------------------------------
 

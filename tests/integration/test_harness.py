@@ -15,9 +15,11 @@ from redis_streams_aio import (
     RetryPolicy,
     Router,
     Settings,
+    naming,
     telemetry,
     testing,
 )
+from redis_streams_aio.connection import replies
 from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
@@ -89,6 +91,9 @@ async def test_time_passes_by_hand(broker: Broker) -> None:
         await h.publish("orders", Order(1))
         await h.idle()
         assert len(calls) == 1
+        for wrong in (-1, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="forward"):
+                await h.advance(wrong)
         await h.advance(29)
         await h.idle()
         assert len(calls) == 1
@@ -390,3 +395,41 @@ async def test_an_error_in_the_test_comes_out_and_a_handler_that_hangs_holds_not
             await h.called("bill")
             _ = 1 / 0
     assert asyncio.get_running_loop().time() - began < 2
+
+
+async def test_time_that_passes_undoes_nothing_that_is_written_meanwhile(broker: Broker) -> None:
+    """P11: what falls due while time passes fails again, or ends; its record is the newer one, or gone."""
+
+    @broker.handler("orders", concurrency=20, retry=RetryPolicy(max_failures=10, base=10, factor=1, jitter=False))
+    async def bill(order: Order, delivery: Delivery) -> None:
+        if order.number % 2 or delivery.failures < 3:
+            raise ValueError("no")
+
+    async def failures() -> list[int]:
+        records = replies.rows(await h.connection.call("HGETALL", naming.failures("orders", "test")))
+        return [int(record.split(b" ")[0]) for record in records[1::2] if isinstance(record, bytes)]
+
+    async with testing.harness(broker) as h:
+        await h.publish_many("orders", [Order(n) for n in range(40)])
+        await h.idle()
+        for times in (2, 3, 4):
+            await h.advance(10)
+            await h.idle()
+            assert await failures() == [times] * (40 if times < 4 else 20)
+
+
+async def test_a_mark_that_is_written_after_time_has_passed_is_young(broker: Broker) -> None:
+    """The retry that falls due writes it at once."""
+
+    @broker.handler("orders", deduplicate=20, concurrency=20, retry=RetryPolicy(base=60, jitter=False))
+    async def once(order: Order, delivery: Delivery) -> None:
+        if not delivery.failures:
+            raise ValueError("no")
+
+    async with testing.harness(broker) as h:
+        for _ in range(2):
+            for number in range(20):
+                await h.publish("orders", Order(number), event_id=f"o-{number}")
+            await h.settled()
+        assert len(h.handled()) == 20
+        assert len(h.facts_of(telemetry.DuplicateDropped)) == 20
