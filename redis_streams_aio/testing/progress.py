@@ -1,8 +1,9 @@
 """Whether a broker has anything left to do, and what.
 
-*Settled*: in every group nothing is unread and nothing pending. Handlers may publish to streams that were looked at a
-moment ago, so it is true when two looks in a row found it, and no stream had grown in between. *Idle*: nothing is left
-to do now; what is not settled waits for its time, or for a lease to run out.
+*Settled*: in every group nothing is unread and nothing pending, and no handler runs (on an entry that was deleted,
+say). Handlers may publish to streams that were looked at a moment ago, so it is true when two looks in a row found it,
+and no stream had grown in between. *Idle*: nothing is left to do now; what is not settled waits for its time, or for a
+lease to run out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
-from .. import entry_ids
 from ..broker.subscription import Subscription
 from ..connection import Connection
 from ..consumer import ConsumerGroupManager
@@ -82,8 +82,8 @@ async def _look(connection: Connection, subscription: Subscription) -> Look:
         last = (await StreamManager(connection).get_stream_info(stream)).last_generated_id
     except (StreamNotFoundError, GroupNotFoundError):  # deleted: the next read makes the group again
         return Look("", settled=False)
-    unread = entry_ids.parse(last) > entry_ids.parse(info.last_delivered_id)
-    if not unread and not info.pending:
+    unread = bool(await connection.call("XRANGE", stream, f"({info.last_delivered_id}", "+", "COUNT", 1))
+    if not unread and not info.pending and not subscription.busy:
         return Look(last, settled=True)
     waits = None if unread or subscription.busy else await _waits(connection, subscription)
     return Look(last, settled=False, waits=waits)

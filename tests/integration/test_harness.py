@@ -433,3 +433,36 @@ async def test_a_mark_that_is_written_after_time_has_passed_is_young(broker: Bro
             await h.settled()
         assert len(h.handled()) == 20
         assert len(h.facts_of(telemetry.DuplicateDropped)) == 20
+
+
+async def test_what_is_deleted_unread_is_not_waited_for(broker: Broker) -> None:
+    @broker.handler("orders")
+    async def bill(order: Order) -> None:
+        if order.number == 1:
+            may_end.clear()
+            await may_end.wait()
+
+    may_end = asyncio.Event()
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1))
+        await h.called(bill)
+        await h.connection.call("XDEL", "orders", await h.publish("orders", Order(2)))
+        may_end.set()
+        await h.settled()
+        assert h.handled() == [Order(1)]
+
+
+async def test_handlers_of_entries_that_were_deleted_are_waited_for() -> None:
+    """A real server, which tells of a deleted stream during a read."""
+    broker = Broker("embedded://", group="test")
+
+    @broker.handler("orders", concurrency=5)
+    async def bill(order: Order) -> None:
+        await asyncio.sleep(0.5)
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1))
+        await h.called(bill)
+        await h.connection.call("DEL", "orders")
+        await h.settled()
+        assert h.handled() == [Order(1)]
