@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -38,6 +38,8 @@ T = TypeVar("T")
 ANOTHER = "redis_streams_aio:testing:another"
 """The consumer that takes over what a test says is lost."""
 _LONG_AGO_MS = 86_400_000
+_MOST_AT_ONCE = 1000
+"""Entries in one command."""
 _NO_HEADERS: Mapping[str, str] = {}
 _LOOK_FOR_ABANDONED = 0.02
 """Seconds between looks for what others left, in a test."""
@@ -205,16 +207,19 @@ class Harness:
     async def redeliver(self, *ids: str) -> int:
         """Have Redis hand out events again that were handled, as it does when an acknowledgement did not arrive.
 
-        By default every event that a handler was called with; `ids` are entry ids. How many. What is pending anyway
-        is left alone.
+        By default every event that a handler returned on; `ids` are entry ids. How many. What is pending anyway is left
+        alone, and so are dead letters, which are written and acknowledged in one step.
         """
         count = 0
         for subscription in self._subscriptions():
-            stream, group = subscription.options.stream, subscription.options.group
-            handled = {call.event.id for call in self.calls if (call.stream, call.group) == (stream, group)}
-            unsettled = {entry_id for entry_id, *_ in await pending(self.connection, stream, group)}
-            for entry_id in sorted((handled & set(ids) if ids else handled) - unsettled):
-                count += await self._give(subscription, naming.RELEASED, entry_id, "FORCE", "RETRYCOUNT", 1)
+            at = subscription.options.stream, subscription.options.group
+            handled = {call.event.id for call in self.calls if call.returned and (call.stream, call.group) == at}
+            dead = {fact.id for fact in self.facts_of(DeadLettered) if (fact.stream, fact.group) == at}
+            unsettled = {entry_id for entry_id, *_ in await pending(self.connection, *at)}
+            wanted = (handled & set(ids) if ids else handled) - dead - unsettled
+            count += await self._give(
+                subscription, naming.RELEASED, sorted(wanted), "IDLE", _LONG_AGO_MS, "FORCE", "RETRYCOUNT", 1
+            )
         return count
 
     async def lose_lease(self) -> int:
@@ -226,8 +231,7 @@ class Harness:
         """
         count = 0
         for subscription in self._subscriptions():
-            for entry_id in tuple(subscription.holdings.by_id):
-                count += await self._give(subscription, ANOTHER, entry_id, idle_ms=0)
+            count += await self._give(subscription, ANOTHER, tuple(subscription.holdings.by_id))
             await subscription.renew()
         return count
 
@@ -309,18 +313,14 @@ class Harness:
         return [] if supervisor is None else supervisor.subscriptions
 
     async def _give(
-        self,
-        subscription: Subscription,
-        consumer: str,
-        entry_id: str | bytes,
-        *more: str | int,
-        idle_ms: int = _LONG_AGO_MS,
+        self, subscription: Subscription, consumer: str, ids: Sequence[str | bytes], *options: str | int
     ) -> int:
-        stream, group = subscription.options.stream, subscription.options.group
-        claimed = await self.connection.call(
-            "XCLAIM", stream, group, consumer, 0, entry_id, "IDLE", idle_ms, *more, "JUSTID"
-        )
-        return len(replies.rows(claimed))
+        command = ("XCLAIM", subscription.options.stream, subscription.options.group, consumer, 0)
+        count = 0
+        for at in range(0, len(ids), _MOST_AT_ONCE):
+            some = ids[at : at + _MOST_AT_ONCE]
+            count += len(replies.rows(await self.connection.call(*command, *some, *options, "JUSTID")))
+        return count
 
     async def _unsettled(self, what: str) -> str:
         left = [f"  {await progress.told(self.connection, subscription)}" for subscription in self._subscriptions()]

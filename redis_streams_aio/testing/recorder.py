@@ -22,6 +22,8 @@ F = TypeVar("F", bound=Fact)
 
 _TOLD = (RetryScheduled, DeadLettered, DuplicateDropped, LeaseLost, EntriesVanished)
 """Facts that belong into the story of what happened."""
+_LONGEST_STORY = 50
+"""Lines; the last ones."""
 
 
 class Call(msgspec.Struct, eq=False):
@@ -92,8 +94,11 @@ class Recorder:
 
     def story(self) -> str:
         """What happened, a line each; for the messages of assertions."""
-        lines = [f"  {item}" for item in self.log if isinstance(item, (Call, *_TOLD))]
-        return "\n".join(["what happened:", *lines]) if lines else "no handler was called"
+        told = [item for item in self.log if isinstance(item, (Call, *_TOLD))]
+        if not told:
+            return "no handler was called"
+        before = [f"  ... {len(told) - _LONGEST_STORY} more before ..."] if len(told) > _LONGEST_STORY else []
+        return "\n".join(["what happened:", *before, *(f"  {item}" for item in told[-_LONGEST_STORY:])])
 
     def watched(self, plan: Plan) -> Plan:
         """The plan with every call of its handlers recorded."""

@@ -466,3 +466,41 @@ async def test_handlers_of_entries_that_were_deleted_are_waited_for() -> None:
         await h.connection.call("DEL", "orders")
         await h.settled()
         assert h.handled() == [Order(1)]
+
+
+async def test_dead_letters_are_not_delivered_again(broker: Broker) -> None:
+    """P12: they are written and acknowledged in one step, so there is no acknowledgement to lose."""
+
+    @broker.handler("orders", batch=3)
+    async def load(orders: list[Order], batch: BatchDelivery) -> None:
+        batch.reject(0, "bad row")
+
+    @broker.handler("mails")
+    async def mail(order: Order) -> None:
+        raise Reject("no address")
+
+    async with testing.harness(broker) as h:
+        await h.publish_many("orders", [Order(n) for n in range(3)])
+        rejected = await h.publish("mails", Order(4))
+        await h.settled()
+        assert await h.redeliver(rejected) == 0
+        assert await h.redeliver() == 2
+        await h.settled()
+        assert len(await h.dead_letters("mails")) == 1
+
+
+async def test_a_long_story_is_told_from_its_end(place: str) -> None:
+    broker = Broker(place, group="test")
+
+    @broker.handler("orders", concurrency=10)
+    async def bill(order: Order) -> None: ...
+
+    async with testing.harness(broker) as h:
+        await h.publish_many("orders", [Order(n) for n in range(1200)])
+        await h.settled()
+        with pytest.raises(AssertionError, match=r"what happened:\n  \.\.\. 1150 more before \.\.\.\n") as told:
+            h.assert_handled(Order(-1))
+        assert len(str(told.value).splitlines()) == 52
+        assert await h.redeliver() == 1200
+        await h.settled()
+        assert len(h.handled()) == 2400
