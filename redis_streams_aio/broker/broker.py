@@ -81,6 +81,7 @@ class Broker:
         self._router = Router.of_broker(settings.group, self._codec, tuple(middleware), settings.max_payload_bytes)
         self._prepare: Callable[[Plan], Plan] = _as_it_is
         self._host: Host | None = None
+        self._altered = False
 
     def _use(self, settings: Settings, client: Redis | None, observers: Sequence[Observer]) -> None:
         self._settings = settings
@@ -242,14 +243,16 @@ class Broker:
     ) -> Iterator[None]:
         """Run with other settings for a while: `redis_streams_aio.testing` runs an application's broker elsewhere so.
 
-        `prepare` is given each subscription's plan before it is started, `observers` come beside its own. Raises
-        `RuntimeError` where it is open.
+        `prepare` is given each subscription's plan before it is started, `observers` come beside its own. `lifespan`
+        and `cleanup_ctx` of an application that is started meanwhile leave it open. Raises `RuntimeError` where it is
+        open.
         """
         if self._host is not None:
             raise RuntimeError("the broker is open: it can be altered while it is closed")
         before = vars(self).copy()
         self._use(settings, None, (*self._observers, *observers))
         self._prepare = prepare or _as_it_is
+        self._altered = True
         try:
             yield
         finally:
@@ -292,13 +295,27 @@ class Broker:
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  # the framework's call
         """For Starlette, FastAPI and Litestar: `FastAPI(lifespan=broker.lifespan)`."""
-        async with self:
+        async with self._opened():
             yield
 
     async def cleanup_ctx(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  # aiohttp's call
         """For aiohttp: `app.cleanup_ctx.append(broker.cleanup_ctx)`."""
-        async with self:
+        async with self._opened():
             yield
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[None]:
+        """Open while an application runs; in a test that has opened it (`altered`), the application is a guest."""
+        if self._host is None or not self._altered:
+            async with self:
+                yield
+        elif self._host.is_here:
+            yield
+        else:
+            raise RuntimeError(
+                "a test has opened the broker in another event loop than the application's, as Starlette's TestClient "
+                "does: use httpx.AsyncClient(transport=httpx.ASGITransport(app)) in an async test"
+            )
 
     def _stop_now(self) -> None:
         if self.supervisor is not None:

@@ -31,6 +31,11 @@ class Host:
         """Whether its task has ended."""
         return self._task is None or self._task.done()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it lives in the running event loop."""
+        return self._task is not None and self._task.get_loop() is asyncio.get_running_loop()
+
     async def open(self) -> None:
         """Start, and return when it has started. Raises what kept it from that."""
         self._opened_by = asyncio.current_task()

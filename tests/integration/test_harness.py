@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -20,6 +22,7 @@ from redis_streams_aio import (
     testing,
 )
 from redis_streams_aio.connection import replies
+from redis_streams_aio.exceptions import RedisUnavailableError
 from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
@@ -504,3 +507,40 @@ async def test_a_long_story_is_told_from_its_end(place: str) -> None:
         assert await h.redeliver() == 1200
         await h.settled()
         assert len(h.handled()) == 2400
+
+
+async def test_an_application_whose_lifespan_opens_the_broker_can_be_started_in_a_test() -> None:
+    """Its broker is open already, and stays so after its end."""
+    broker = Broker("redis://localhost:1/0", group="shop", settings=Settings(connect_timeout=0.1))
+
+    @broker.handler("orders")
+    async def bill(order: Order) -> None: ...
+
+    @asynccontextmanager
+    async def aiohttp_cleanup() -> AsyncIterator[None]:
+        async for _ in broker.cleanup_ctx(None):
+            yield
+
+    def in_another_loop() -> None:
+        async def start() -> None:
+            async with broker.lifespan(None):
+                pass
+
+        asyncio.run(start())
+
+    async with testing.harness(broker, "memory://") as h:
+        for start in (lambda: broker.lifespan(None), aiohttp_cleanup):
+            async with start():
+                await broker.publish("orders", Order(1))
+            await h.crash()
+            await h.publish("orders", Order(2))
+            await h.settled()
+        with pytest.raises(RuntimeError, match=r"another event loop.*TestClient.*httpx\.ASGITransport"):
+            await asyncio.to_thread(in_another_loop)
+        await h.settled()
+        with pytest.raises(RuntimeError, match="open already"):
+            await broker.__aenter__()
+    assert broker.supervisor is None
+    with pytest.raises(RedisUnavailableError):
+        async with broker.lifespan(None):
+            pass
