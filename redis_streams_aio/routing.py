@@ -54,6 +54,8 @@ class Route(msgspec.Struct, frozen=True):
     """A handler, ready to be called."""
 
     name: str
+    handler: Handler
+    """The user's own function, without middleware."""
     decode: Callable[[Fields], object]
     call: Callable[[object, Delivery | BatchDelivery], Awaitable[None]]
     """Takes the payload and the delivery, or the list of payloads and the batch."""
@@ -180,7 +182,16 @@ def _route(declared: Declaration, defaults: _Defaults) -> Route:
     call = declared.handler if declared.takes_delivery else _without_delivery(declared.handler)
     for around in reversed((*defaults.middleware, *options.middleware)):
         call = _wrapped(around, call)
-    return Route(declared.name, decode, call, options.retry, options.timeout, options.on_lost, options.deduplicate)
+    return Route(
+        declared.name,
+        declared.handler,
+        decode,
+        call,
+        options.retry,
+        options.timeout,
+        options.on_lost,
+        options.deduplicate,
+    )
 
 
 def _without_delivery(handler: Handler) -> Handler:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ from ..models import DeadLetterMessage
 from ..telemetry import DeadLettered, Fact
 from . import progress
 from .clock import age, age_marks, pending
-from .recorder import Call, F, Recorder
+from .recorder import Call, F, Handler, Recorder, is_of
 
 T = TypeVar("T")
 
@@ -139,7 +139,7 @@ class Harness:
 
     async def called(
         self,
-        handler: str | Callable[..., object] | None = None,
+        handler: Handler = None,
         *,
         times: int = 1,
         timeout: float = 5.0,  # noqa: ASYNC109  # it says what was called
@@ -148,12 +148,11 @@ class Harness:
 
         `timeout`: seconds; then `AssertionError` says what was called.
         """
-        name = _name(handler)
         deadline = asyncio.get_running_loop().time() + timeout
-        while (seen := sum(name in (None, call.handler) for call in self.calls)) < times:
+        while (seen := sum(is_of(handler, call.handler, call.function) for call in self.calls)) < times:
             if asyncio.get_running_loop().time() > deadline:
                 within = f"was called {_times(seen)} within {timeout:g} s, not {_times(times)}"
-                raise AssertionError(f"{name or 'a handler'} {within}; {self._recorder.story()}")
+                raise AssertionError(f"{_name(handler)} {within}; {self._recorder.story()}")
             await asyncio.sleep(progress.LOOK_AGAIN)
 
     async def advance(self, seconds: float) -> None:
@@ -179,15 +178,14 @@ class Harness:
         times: int = 1,
         error: BaseException | None = None,
         *,
-        handler: str | Callable[..., object] | None = None,
+        handler: Handler = None,
         stream: str | None = None,
     ) -> None:
         """Have the next `times` calls raise `error` in place of running; of one handler, or one stream's, or any.
 
         The retry policy decides what becomes of the events, as if the handler had raised. Calls add up.
         """
-        name = _name(handler)
-        self._recorder.order_failures(times, error or RuntimeError("failed by fail_next()"), name, stream)
+        self._recorder.order_failures(times, error or RuntimeError("failed by fail_next()"), handler, stream)
 
     async def crash(self) -> None:
         """Have the process die, as with SIGKILL, and another one start.
@@ -251,13 +249,12 @@ class Harness:
         """Facts of one kind: `h.facts_of(telemetry.LeaseLost)`."""
         return self._recorder.facts(kind)
 
-    def handled(self, stream: str | None = None, *, handler: str | Callable[..., object] | None = None) -> list[object]:
+    def handled(self, stream: str | None = None, *, handler: Handler = None) -> list[object]:
         """Payloads that handlers returned on, in the order their calls began; all, or of one stream or handler."""
-        name = _name(handler)
         return [
             call.payload
             for call in self.calls
-            if call.returned and stream in (None, call.stream) and name in (None, call.handler)
+            if call.returned and stream in (None, call.stream) and is_of(handler, call.handler, call.function)
         ]
 
     async def published(self, stream: str, payload_type: type[T]) -> list[T]:
@@ -280,9 +277,7 @@ class Harness:
             ).list(count=1_000_000)
         ]
 
-    def assert_handled(
-        self, payload: object, *, times: int = 1, handler: str | Callable[..., object] | None = None
-    ) -> None:
+    def assert_handled(self, payload: object, *, times: int = 1, handler: Handler = None) -> None:
         """That a handler returned on this payload, exactly `times` times. Raises `AssertionError` with the story."""
         seen = sum(one == payload for one in self.handled(handler=handler))
         if seen != times:
@@ -330,8 +325,10 @@ class Harness:
         return f"<Harness of {self.broker!r}: {len(self.calls)} calls>"
 
 
-def _name(handler: str | Callable[..., object] | None) -> str | None:
-    return handler if isinstance(handler, str) or handler is None else handler.__name__
+def _name(handler: Handler) -> str:
+    if handler is None or isinstance(handler, str):
+        return handler or "a handler"
+    return getattr(handler, "__name__", repr(handler))
 
 
 def _times(count: int) -> str:

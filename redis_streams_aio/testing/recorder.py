@@ -6,6 +6,7 @@ middleware. Nothing else of the way of an event is different.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
@@ -31,6 +32,8 @@ class Call(msgspec.Struct, eq=False):
 
     handler: str
     """The function's name."""
+    function: Callable[..., object]
+    """The function itself."""
     stream: str
     group: str
     event: EventMessage[object]
@@ -57,14 +60,19 @@ class Call(msgspec.Struct, eq=False):
         return f"{self.stream}/{self.group}: {self.handler}({self.payload!r}) {outcome} (delivery {self.deliveries})"
 
 
+Handler = str | Callable[..., object] | None
+"""Whose calls a test means: those of a function, of all functions of this name, or of any."""
+
+
 class _OrderedFailure(msgspec.Struct, eq=False):
     left: int
     error: BaseException
-    handler: str | None
+    handler: Handler
     stream: str | None
 
-    def hits(self, handler: str, stream: str) -> bool:
-        return self.left > 0 and self.handler in (None, handler) and self.stream in (None, stream)
+    def hits(self, route: Route, stream: str) -> bool:
+        of_handler = is_of(self.handler, route.name, route.handler)
+        return self.left > 0 and of_handler and self.stream in (None, stream)
 
 
 class Recorder:
@@ -88,7 +96,7 @@ class Recorder:
         """The observer."""
         self.log.append(fact)
 
-    def order_failures(self, times: int, error: BaseException, handler: str | None, stream: str | None) -> None:
+    def order_failures(self, times: int, error: BaseException, handler: Handler, stream: str | None) -> None:
         """The next `times` calls raise `error` in place of running."""
         self._failures.append(_OrderedFailure(times, error, handler, stream))
 
@@ -126,7 +134,7 @@ class Recorder:
             self.log.extend(begun)
             error: BaseException | None = None
             try:
-                self._fail_if_ordered(route.name, plan.options.stream)
+                self._fail_if_ordered(route, plan.options.stream)
                 await route.call(payload, delivery)
             except BaseException as raised:
                 error = raised
@@ -137,11 +145,18 @@ class Recorder:
 
         return call
 
-    def _fail_if_ordered(self, handler: str, stream: str) -> None:
+    def _fail_if_ordered(self, route: Route, stream: str) -> None:
         for failure in self._failures:
-            if failure.hits(handler, stream):
+            if failure.hits(route, stream):
                 failure.left -= 1
                 raise failure.error
+
+
+def is_of(handler: Handler, name: str, function: Callable[..., object]) -> bool:
+    """Whether a function of this name is the handler that a test means, also where a decorator is around either."""
+    if handler is None or isinstance(handler, str):
+        return handler in (None, name)
+    return bool(inspect.unwrap(handler) == inspect.unwrap(function))
 
 
 def _each(delivery: Delivery | BatchDelivery) -> Iterator[Delivery]:
@@ -150,4 +165,12 @@ def _each(delivery: Delivery | BatchDelivery) -> Iterator[Delivery]:
 
 def _begun(plan: Plan, route: Route, delivery: Delivery) -> Call:
     options = plan.options
-    return Call(route.name, options.stream, options.group, delivery.event, delivery.deliveries, delivery.failures)
+    return Call(
+        route.name,
+        route.handler,
+        options.stream,
+        options.group,
+        delivery.event,
+        delivery.deliveries,
+        delivery.failures,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -544,3 +545,33 @@ async def test_an_application_whose_lifespan_opens_the_broker_can_be_started_in_
     with pytest.raises(RedisUnavailableError):
         async with broker.lifespan(None):
             pass
+
+
+async def test_handlers_of_one_name_are_told_apart(place: str) -> None:
+    """As in the modules of an application; by its name all of them are meant."""
+    broker = Broker(place, group="test")
+
+    def declared(stream: str):
+        @broker.handler(stream, retry=RetryPolicy(base=60))
+        async def handle(order: Order) -> None: ...
+
+        return handle
+
+    bill, mail = declared("orders"), declared("mails")
+
+    @functools.wraps(bill)
+    def around(*arguments):
+        return bill(*arguments)
+
+    async with testing.harness(broker) as h:
+        h.fail_next(handler=mail)
+        await h.publish("orders", Order(1))
+        await h.publish("mails", Order(2))
+        await h.settled()
+        assert h.handled(handler=bill) == h.handled(handler=around) == [Order(1)]
+        assert h.handled(handler=mail) == [Order(2)]
+        assert len(h.handled(handler="handle")) == 2
+        assert [(call.function, str(call.error)) for call in h.calls if call.error] == [(mail, "failed by fail_next()")]
+        h.assert_handled(Order(2), handler=bill, times=0)
+        with pytest.raises(AssertionError, match="functools.partial.* was called never"):
+            await h.called(functools.partial(bill), timeout=0.05)
