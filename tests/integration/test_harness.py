@@ -501,13 +501,11 @@ async def test_a_long_story_is_told_from_its_end(place: str) -> None:
 
     async with testing.harness(broker) as h:
         await h.publish_many("orders", [Order(n) for n in range(1200)])
-        await h.settled()
+        await h.settled(30)
         with pytest.raises(AssertionError, match=r"what happened:\n  \.\.\. 1150 more before \.\.\.\n") as told:
             h.assert_handled(Order(-1))
         assert len(str(told.value).splitlines()) == 52
         assert await h.redeliver() == 1200
-        await h.settled()
-        assert len(h.handled()) == 2400
 
 
 async def test_an_application_whose_lifespan_opens_the_broker_can_be_started_in_a_test() -> None:
