@@ -23,6 +23,7 @@ import msgspec
 from .. import naming
 from ..broker import Broker
 from ..broker.subscription import Subscription
+from ..broker.supervisor import current_supervisor
 from ..connection import Connection, replies
 from ..connection.address import parse
 from ..dead_letters import DeadLetters
@@ -193,10 +194,12 @@ class Harness:
         From one moment to the next nothing is sent to Redis: handlers are cut off where they are (in a test they see
         a cancellation), what they had done is not acknowledged, nothing is given back. What the dead one held comes
         again when its lease has run out (`advance`; `settled` does it by itself), or at once if `settings.consumer`
-        gives consumers a lasting name.
+        gives consumers a lasting name. Raises `RuntimeError` in a handler, which would be cut off in the middle of it.
         """
         if (supervisor := self.broker.supervisor) is None:
             raise NotOpenError("the broker is not open, and cannot crash")
+        if current_supervisor.get() is supervisor:
+            raise RuntimeError("a handler cannot crash its own process; let the test do it: 'await h.called(handler)'")
         supervisor.stop_now()
         await self.broker.connection.close()
         await self.broker.__aexit__(None, None, None)

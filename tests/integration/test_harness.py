@@ -573,3 +573,15 @@ async def test_handlers_of_one_name_are_told_apart(place: str) -> None:
         h.assert_handled(Order(2), handler=bill, times=0)
         with pytest.raises(AssertionError, match="functools.partial.* was called never"):
             await h.called(functools.partial(bill), timeout=0.05)
+
+
+async def test_a_handler_cannot_crash_its_own_process(broker: Broker) -> None:
+    @broker.handler("orders")
+    async def bill(order: Order) -> None:
+        with pytest.raises(RuntimeError, match="let the test do it"):
+            await h.crash()
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(1))
+        await h.settled()
+        h.assert_handled(Order(1))
