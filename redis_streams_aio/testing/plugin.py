@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from redis_streams_aio import Broker
 
+pytest_plugins = ["redis_streams_aio.testing.conformance.options"]
+
 
 @pytest.fixture
 def broker() -> Broker:
