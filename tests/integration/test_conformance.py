@@ -24,9 +24,11 @@ from redis.asyncio import Redis
 from redis_streams_aio.testing.conformance import table
 from redis_streams_aio.testing.servers import DEFAULT, Server
 
+PLUGIN = "redis_streams_aio.testing.plugin"
+"""Found by itself where the package is installed; here it may only be on the path."""
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTED = re.search(
-    r"^pytest (.* --redis-url) redis://\S+$", (ROOT / "docs" / "conformance.md").read_text(), re.MULTILINE
+    r"^pytest (--pyargs .* --redis-url) redis://\S+$", (ROOT / "docs" / "conformance.md").read_text(), re.MULTILINE
 )
 USER = shlex.split(
     "--user suite on '>secret' ~conformance:* ~{conformance:*}:* +@all -@admin -@dangerous '+client|unblock'"
@@ -51,7 +53,15 @@ def run(folder: Path, url: str | None, *options: str, **kept: str) -> subprocess
     """The documented command, with nobody's configuration, and this very package."""
     assert DOCUMENTED is not None
     arguments = shlex.split(DOCUMENTED[1])
-    command = [sys.executable, "-m", "pytest", *(arguments[:-1] if url is None else [*arguments, url]), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        PLUGIN,
+        *(arguments[:-1] if url is None else [*arguments, url]),
+        *options,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **kept}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 

@@ -1,9 +1,8 @@
 """The conformance suite: what any event broker has to do, as tests that take the URL of a Redis.
 
 ```sh
-pip install redis-streams-aio pytest pytest-asyncio
-pytest -p redis_streams_aio.testing.conformance.options --pyargs redis_streams_aio.testing.conformance \
-    --redis-url redis://localhost:6379/0
+pip install 'redis-streams-aio[testing]'
+pytest --pyargs redis_streams_aio.testing.conformance --redis-url redis://localhost:6379/0
 ```
 
 1 to 16 are the list that brokers are compared by, in its full numbers; from 17 on stands what else may go wrong with

@@ -101,7 +101,7 @@ async def open_all(stack: AsyncExitStack, brokers: Iterable[Broker]) -> list[Bro
     return list(await asyncio.gather(*(stack.enter_async_context(broker) for broker in brokers)))
 
 
-async def until_count(got: Sized, count: int, seconds: float = 20.0) -> None:
+async def until_count(got: Sized, count: int, seconds: float = 30.0) -> None:
     """Wait until there are so many."""
     await until(lambda: len(got) >= count, seconds, f"{count} of them")
 
@@ -116,7 +116,7 @@ async def nothing_left(url: str, stream: str, group: str = "g") -> None:
 
     async with Connection(url) as connection:
         groups, streams = ConsumerGroupManager(connection), StreamManager(connection)
-        await until(settled, 20, "everything settled")
+        await until(settled, 30, "everything settled")
 
 
 def once_each(got: Iterable[int], count: int) -> None:

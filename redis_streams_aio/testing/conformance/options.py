@@ -1,4 +1,4 @@
-"""The suite's command line options: a pytest plugin, as options in a `conftest.py` come too late for `--pyargs`."""
+"""The suite's command line options: part of our pytest plugin, as a `conftest.py` comes too late for `--pyargs`."""
 
 from __future__ import annotations
 
