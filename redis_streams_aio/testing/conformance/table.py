@@ -24,10 +24,8 @@ _NAME = re.compile(r"test_(\d\d)_(\w+)")
 _PROMISES = re.compile(r"\((P\d+(?:, P\d+)*)\)\.$")
 
 
-class Test(NamedTuple):
+class Case(NamedTuple):
     """One test of the suite."""
-
-    __test__ = False  # for pytest: it is not one itself
 
     number: int
     name: str
@@ -44,18 +42,18 @@ class Report(NamedTuple):
     """By test: `PASSED`, `FAILED`, or why it was skipped."""
 
 
-def suite() -> list[Test]:
+def suite() -> list[Case]:
     """The tests of the suite, by their numbers."""
     rooms = Path(__file__).parent.glob("test_*.py")
     return sorted(test for room in rooms for test in _tests_of(ast.parse(room.read_text(encoding="utf-8"))))
 
 
-def _tests_of(room: ast.Module) -> Iterator[Test]:
+def _tests_of(room: ast.Module) -> Iterator[Case]:
     for node in room.body:
         if isinstance(node, ast.AsyncFunctionDef) and (match := _NAME.fullmatch(node.name)):
             promises = _PROMISES.search(ast.get_docstring(node) or "")
             title = match[2].replace("_", " ").replace("redis", "Redis")
-            yield Test(int(match[1]), node.name, title[0].upper() + title[1:], promises[1] if promises else "")
+            yield Case(int(match[1]), node.name, title[0].upper() + title[1:], promises[1] if promises else "")
 
 
 def read(path: str | Path) -> Report:
