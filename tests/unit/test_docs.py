@@ -258,6 +258,11 @@ def test_the_tests_that_promises_are_shown_by_are_there() -> None:
         assert any(beginning.removeprefix("test") in test for test in tests), f"{beginning}… is not in {file}"
 
 
+def test_the_acceptance_list_is_the_beginning_of_the_conformance_suite() -> None:
+    named = re.findall(r"^\| (\d+) \|.*`(test_\d\d_)…` \|$", (DOCS / "promises.md").read_text(), re.MULTILINE)
+    assert named == [(str(test.number), test.name[: len("test_00_")]) for test in conformance.suite()[:16]]
+
+
 # -- conformance ------------------------------------------------------------------------------------------------
 
 
