@@ -38,8 +38,6 @@ ONCE = pytest.mark.skipif(
     os.environ.get("RSA_TEST_SERVER", DEFAULT) != DEFAULT, reason="the same on every server, and run with Valkey 9.1"
 )
 
-Outcomes = Callable[..., "Counter[str]"]
-
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
@@ -49,7 +47,7 @@ def empty(tmp_path: Path) -> Path:
     return folder
 
 
-def run(folder: Path, url: str | None, *options: str, **kept: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, url: str | None, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """The documented command, with nobody's configuration, and this very package."""
     assert DOCUMENTED is not None
     arguments = shlex.split(DOCUMENTED[1])
@@ -62,7 +60,7 @@ def run(folder: Path, url: str | None, *options: str, **kept: str) -> subprocess
         *(arguments[:-1] if url is None else [*arguments, url]),
         *options,
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **kept}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -140,6 +138,7 @@ async def test_the_suite_passes_on_memory(empty: Path) -> None:
         (None, "the conformance suite needs --redis-url"),
         ("redis://:secret@127.0.0.1:1", "gave up after connect_timeout=5 s: "),
         ("http://localhost", "unknown scheme http://"),
+        ("embedded://data", "takes an absolute path"),
     ],
 )
 def test_a_wrong_url_is_one_clear_error(empty: Path, url: str | None, wanted: str) -> None:
@@ -149,3 +148,13 @@ def test_a_wrong_url_is_one_clear_error(empty: Path, url: str | None, wanted: st
     assert output.count(wanted) == 1
     assert "secret" not in output
     assert "Traceback" not in output
+
+
+@ONCE
+def test_an_embedded_server_that_cannot_start_leaves_nothing(empty: Path) -> None:
+    temporary = empty / ("x" * 90)  # too long for a socket
+    temporary.mkdir()
+    result = run(empty, "embedded://", TMPDIR=str(temporary))
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "88 are allowed" in result.stdout + result.stderr
+    assert list(temporary.iterdir()) == []

@@ -24,6 +24,7 @@ class Target:
     """See the module. Opening raises the errors of `Connection`: the first one says what is wrong with the URL."""
 
     def __init__(self, url: str, restart_command: str | None = None) -> None:
+        Connection(url)  # refuses a wrong one
         self._given = urlsplit(url)
         self._restart_command = restart_command
         self._folder: str | None = None
@@ -46,8 +47,12 @@ class Target:
         return self._folder
 
     def open(self) -> None:
-        """Connect, and start what is ours."""
-        self._runner.run(self._connection.open())
+        """Connect, and start what is ours; where that fails, nothing is left."""
+        try:
+            self._runner.run(self._connection.open())
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Stop what is ours, and delete its data."""

@@ -56,7 +56,7 @@ async def test_02_fifty_publishers_fifty_consumers_five_thousand_events_none_mis
         await open_all(stack, (subscriber(url, stream, noting(got), concurrency=2) for _ in range(50)))
         publishers = await open_all(stack, (Broker(url) for _ in range(50)))
         await asyncio.gather(*(publish_hundred(broker, 100 * n) for n, broker in enumerate(publishers)))
-        await until_count(got, 5000, 30)
+        await until_count(got, 5000, 60)
         await nothing_left(url, stream)
     once_each(got, 5000)
 
