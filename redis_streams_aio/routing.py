@@ -75,6 +75,12 @@ class RouteTable(msgspec.Struct, frozen=True):
     deduplicates: bool
     """Whether any handler drops duplicates."""
 
+    @property
+    def all(self) -> list[Route]:
+        """The handlers, each once."""
+        routes = [*self.by_event_type.values(), self.catch_all, self.only]
+        return list({id(route): route for route in routes if route is not None}.values())
+
     def find(self, fields: Fields) -> Route | None:
         """The handler for an entry, `None` when none takes it."""
         event_type = entries.event_type_of(fields)

@@ -27,7 +27,7 @@ from ..broker.supervisor import current_supervisor
 from ..connection import Connection, replies
 from ..connection.address import parse
 from ..dead_letters import DeadLetters
-from ..exceptions import NotOpenError
+from ..exceptions import ConfigError, NotOpenError
 from ..models import DeadLetterMessage
 from ..telemetry import DeadLettered, Fact
 from . import progress
@@ -55,8 +55,11 @@ async def harness(broker: Broker, url: str | None = None) -> AsyncIterator[Harne
     once, without a drain's grace, and leaves the broker as it was. Nothing is deleted: use `memory://` or
     `embedded://`, which begin empty, or streams of the test's own.
 
-    Raises `RuntimeError` when the broker is open, and what opening it raises.
+    Raises `RuntimeError` when the broker is open, `ConfigError` when it has a client in place of a URL and none is
+    given here, and what opening it raises.
     """
+    if url is None and broker.settings.redis_url is None:
+        raise ConfigError("the broker has no redis_url: say where it is to run, e.g. harness(broker, 'memory://')")
     async with (
         _lasting(url or broker.settings.redis_url) as place,
         Connection(place, connect_timeout=broker.settings.connect_timeout) as connection,
@@ -166,8 +169,8 @@ class Harness:
             raise ValueError(f"seconds: time passes forward, not by {seconds!r}")
         subscriptions = self._subscriptions()
         living = {subscription.holdings.consumer for subscription in subscriptions}
-        for subscription in subscriptions:
-            await age_marks(self.connection, subscription.options.stream, subscription.options.group, seconds)
+        for stream, group in self._recorder.deduplicating:
+            await age_marks(self.connection, stream, group, seconds)
         for subscription in subscriptions:
             subscription.advance(seconds)  # what is held; then what is not, which it may take over from there
             await age(self.connection, subscription.options.stream, subscription.options.group, seconds, living)
@@ -184,7 +187,8 @@ class Harness:
     ) -> None:
         """Have the next `times` calls raise `error` in place of running; of one handler, or one stream's, or any.
 
-        The retry policy decides what becomes of the events, as if the handler had raised. Calls add up.
+        The retry policy decides what becomes of the events, as if the handler had raised. Calls add up. Raises
+        `ValueError` for a handler or a stream that the broker has not.
         """
         self._recorder.order_failures(times, error or RuntimeError("failed by fail_next()"), handler, stream)
 

@@ -7,7 +7,7 @@ middleware. Nothing else of the way of an event is different.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -81,6 +81,7 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[Call | Fact] = []
         """Everything, in order."""
+        self._plans: dict[tuple[str, str], Plan] = {}
         self._failures: list[_OrderedFailure] = []
 
     @property
@@ -92,12 +93,23 @@ class Recorder:
         """Facts of one kind."""
         return [item for item in self.log if isinstance(item, kind)]
 
+    @property
+    def deduplicating(self) -> list[tuple[str, str]]:
+        """Streams and groups of which some handler drops duplicates."""
+        return [at for at, plan in self._plans.items() if plan.routes.deduplicates]
+
     def observe(self, fact: Fact) -> None:
         """The observer."""
         self.log.append(fact)
 
     def order_failures(self, times: int, error: BaseException, handler: Handler, stream: str | None) -> None:
-        """The next `times` calls raise `error` in place of running."""
+        """The next `times` calls raise `error` in place of running. Raises `ValueError` where that can hit nobody."""
+        streams = [known for known, _ in self._plans]
+        if stream is not None and stream not in streams:
+            raise ValueError(f"stream {stream!r}: the broker handles {_listed(streams)}")
+        routes = [route for plan in self._plans.values() for route in plan.routes.all]
+        if not any(is_of(handler, route.name, route.handler) for route in routes):
+            raise ValueError(f"handler {handler!r}: the broker has {_listed(route.name for route in routes)}")
         self._failures.append(_OrderedFailure(times, error, handler, stream))
 
     def story(self) -> str:
@@ -110,6 +122,7 @@ class Recorder:
 
     def watched(self, plan: Plan) -> Plan:
         """The plan with every call of its handlers recorded."""
+        self._plans[plan.options.stream, plan.options.group] = plan
         known: dict[int, Route] = {}
 
         def watch(route: Route) -> Route:
@@ -150,6 +163,10 @@ class Recorder:
             if failure.hits(route, stream):
                 failure.left -= 1
                 raise failure.error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names))) or "none"
 
 
 def is_of(handler: Handler, name: str, function: Callable[..., object]) -> bool:

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio import Redis
 
 from redis_streams_aio import (
     BatchDelivery,
     Broker,
+    ConfigError,
     Delivery,
     Reject,
     RetryLater,
@@ -136,7 +138,7 @@ async def test_failures_can_be_ordered(broker: Broker) -> None:
         assert [str(call.error) for call in h.calls if call.handler == "mail"] == ["no mail server"] * 2 + ["None"]
         assert [call.returned for call in h.calls if call.handler == "bill"] == [True]
         h.fail_next(error=KeyError("x"), handler="bill")
-        h.fail_next(stream="others")
+        h.fail_next(0, stream="orders")
         await h.publish("orders", Order(2))
         await h.settled()
         h.assert_dead_letter(Order(2), "gave_up")
@@ -318,6 +320,29 @@ async def test_settled_waits_for_what_handlers_publish(broker: Broker) -> None:
             await h.publish("a", Order(number))
             await h.settled()
             h.assert_handled(Order(number), handler=last)
+
+
+async def test_failures_that_can_hit_nobody_are_refused(broker: Broker) -> None:
+    @broker.handler("orders")
+    async def bill(order: Order) -> None: ...
+
+    async def mail(order: Order) -> None: ...
+
+    async with testing.harness(broker) as h:
+        with pytest.raises(ValueError, match=r"handler 'bil': the broker has bill$"):
+            h.fail_next(handler="bil")
+        with pytest.raises(ValueError, match=r"the broker has bill$"):
+            h.fail_next(handler=mail)
+        with pytest.raises(ValueError, match=r"stream 'order': the broker handles orders$"):
+            h.fail_next(stream="order")
+
+
+async def test_a_broker_of_a_client_is_told_where_to_run() -> None:
+    client = Redis()
+    with pytest.raises(ConfigError, match="memory://"):
+        async with testing.harness(Broker(client=client, group="g")):
+            pass
+    await client.aclose()
 
 
 async def test_what_is_not_settled_is_told(broker: Broker) -> None:
