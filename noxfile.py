@@ -60,6 +60,28 @@ def servers(session: nox.Session, server: str) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Ten minutes of faults: `nox -s chaos -- --minutes 60 --seed 7 --server redis-8.2`."""
+    install(session, "test", "servers")
+    session.run("python", "-m", "redis_streams_aio.testing.chaos", *(session.posargs or ["--minutes", "10"]))
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Twenty minutes and five million events, and nothing may grow: `nox -s soak -- --minutes 120`."""
+    install(session, "test")
+    options = session.posargs or ["--minutes", "20", "--events", "5000000"]
+    session.run("python", "-m", "tests.soak", *options)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """A million inputs for all that reads what others wrote: `nox -s fuzz -- --inputs 10000000 --seed 2`."""
+    install(session, "test")
+    session.run("python", "-m", "tests.fuzz", *(session.posargs or ["--inputs", "1000000"]))
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Rules and format."""
     session.install(*nox.project.dependency_groups(project, "lint"))

@@ -80,7 +80,8 @@ async def test_p22_cleaning_raced_with_reading_ten_thousand_times_loses_nothing(
                 entries = await second.call("XREADGROUP", "GROUP", "g", "raced", "COUNT", 1, "STREAMS", "orders", ">")
                 [entry] = entries[0][1]  # type: ignore[index]
                 read.append(entry[0].decode())  # type: ignore[union-attr, index]
-                await second.call("XACK", "orders", "g", entry[0])  # type: ignore[index]
+                acknowledged = await second.call("XACK", "orders", "g", entry[0])  # type: ignore[index]
+                assert acknowledged == 1, "the name was removed with an entry pending"
         done.set()
         await cleaning
     assert len(set(read)) == count
