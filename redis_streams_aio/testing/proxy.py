@@ -1,4 +1,5 @@
-"""A TCP proxy in front of a server that does what networks do: goes silent, cuts connections, cuts replies in two.
+"""A TCP proxy in front of a server that does what networks do: goes silent, holds back, drips, cuts connections and
+replies.
 
 `async with proxy(server.port) as network:` and then `network.url` in place of `server.url`.
 """
@@ -9,6 +10,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
+
+Direction = Literal["requests", "replies"]
+_BETWEEN_DROPS = 0.01
 
 
 class _Pipe:
@@ -22,13 +27,16 @@ class _Pipe:
         self.running = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             if self.silent:
                 await self._copy(self._reader, None)
                 return
             back_reader, back_writer = await asyncio.open_connection(self._network.host, self._network.target)
             self._writers.append(back_writer)
             await asyncio.gather(self._copy(self._reader, back_writer), self._copy(back_reader, self._writers[0]))
+        except OSError:  # the server, or the client, is gone; a silent network does not tell
+            if not self.silent:
+                self.abort()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None) -> None:
         is_reply = reader is not self._reader
@@ -37,16 +45,25 @@ class _Pipe:
                 self._network.requests += 1
             if self._network.latency:
                 await asyncio.sleep(self._network.latency)
+            await self._network.passage["replies" if is_reply else "requests"].wait()
             if self.silent or writer is None:
                 continue  # swallowed
             keep = self._network.part_to_keep(len(data)) if is_reply else None
-            writer.write(data[:keep])
-            await writer.drain()
+            await self._write(writer, data[:keep])
             if keep is not None:
                 await asyncio.sleep(0.01)  # an abort may overtake what was just written
                 self.abort()
         if not self.silent:
             self.abort()  # one side has closed; a silent network tells neither of them
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        while data:
+            piece = self._network.drip or len(data)
+            writer.write(data[:piece])
+            await writer.drain()
+            data = data[piece:]
+            if data:
+                await asyncio.sleep(_BETWEEN_DROPS)
 
     def abort(self) -> None:
         for writer in self._writers:
@@ -62,7 +79,7 @@ class _Pipe:
 
 
 class Proxy:
-    """See the module. Every method takes effect at once; `heal` ends the black hole, the refusal and the delay."""
+    """See the module. Every method takes effect at once; `heal` ends all that lasts."""
 
     def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self.target = target
@@ -70,6 +87,12 @@ class Proxy:
         self.port = 0
         self.is_silent = False
         self.latency = 0.0
+        self.drip = 0
+        """Bytes of one drop; 0: all at once."""
+        self.passage: dict[Direction, asyncio.Event] = {"requests": asyncio.Event(), "replies": asyncio.Event()}
+        """Set where data pass."""
+        for passage in self.passage.values():
+            passage.set()
         self.accepted = 0
         """Connections that clients have made."""
         self.requests = 0
@@ -95,9 +118,16 @@ class Proxy:
         self._stop_listening()
         self.cut()
 
+    def partition(self, *directions: Direction) -> None:
+        """Nothing passes in these directions (default: both) until `heal`; then it comes late, as with TCP it does."""
+        for direction in directions or tuple(self.passage):
+            self.passage[direction].clear()
+
     async def heal(self) -> None:
         """New connections work again; those that were black-holed stay dead, and nobody is told."""
-        self.is_silent, self.latency = False, 0.0
+        self.is_silent, self.latency, self.drip = False, 0.0, 0
+        for passage in self.passage.values():
+            passage.set()
         await self.open()
 
     def cut(self) -> None:
@@ -113,6 +143,10 @@ class Proxy:
         """Every piece of data, in both directions, comes this much later."""
         self.latency = seconds
 
+    def drip_slowly(self, nbytes: int) -> None:
+        """All data come in drops of so many bytes, a hundredth of a second apart."""
+        self.drip = nbytes
+
     def part_to_keep(self, size: int) -> int | None:
         """How much of a reply to let through before the cut; `None`: all, and no cut."""
         if self.cut_after is None:
@@ -125,6 +159,7 @@ class Proxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._pipes = [pipe for pipe in self._pipes if pipe.silent or not pipe.running.done()]
         self._pipes.append(_Pipe(self, reader, writer))
 
     async def open(self) -> None:

@@ -135,6 +135,10 @@ class Server:
         self.stop(how)
         self.start()
 
+    def wipe(self) -> None:
+        """Delete its data. It must not run."""
+        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+
     def freeze(self) -> None:
         """It keeps its connections, and answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)
