@@ -78,6 +78,11 @@ class Books:
                 self.runs[entry].append(Run(entry, record.name, record.process, record.detail, record.at))
             case "handled" | "failed" | "cancelled":
                 self._end(entry, record)
+            case _:
+                self._enter_loss(entry, record)
+
+    def _enter_loss(self, entry: Entry, record: Record) -> None:
+        match record.what:
             case "taken":
                 self.taken[entry] = record.name
             case "dead":

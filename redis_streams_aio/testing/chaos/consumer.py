@@ -113,21 +113,31 @@ def build(url: str, name: str, worker: Worker) -> Broker:
         grace=2.0,
     )
     broker = Broker(url, settings=settings, observers=[worker.observe])
-
-    def on(line: str, **options: object) -> object:
-        about = LINES[line]
-        return broker.handler(about.stream, group=about.group, lease=LEASE, retry=RETRY, **options)  # type: ignore[arg-type]
-
-    if name == SOLO:
-        on("ledger")(worker.handle)
-        on("accounts", concurrency=8, key=lambda work: work.key)(worker.handle)
-        on("loads", batch=20, within=0.05)(worker.load)
-    else:
-        on("clicks", concurrency=16)(worker.handle)
-        on("orders", concurrency=8)(worker.bill)
-        on("invoices", concurrency=8)(worker.handle)
-        on("payments", concurrency=8, deduplicate=3600.0)(worker.handle)
+    (_solo if name == SOLO else _team)(broker, worker)
     return broker
+
+
+def _solo(broker: Broker, worker: Worker) -> None:
+    ledger, accounts, loads = (LINES[name] for name in ("ledger", "accounts", "loads"))
+    broker.handler(ledger.stream, group=ledger.group, lease=LEASE, retry=RETRY)(worker.handle)
+    broker.handler(accounts.stream, group=accounts.group, lease=LEASE, retry=RETRY, concurrency=8, key=_key)(
+        worker.handle
+    )
+    broker.handler(loads.stream, group=loads.group, lease=LEASE, retry=RETRY, batch=20, within=0.05)(worker.load)
+
+
+def _key(work: Work) -> str:
+    return work.key
+
+
+def _team(broker: Broker, worker: Worker) -> None:
+    for name, handler in (("clicks", worker.handle), ("orders", worker.bill), ("invoices", worker.handle)):
+        line = LINES[name]
+        broker.handler(line.stream, group=line.group, lease=LEASE, retry=RETRY, concurrency=8)(handler)
+    line = LINES["payments"]
+    broker.handler(line.stream, group=line.group, lease=LEASE, retry=RETRY, concurrency=8, deduplicate=3600.0)(
+        worker.handle
+    )
 
 
 async def run(url: str, name: str, history: History) -> None:

@@ -19,7 +19,7 @@ from . import child
 from .history import History
 from .workload import COMMAND_TIMEOUT, LINES, PUBLISHED, Work, make_work
 
-PAUSE = 0.1
+PAUSE = 0.07
 """Seconds between two events of a line, on average."""
 TWICE = 0.05
 """The part of `payments` that is published twice though the first was acknowledged."""
@@ -54,8 +54,9 @@ class Publisher:
 
     async def _pay(self, work: Work, *, twice: bool) -> None:
         """Published until it is acknowledged, always under the same `event_id`; some also once more."""
-        while not await self._publish("payments", work, event_id=work.name) and not self.stopping.is_set():
-            await asyncio.sleep(PAUSE)
+        acknowledged = False
+        while not acknowledged and not self.stopping.is_set():
+            acknowledged = await self._publish("payments", work, event_id=work.name)
         if twice:
             await self._publish("payments", work, event_id=work.name)
 

@@ -18,7 +18,10 @@ def text(verdict: Verdict, headline: str, began: float) -> str:
         f"longest gap: {_gap(verdict.gap, began)}",
         *(f"{'on ' + gap.line:>20} {_gap(gap, began)}" for gap in verdict.gaps),
         "",
-        *(f"{kind:>25} {len(found):>4}{'' if not found else '  VIOLATED'}" for kind, found in verdict.violations.items()),
+        *(
+            f"{kind:>25} {len(found):>4}{'' if not found else '  VIOLATED'}"
+            for kind, found in verdict.violations.items()
+        ),
         *(f"\n{kind}:\n" + _first(found) for kind, found in verdict.violations.items() if found),
         "",
         "passed" if verdict.passed else "FAILED",

@@ -6,9 +6,9 @@ Every event whose publishing was acknowledged is accounted for in one of these w
 * it always fails, and is among the dead letters,
 * its entry was taken out of Redis by the nemesis, which has noted it, before its group was done with it.
 
-Beside that nothing unexpected may come (an event that nobody published, a dead letter of one that would have gone well),
-nothing may be done twice that is promised to be done once (follow-ups, dead letters), order holds where it is promised,
-duplicates have causes, no process ends by itself, and in the end everything comes to rest.
+Beside that nothing unexpected may come (an event that nobody published, a dead letter of one that would have gone
+well), nothing may be done twice that is promised to be done once (follow-ups, dead letters), order holds where it is
+promised, duplicates have causes, no process ends by itself, and in the end everything comes to rest.
 """
 
 from __future__ import annotations
@@ -107,26 +107,32 @@ def _lost(books: Books) -> Iterator[str]:
 
 
 def _unexpected(books: Books) -> Iterator[str]:
+    handled = books.handled
     for entry, runs in books.runs.items():
-        line, entry_id = entry
-        known = order_of(runs[0].name) if line == "invoices" else runs[0].name
-        published = ("orders", known) in books.handled if line == "invoices" else known in books.attempted
-        if runs and not (published and known.startswith(("" if line == "invoices" else f"{line}/"))):
-            yield f"{line} {entry_id}: {runs[0].name} was never published there"
-        if books.expected_dead(entry) and entry in books.handled:
-            yield f"{line} {entry_id}: {runs[0].name} always fails, and was handled"
+        name = runs[0].name
+        if not _was_published(name, entry[0], books, handled):
+            yield f"{entry[0]} {entry[1]}: {name} was never published there"
+        if books.expected_dead(entry) and entry in handled:
+            yield f"{entry[0]} {entry[1]}: {name} always fails, and was handled"
     for entry, reason in books.gave_up.items():
         if not books.expected_dead(entry):
             yield f"{entry[0]} {entry[1]}: became a dead letter ({reason or 'by a process that died then'})"
 
 
+def _was_published(name: str, line: str, books: Books, handled: set[Entry]) -> bool:
+    if line == "invoices":
+        return ("orders", order_of(name)) in handled
+    return name in books.attempted and name.startswith(f"{line}/")
+
+
 def _follow_ups(books: Books) -> Iterator[str]:
     """One for each order that was handled; where its entry was taken away, one at most."""
+    handled = books.handled
     seen: defaultdict[str, set[str]] = defaultdict(set)
     for line, entry_id in (*books.runs, *books.taken):
         if line == "invoices":
             seen[order_of(books.names[line, entry_id])].add(entry_id)
-    for entry in books.handled:
+    for entry in handled:
         count = len(seen.get(entry[1], ()))
         least = 0 if entry in books.taken else 1
         if entry[0] == "orders" and not least <= count <= 1:
@@ -153,8 +159,3 @@ def longest_gap(books: Books, line: str = "") -> Gap:
 
 def _seconds(gap: Gap) -> float:
     return gap.seconds
-
-
-def lives(books: Books) -> list[Entry]:
-    """Entries that were begun and never ended, by anybody: what a run that was cut short leaves."""
-    return [entry for entry, runs in books.runs.items() if not any(run.end for run in runs)]

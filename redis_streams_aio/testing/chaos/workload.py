@@ -97,6 +97,7 @@ def make_work(line: str, process: str, number: int, random: random.Random) -> Wo
         return Work(name + POISON, key, seconds)
     if luck < 0.05:
         return Work(name, key, seconds, fails=1 + (luck < 0.02))
-    if luck < 0.06 and LINES[line].by == "team":
-        return Work(name, key, LEASE * random.uniform(0.5, 1.5))
+    if luck < 0.08:
+        longest = 1.5 * LEASE if LINES[line].by == "team" else 0.3
+        return Work(name, key, random.uniform(0.1, longest))
     return Work(name, key, seconds)
