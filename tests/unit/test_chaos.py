@@ -218,6 +218,14 @@ def test_what_crossed_to_another_stream_is_unexpected() -> None:
     assert list(violated(forger)) == ["unexpected"]
 
 
+def test_p25_an_event_that_is_there_twice_was_repeated_by_nobody_here() -> None:
+    forger = Forger()
+    name, entry_id = forger.publish("clicks")
+    forger.run("clicks", (name, entry_id))
+    forger.run("clicks", (name, forger.new_id()))
+    assert list(violated(forger)) == ["unexpected"]
+
+
 def test_a_dead_letter_of_a_good_event_is_unexpected() -> None:
     forger = honest(["clicks"])
     forger.note("gave_up", process="team-1.1", line="clicks", id="1001-0", detail="deliveries")

@@ -65,7 +65,7 @@ def judge(records: Iterable[Record]) -> Verdict:
         counts=_counts(books, again),
         violations={
             "lost": list(_lost(books)),
-            "unexpected": list(_unexpected(books)),
+            "unexpected": [*_unexpected(books), *_published_twice(books)],
             "follow-ups": list(_follow_ups(books)),
             "dead letters": list(_letters(books)),
             "order": ordering.violations(books),
@@ -117,6 +117,17 @@ def _unexpected(books: Books) -> Iterator[str]:
     for entry, reason in books.gave_up.items():
         if not books.expected_dead(entry):
             yield f"{entry[0]} {entry[1]}: became a dead letter ({reason or 'by a process that died then'})"
+
+
+def _published_twice(books: Books) -> Iterator[str]:
+    """Publishing is not repeated by itself (P25): but for payments, an event is one entry."""
+    entries: defaultdict[str, set[str]] = defaultdict(set)
+    for (line, entry_id), name in books.names.items():
+        if line not in ("payments", "invoices"):
+            entries[name].add(entry_id)
+    for name, ids in entries.items():
+        if len(ids) > 1:
+            yield f"{name} was published once, and is in {len(ids)} entries: {sorted(ids)}"
 
 
 def _was_published(name: str, line: str, books: Books, handled: set[Entry]) -> bool:
