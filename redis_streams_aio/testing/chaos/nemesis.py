@@ -46,6 +46,7 @@ class Nemesis:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._steps: dict[str, Step] = {
             "kill": self._kill,
+            "kill_producer": self._kill,
             "drain": self._drain,
             "freeze": self._freeze,
             "block": self._block,

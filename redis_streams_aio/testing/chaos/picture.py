@@ -11,7 +11,7 @@ from html import escape
 from .history import Record
 from .schedule import ALL, KINDS, SERVER
 from .verdict import Verdict
-from .workload import LINES, PROCESSES
+from .workload import PROCESSES
 
 WIDTH, LEFT, RIGHT, TOP = 960, 110, 20, 46
 LANE, BARS = 24, 90
@@ -33,7 +33,7 @@ def draw(records: Sequence[Record], verdict: Verdict, headline: str) -> str:
         f'<text x="8" y="18">{escape(headline)}: {"passed" if verdict.passed else "FAILED"}</text>',
         *_legend(),
         *(_lane(name, TOP + number * LANE) for number, name in enumerate(lanes)),
-        *(_fault(record, target, scale, lanes) for record, target in _hits(records)),
+        *(_fault(record, row, scale) for record, row in _rows(records, lanes)),
         *_bars(records, verdict, scale, bottom),
         *_seconds(scale, bottom),
         "</svg>",
@@ -64,24 +64,29 @@ def _lane(name: str, y: int) -> str:
     return f'<text x="8" y="{y + 15}">{name}</text>{line}'
 
 
-def _hits(records: Iterable[Record]) -> Iterable[tuple[Record, str]]:
+def _rows(records: Iterable[Record], lanes: Sequence[str]) -> Iterable[tuple[Record, int]]:
+    """Each fault with the heights it is to be drawn at: two to a lane, wires below; those of the server take turns."""
+    upper = True
     for record in records:
-        if record.what == "fault":
-            targets = PROCESSES if record.detail == ALL else (record.detail,)
-            for target in targets:
-                yield record, SERVER if target in LINES else target
+        if record.what != "fault":
+            continue
+        room = KINDS[record.name].room
+        if room == "server":
+            upper = not upper
+        lower = room == "network" or (room == "server" and not upper)
+        targets = PROCESSES if record.detail == ALL else (record.detail,)
+        for target in (SERVER,) if room == "server" else targets:
+            yield record, TOP + lanes.index(target) * LANE + (11 if lower else 0)
 
 
-def _fault(record: Record, target: str, scale: Scale, lanes: Sequence[str]) -> str:
+def _fault(record: Record, y: int, scale: Scale) -> str:
     room = KINDS[record.name].room
-    y = TOP + lanes.index(target) * LANE + (11 if room == "network" else 0)
     x = scale.x(record.at)
     width = max(2.0, round(scale.x(record.until) - x, 1))
-    shown = f"{record.name} ({record.until - record.at:.1f} s)"
-    label = "" if record.detail == ALL and target != PROCESSES[0] else record.name
+    shown = f"{record.name} {record.detail}, {record.until - record.at:.1f} s"
     return (
         f'<rect x="{x}" y="{y}" width="{width}" height="9" fill="{COLOURS[room]}" opacity=".45">'
-        f'<title>{shown}</title></rect><text class="small" x="{x}" y="{y + 8}">{label}</text>'
+        f'<title>{shown}</title></rect><text class="small" x="{x}" y="{y + 8}">{record.name}</text>'
     )
 
 

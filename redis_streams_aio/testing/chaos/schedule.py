@@ -1,7 +1,7 @@
 """The schedule: which fault hits whom, when and for how long. Pure: a seed and a length give the same faults each time.
 
-Kinds are dealt like cards: each once, in random order, before any comes again. So a run that has room for one deal has
-every kind of fault in it.
+Kinds are dealt like cards: all of them, in random order, before any comes again. So a run that has room for one deal
+has every kind of fault in it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from .workload import CONSUMERS, LEASE, PROCESSES, PUBLISHED
+from .workload import CONSUMERS, LEASE, PROCESSES, PRODUCERS, PUBLISHED
 
 SERVER = "server"
 ALL = "all"
@@ -34,16 +34,19 @@ class Kind(msgspec.Struct, frozen=True):
     least: float = 0.0
     most: float = 0.0
     """Seconds; of `clock_jump` by how many, of `cut_reply` after how many bytes."""
+    times: int = 1
+    """How often it is in a deal."""
 
 
 _WIRES = (*PROCESSES, ALL)
 
 KINDS: dict[str, Kind] = {
-    "kill": Kind("process", PROCESSES, 0.1, 1.0),
+    "kill": Kind("process", CONSUMERS, 0.1, 1.0, times=3),
+    "kill_producer": Kind("process", PRODUCERS, 0.1, 1.0),
     "drain": Kind("process", CONSUMERS, 0.1, 1.0),
-    "freeze": Kind("process", PROCESSES, 1.2 * LEASE, 2 * LEASE),
+    "freeze": Kind("process", CONSUMERS, 1.2 * LEASE, 2 * LEASE, times=2),
     "block": Kind("process", CONSUMERS, 1.2 * LEASE, 2 * LEASE),
-    "clock_jump": Kind("process", PROCESSES, -3600, 3600),
+    "clock_jump": Kind("process", CONSUMERS, -3600, 3600),
     "client_kill": Kind("server", (SERVER,)),
     "latency": Kind("network", _WIRES, 1.0, 3.0),
     "partition": Kind("network", _WIRES, 1.0, 2 * LEASE),
@@ -61,6 +64,8 @@ KINDS: dict[str, Kind] = {
     "trim": Kind("server", PUBLISHED),
     "remove_consumers": Kind("server", (SERVER,)),
 }
+
+DEAL = tuple(name for name, kind in KINDS.items() for _ in range(kind.times))
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -85,7 +90,7 @@ def schedule(seed: int, minutes: float) -> list[Fault]:
         raise ValueError(f"minutes={minutes!r}: expected more than {SETTLING_IN / 60:.3f}")
     source = random.Random(seed)
     seconds = minutes * 60
-    slot = min(USUAL_PAUSE, (seconds - SETTLING_IN) / len(KINDS))
+    slot = min(USUAL_PAUSE, (seconds - SETTLING_IN) / len(DEAL))
     faults: list[Fault] = []
     for number, kind in enumerate(_dealt(source)):
         if SETTLING_IN + (number + 1) * slot > seconds + _ROUNDING:
@@ -99,4 +104,4 @@ def schedule(seed: int, minutes: float) -> list[Fault]:
 
 def _dealt(source: random.Random) -> Iterator[str]:
     while True:
-        yield from source.sample(list(KINDS), len(KINDS))
+        yield from source.sample(DEAL, len(DEAL))

@@ -24,6 +24,9 @@ from .duplicates import Duplicate
 from .history import Record
 from .workload import order_of
 
+LATEST = 30.0
+"""Seconds in which an event has to come to its end: several outages one after another, and the leases after them."""
+
 
 class Gap(msgspec.Struct, frozen=True):
     """The longest time in which nothing was handled."""
@@ -70,7 +73,7 @@ def judge(records: Iterable[Record]) -> Verdict:
             "dead letters": list(_letters(books)),
             "order": ordering.violations(books),
             "unexplained duplicates": duplicates.unexplained(again),
-            "stuck": [f"{one.line} {one.id} {one.name}{one.detail}" for one in books.records if one.what == "stuck"],
+            "stuck": [*_late(books), *_never_settled(books)],
             "crashed": [f"{one.name}: {one.detail}" for one in books.records if one.what == "crashed"],
         },
         duplicates=Counter(one.cause or "no cause" for one in again),
@@ -154,6 +157,22 @@ def _letters(books: Books) -> Iterator[str]:
     for (line, entry_id), ids in books.letters.items():
         if len(ids) > 1:
             yield f"{line} {entry_id} has {len(ids)} dead letters: {sorted(ids)}"
+
+
+def _late(books: Books) -> Iterator[str]:
+    """Events that waited for too long, though they were handled, or taken away, in the end (P2)."""
+    taken = {(record.line, record.id): record.at for record in books.records if record.what == "taken"}
+    for record in books.acknowledged_by:
+        entry = (record.line, record.id)
+        ends = [at for at in (books.finished(entry), taken.get(entry)) if at is not None]
+        if ends and min(ends) - record.at > LATEST:
+            yield f"{record.line} {record.id} {record.name}: {min(ends) - record.at:.1f} s"
+
+
+def _never_settled(books: Books) -> Iterator[str]:
+    for record in books.records:
+        if record.what == "stuck":
+            yield f"{record.line} {record.id} {record.name}{record.detail}"
 
 
 def longest_gap(books: Books, line: str = "") -> Gap:
