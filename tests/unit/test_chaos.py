@@ -337,6 +337,18 @@ def test_a_fault_long_before_or_after_is_no_cause() -> None:
     assert list(violated(forger)) == ["unexplained duplicates"]
 
 
+@pytest.mark.parametrize(("kind", "explained"), [("partition", True), ("freeze", True), ("kill", False)])
+def test_who_was_cut_off_may_handle_what_it_has_lost(kind: str, explained: bool) -> None:
+    """It had the entry buffered, another process took it over, and it has not noticed yet. A killed one has nothing."""
+    forger = Forger()
+    event = forger.publish("clicks")
+    forger.fault(kind, "team-2", 1.0)
+    for runner in ("team-1", "team-2"):
+        for what in ("begun", "handled"):
+            forger.note(what, process=f"{runner}.1", line="clicks", id=event[1], name=event[0])
+    assert bool(violated(forger)) is not explained
+
+
 @pytest.mark.parametrize(("process", "explained"), [("team-1", True), ("team-2", False)])
 def test_p3_a_blocked_event_loop_is_no_cause_where_a_thread_renews(process: str, explained: bool) -> None:
     forger = Forger()

@@ -1,8 +1,10 @@
 """Events that were handled twice, each with its cause. Pure.
 
-At least once is what is promised, so a second run is no violation; but it has to have a cause. That is a fault that hit
-the process of the first run, or the server, after the first run began and before the second did. What a process did not
-notice at once (a connection that went silent) counts for a while longer. A second run without a cause is a violation.
+At least once is what is promised, so a second run is no violation; but it has to have a cause. That is a fault between
+the beginnings of the two runs that hit the server, or the process of the first run: what it did is not written. Or the
+process of the second run: frozen or cut off, it lost the entry that it had buffered, and did not know yet. What a process
+does not notice at once (a connection that went silent) counts for a while longer. A second run without a cause is a
+violation.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from .workload import COMMAND_TIMEOUT, LEASE, WITH_LEASE_THREAD
 AFTERMATH = COMMAND_TIMEOUT + LEASE
 """Seconds: until a command on a connection that is dead fails, and then a lease may have run out."""
 _MOMENTARY = ("kill", "drain")
+"""They end a process, and with it all that it had."""
 _HARMLESS = ("clock_jump", "remove_consumers", "trim")
 """No reason to handle anything twice."""
 _DATA_LOSS = ("flushall", "wipe")
@@ -70,7 +73,8 @@ def _kind(fault: Record) -> str:
 
 def _explains(fault: Record, first: Run, again: Run) -> bool:
     kind = _kind(fault)
-    if kind in _HARMLESS or not _hits(fault, first):
+    process_hit = _hits(fault, first) or (_hits(fault, again) and kind not in _MOMENTARY)
+    if kind in _HARMLESS or not process_hit:
         return False
     if kind in _DATA_LOSS and first.entry == again.entry:
         return False  # what was taken away with its stream cannot come again
