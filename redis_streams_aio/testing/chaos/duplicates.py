@@ -2,9 +2,9 @@
 
 At least once is what is promised, so a second run is no violation; but it has to have a cause. That is a fault between
 the beginnings of the two runs that hit the server, or the process of the first run: what it did is not written. Or the
-process of the second run: frozen or cut off, it lost the entry that it had buffered, and did not know yet. What a process
-does not notice at once (a connection that went silent) counts for a while longer. A second run without a cause is a
-violation.
+process of the second run: frozen or cut off, it lost the entry that it had buffered, and did not know yet. What a
+process does not notice at once (a connection that went silent) counts for a while longer. A second run without a cause
+is a violation.
 """
 
 from __future__ import annotations
