@@ -459,6 +459,19 @@ def test_p23_calls_of_one_task_are_in_the_stream_in_their_order() -> None:
     assert list(violated(forger)) == ["order"]
 
 
+@pytest.mark.parametrize(("waited", "wrong"), [(0.6, []), (0.3, ["early retries"])])
+@pytest.mark.parametrize("by", ["team-1.1", "team-2.1"])
+def test_p11_no_retry_is_early_whoever_does_it(waited: float, wrong: list[str], by: str) -> None:
+    forger = Forger()
+    name, entry_id = event = forger.publish("clicks")
+    forger.run("clicks", event, "failed")
+    forger.note("retrying", process="team-1.1", line="clicks", id=entry_id, detail="0.5")
+    forger.now += waited
+    for what in ("begun", "handled"):
+        forger.note(what, process=by, line="clicks", id=entry_id, name=name)
+    assert list(violated(forger)) == wrong
+
+
 # -- the end, and the report ----------------------------------------------------------------------------------------
 
 

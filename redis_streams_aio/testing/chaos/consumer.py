@@ -17,12 +17,12 @@ from ...broker import Broker
 from ...config import Settings
 from ...delivery import Delivery
 from ...retry import RetryPolicy
-from ...telemetry import DeadLettered, DuplicateDropped, Fact, GroupFact, GroupRecreated, LeaseLost
+from ...telemetry import DeadLettered, DuplicateDropped, Fact, GroupFact, GroupRecreated, LeaseLost, RetryScheduled
 from . import child
 from .history import History
 from .workload import COMMAND_TIMEOUT, LEASE, LINES, NAME_OF_STREAM, SOLO, WITH_LEASE_THREAD, Work, invoice
 
-RETRY = RetryPolicy(max_failures=4, base=0.05, cap=0.5)
+RETRY = RetryPolicy(max_failures=4, base=0.1, cap=1.0)
 
 
 class Worker:
@@ -38,6 +38,8 @@ class Worker:
             return
         line = NAME_OF_STREAM[fact.stream]
         match fact:
+            case RetryScheduled(id=entry_id, delay=delay):
+                self.history.note("retrying", line=line, id=entry_id, detail=f"{delay}")
             case DeadLettered(id=entry_id, reason=reason):
                 self.history.note("gave_up", line=line, id=entry_id, detail=reason)
             case DuplicateDropped(id=entry_id):

@@ -22,6 +22,7 @@ What = Literal[
     "handled",
     "failed",
     "cancelled",
+    "retrying",
     "gave_up",
     "dropped",
     "lost",
@@ -56,7 +57,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     until: float = 0.0
     """The end, of what lasts."""
     detail: str = ""
-    """Of a handler its key or its batch, of a fault its target, of a dead letter its own id."""
+    """Of a handler its key or its batch, of a fault its target, of a dead letter its own id, of a retry its delay."""
 
 
 _encoder = msgspec.json.Encoder()

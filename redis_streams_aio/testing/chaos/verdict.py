@@ -8,7 +8,7 @@ Every event whose publishing was acknowledged is accounted for in one of these w
 
 Beside that nothing unexpected may come (an event that nobody published, a dead letter of one that would have gone
 well), nothing may be done twice that is promised to be done once (follow-ups, dead letters), order holds where it is
-promised, duplicates have causes, no process ends by itself, and in the end everything comes to rest.
+promised, no retry is early, duplicates have causes, no process ends by itself, and in the end everything comes to rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from . import duplicates, ordering
+from . import duplicates, ordering, retries
 from .books import Books, Entry
 from .duplicates import Duplicate
 from .history import Record
@@ -72,6 +72,7 @@ def judge(records: Iterable[Record]) -> Verdict:
             "follow-ups": list(_follow_ups(books)),
             "dead letters": list(_letters(books)),
             "order": ordering.violations(books),
+            "early retries": list(retries.early(books)),
             "unexplained duplicates": duplicates.unexplained(again),
             "stuck": [*_late(books), *_never_settled(books)],
             "crashed": [f"{one.name}: {one.detail}" for one in books.records if one.what == "crashed"],
