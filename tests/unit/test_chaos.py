@@ -23,7 +23,7 @@ from redis_streams_aio.testing.chaos import history, look, picture, report
 from redis_streams_aio.testing.chaos.history import History, Record
 from redis_streams_aio.testing.chaos.schedule import DEAL, KINDS, SETTLING_IN, USUAL_PAUSE, schedule
 from redis_streams_aio.testing.chaos.verdict import LATEST, Verdict, judge
-from redis_streams_aio.testing.chaos.workload import LINES, PUBLISHED, SOLO, is_poison, make_work
+from redis_streams_aio.testing.chaos.workload import CONSUMERS, LINES, PUBLISHED, SOLO, is_poison, make_work
 
 # -- the schedule ---------------------------------------------------------------------------------------------------
 
@@ -50,11 +50,19 @@ def test_faults_are_what_their_kinds_allow(seed: int, minutes: float) -> None:
 
 @given(seeds, st.floats(0.35, 5.0))
 def test_all_kinds_come_before_any_comes_again(seed: int, minutes: float) -> None:
-    kinds = [fault.kind for fault in schedule(seed, minutes)]
+    kinds = [fault.kind for fault in schedule(seed, minutes)][: -len(CONSUMERS)]
     for start in range(0, len(kinds), len(DEAL)):
         assert not Counter(kinds[start : start + len(DEAL)]) - Counter(DEAL)
     assert set(kinds) == set(KINDS), "a short run has them all"
     assert len(kinds) >= (minutes * 60 - SETTLING_IN) / USUAL_PAUSE - 1
+
+
+@given(seeds, lengths)
+def test_in_the_end_all_consumers_are_killed(seed: int, minutes: float) -> None:
+    last = schedule(seed, minutes)[-len(CONSUMERS) :]
+    assert [(fault.at, fault.kind, fault.target) for fault in last] == [
+        (minutes * 60, "kill", name) for name in CONSUMERS
+    ]
 
 
 def test_other_seeds_give_other_schedules() -> None:
@@ -109,7 +117,7 @@ class Forger:
         """A handler runs, and ends so; nothing: it never ends."""
         name, entry_id = event
         process = f"{SOLO}.1" if LINES[line].by == "solo" else "team-1.1"
-        detail = detail or ("a" if line == "accounts" else f"batch-{len(self.records)}")
+        detail = detail or ("a" if LINES[line].order == "key" else f"batch-{len(self.records)}")
         self.note("begun", process=process, line=line, id=entry_id, name=name, detail=detail)
         if end:
             self.note(end, process=process, line=line, id=entry_id, name=name)  # type: ignore[arg-type]
@@ -396,7 +404,24 @@ def overtaken(line: str, first: str = "", second: str = "") -> Forger:
 @pytest.mark.parametrize("line", PUBLISHED)
 def test_p7_order_where_it_is_promised_and_nowhere_else(line: str) -> None:
     found = {kind for kind in violated(overtaken(line)) if kind != "follow-ups"}
-    assert found == (set() if LINES[line].order == "none" else {"order"})
+    promised = LINES[line].by == "solo" and LINES[line].order != "none"
+    assert found == ({"order"} if promised else set())
+
+
+@pytest.mark.parametrize("line", [line for line in PUBLISHED if line != "orders"])
+@pytest.mark.parametrize("keys", ["aa", "ab"])
+@pytest.mark.parametrize("processes", ["11", "12"])
+def test_p7_handlers_beside_each_other(line: str, keys: str, processes: str) -> None:
+    about, forger = LINES[line], Forger()
+    actor = SOLO if about.by == "solo" else "team-1"
+    events = list(zip((forger.publish(line), forger.publish(line)), keys, processes, strict=True))
+    for what in ("begun", "handled"):
+        for (name, entry_id), key, life in events:
+            detail = f"{key}{life}" if line == "loads" else key
+            forger.note(what, process=f"{actor}.{life}", line=line, id=entry_id, name=name, detail=detail)  # type: ignore[arg-type]
+    lane = about.order == "stream" or (about.order == "key" and keys == "aa")
+    wrong = lane and (about.by == "solo" or processes == "11") and not (line == "loads" and keys + processes == "aa11")
+    assert list(violated(forger)) == (["order"] if wrong else [])
 
 
 def test_p7_other_keys_may_overtake() -> None:
@@ -426,7 +451,7 @@ def test_p7_what_is_handled_again_may_come_again() -> None:
 def test_p7_what_was_taken_away_holds_nobody_up() -> None:
     forger = Forger()
     first, second = forger.publish("ledger"), forger.publish("ledger")
-    forger.run("ledger", first, "")
+    forger.run("ledger", first, "cancelled")
     forger.note("taken", line="ledger", id=first[1], name=first[0])
     forger.run("ledger", second)
     assert violated(forger) == {}

@@ -136,6 +136,8 @@ def _team(broker: Broker, worker: Worker) -> None:
     for name, handler in (("clicks", worker.handle), ("orders", worker.bill), ("invoices", worker.handle)):
         line = LINES[name]
         broker.handler(line.stream, group=line.group, lease=LEASE, retry=RETRY, concurrency=8)(handler)
+    line = LINES["mails"]
+    broker.handler(line.stream, group=line.group, lease=LEASE, retry=RETRY, concurrency=8, key=_key)(worker.handle)
     line = LINES["payments"]
     broker.handler(line.stream, group=line.group, lease=LEASE, retry=RETRY, concurrency=8, deduplicate=3600.0)(
         worker.handle

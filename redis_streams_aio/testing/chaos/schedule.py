@@ -1,7 +1,8 @@
 """The schedule: which fault hits whom, when and for how long. Pure: a seed and a length give the same faults each time.
 
 Kinds are dealt like cards: all of them, in random order, before any comes again. So a run that has room for one deal
-has every kind of fault in it.
+has every kind of fault in it. In the end all consumers are killed at once, so that what they had in hand has to be taken
+over with nothing coming after it that would take it away.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SETTLING_IN = 2.0
 USUAL_PAUSE = 2.5
 """Seconds between faults, on average, where there is time."""
 
+_PAUSE_IN_THE_END = 0.5
 _ROUNDING = 1e-6
 
 Room = Literal["process", "network", "server"]
@@ -85,7 +87,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def schedule(seed: int, minutes: float) -> list[Fault]:
-    """The faults of a run, in the order of their times, one for each slot of time. Raises `ValueError` for no time."""
+    """The faults of a run, in the order of their times. Raises `ValueError` for no time."""
     if minutes * 60 <= SETTLING_IN:
         raise ValueError(f"minutes={minutes!r}: expected more than {SETTLING_IN / 60:.3f}")
     source = random.Random(seed)
@@ -94,7 +96,7 @@ def schedule(seed: int, minutes: float) -> list[Fault]:
     faults: list[Fault] = []
     for number, kind in enumerate(_dealt(source)):
         if SETTLING_IN + (number + 1) * slot > seconds + _ROUNDING:
-            return faults
+            return faults + [Fault(seconds, "kill", name, _PAUSE_IN_THE_END) for name in CONSUMERS]
         about = KINDS[kind]
         at = SETTLING_IN + (number + source.random()) * slot
         length = round(source.uniform(about.least, about.most), 3)

@@ -46,8 +46,9 @@ LINES = {
     "accounts": Line("accounts", "balance", "key", "solo"),
     "loads": Line("loads", "warehouse", "stream", "solo"),
     "clicks": Line("clicks", "statistics", "none", "team"),
+    "mails": Line("mails", "post", "key", "team"),
     "orders": Line("orders", "billing", "none", "team"),
-    "invoices": Line("{orders}:invoices", "post", "none", "team"),
+    "invoices": Line("{orders}:invoices", "books", "none", "team"),
     "payments": Line("payments", "bank", "none", "team"),
 }
 """`loads` is handled in batches; each of `orders` has a follow-up in `invoices`; `payments` are deduplicated."""
