@@ -28,7 +28,7 @@ from redis_streams_aio.testing.chaos.workload import CONSUMERS, LINES, PUBLISHED
 # -- the schedule ---------------------------------------------------------------------------------------------------
 
 seeds = st.integers(0, 10_000)
-lengths = st.floats(0.05, 5.0)
+lengths = st.floats(0.05, 2.0)
 
 
 @given(seeds, lengths)
@@ -48,7 +48,7 @@ def test_faults_are_what_their_kinds_allow(seed: int, minutes: float) -> None:
         assert fault.room == kind.room
 
 
-@given(seeds, st.floats(0.35, 5.0))
+@given(seeds, st.floats(0.35, 2.0))
 def test_all_kinds_come_before_any_comes_again(seed: int, minutes: float) -> None:
     kinds = [fault.kind for fault in schedule(seed, minutes)][: -len(CONSUMERS)]
     for start in range(0, len(kinds), len(DEAL)):

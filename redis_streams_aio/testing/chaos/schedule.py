@@ -1,8 +1,8 @@
 """The schedule: which fault hits whom, when and for how long. Pure: a seed and a length give the same faults each time.
 
 Kinds are dealt like cards: all of them, in random order, before any comes again. So a run that has room for one deal
-has every kind of fault in it. In the end all consumers are killed at once, so that what they had in hand has to be taken
-over with nothing coming after it that would take it away.
+has every kind of fault in it. In the end all consumers are killed at once, so that what they had in hand has to be
+taken over, with nothing coming after it that would take it away.
 """
 
 from __future__ import annotations
