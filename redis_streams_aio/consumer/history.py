@@ -44,7 +44,8 @@ def parse(record: bytes) -> FailureRecord | None:
 
 async def take_pending(holdings: Holdings, entries: Iterable[RawEntry]) -> list[Delivery]:
     """Hold entries that were pending before, with their history; those held already learn theirs anew, as they may
-    have been another consumer's meanwhile.
+    have been another consumer's meanwhile. Left out are those that are pending no more: they were settled, by us or by
+    another consumer, while the answer that brought them was on its way.
 
     Raises `RedisUnavailableError`, `ServerError`, and then holds none of them: they stay pending and are found again.
     """
@@ -57,11 +58,14 @@ async def take_pending(holdings: Holdings, entries: Iterable[RawEntry]) -> list[
         for delivery in taken:
             holdings.drop(delivery)
         raise
-    return taken
+    for delivery in taken:
+        if not delivery.deliveries:
+            holdings.drop(delivery)
+    return [delivery for delivery in taken if delivery.deliveries]
 
 
 async def _recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
-    """Fill in `deliveries`, `failures`, `first_failure` and `due`."""
+    """Fill in `deliveries` (0: it is not pending), `failures`, `first_failure` and `due`."""
     if not deliveries:
         return
     ids = [delivery.raw_id for delivery in deliveries]

@@ -6,12 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import BatchDelivery, Broker, Delivery, RetryPolicy, Settings
-from redis_streams_aio.telemetry import DeadLettered, Fact, LeaseLost, RetryScheduled
+from redis_streams_aio import BatchDelivery, Broker, Connection, Delivery, RetryPolicy, Settings
+from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.telemetry import SILENT, DeadLettered, Fact, LeaseLost, RetryScheduled
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 
@@ -270,3 +272,29 @@ async def test_p3_what_is_buffered_for_longer_than_its_lease_is_nobody_elses(url
         async with second:
             await until(lambda: first.status[0].settled == 2)
     assert got == [(1, 1), (2, 1)]
+
+
+async def test_p1_what_is_settled_while_it_is_claimed_is_not_handled_again(
+    connection: Connection, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a lease of silence the claim finds what we have ourselves, and its answer comes after the settling."""
+    sunk: list[Delivery] = []
+    member = Member(connection, MemberOptions(stream="orders", group="g", lease=LEASE), None, SILENT, sunk.extend)
+    await member.open()
+    entry_id = await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
+    assert await member.fetch(10) == 1
+    await redis.xclaim("orders", "g", member.holdings.consumer, 0, [entry_id], idle=60_000, justid=True)
+    call = connection.call
+
+    async def settle_meanwhile(*command: Any, **named: Any) -> Any:
+        answer = await call(*command, **named)
+        if command[0] == "XAUTOCLAIM":
+            member.settlement.ack(sunk[0])
+            await member.settlement.acks.flush()
+        return answer
+
+    monkeypatch.setattr(connection, "call", settle_meanwhile)
+    assert await member.reclaim(10) == 0
+    assert len(sunk) == 1, "handled again"
+    assert len(member.holdings) == 0
+    await member.close()
