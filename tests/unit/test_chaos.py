@@ -113,10 +113,12 @@ class Forger:
         self.note("acknowledged", process="producer-1.1", line=line, name=name, id=entry_id)
         return name, entry_id
 
-    def run(self, line: str, event: tuple[str, str], end: str = "handled", detail: str | None = None) -> None:
+    def run(
+        self, line: str, event: tuple[str, str], end: str = "handled", detail: str | None = None, life: int = 1
+    ) -> None:
         """A handler runs, and ends so; nothing: it never ends."""
         name, entry_id = event
-        process = f"{SOLO}.1" if LINES[line].by == "solo" else "team-1.1"
+        process = f"{SOLO if LINES[line].by == 'solo' else 'team-1'}.{life}"
         detail = detail or ("a" if LINES[line].order == "key" else f"batch-{len(self.records)}")
         self.note("begun", process=process, line=line, id=entry_id, name=name, detail=detail)
         if end:
@@ -288,12 +290,12 @@ def test_an_order_that_was_taken_away_has_one_at_most(count: int, wrong: list[st
 
 
 def twice(line: str, between: Callable[[Forger], None]) -> Forger:
-    """An event that is handled, then something happens, then it is handled again."""
+    """An event that is handled, then something happens, then it is handled again, in the next life of the process."""
     forger = Forger()
     event = forger.publish(line)
     forger.run(line, event)
     between(forger)
-    forger.run(line, event)
+    forger.run(line, event, life=2)
     return forger
 
 
@@ -322,6 +324,18 @@ def test_the_surest_cause_is_named() -> None:
     assert judge(twice("clicks", between).records).duplicates == {"kill": 1}
 
 
+@pytest.mark.parametrize("noted", [True, False])
+def test_p1_a_process_knows_what_it_did_unless_it_has_lost_it(noted: bool) -> None:
+    forger = Forger()
+    event = forger.publish("clicks")
+    forger.run("clicks", event)
+    forger.fault("no_requests", "team-1", 3.0)
+    if noted:
+        forger.note("lost", process="team-1.1", line="clicks", id=event[1])
+    forger.run("clicks", event)
+    assert list(violated(forger)) == ([] if noted else ["unexplained duplicates"])
+
+
 NO_CAUSES: dict[str, Callable[[Forger], None]] = {
     "of another process": lambda forger: forger.fault("kill", "team-2"),
     "that harms nobody": lambda forger: forger.fault("clock_jump", "team-1"),
@@ -340,7 +354,8 @@ def test_a_fault_long_before_or_after_is_no_cause() -> None:
     forger.now += 60
     event = forger.publish("clicks")
     forger.run("clicks", event)
-    forger.run("clicks", event)
+    forger.run("clicks", event, life=2)
+    forger.now += 1
     forger.fault("kill", "team-1")
     assert list(violated(forger)) == ["unexplained duplicates"]
 
@@ -444,7 +459,7 @@ def test_p7_what_is_handled_again_may_come_again() -> None:
         forger.run("ledger", event)
     forger.fault("kill", SOLO)
     for event in events[1:]:
-        forger.run("ledger", event)
+        forger.run("ledger", event, life=2)
     assert violated(forger) == {}
 
 

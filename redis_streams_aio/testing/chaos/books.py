@@ -58,6 +58,8 @@ class Books:
         """The ids of an entry's dead letters."""
         self.gave_up: dict[Entry, str] = {}
         """Entries that were dead-lettered, and why where that is known."""
+        self.lost: dict[tuple[str, Entry], list[float]] = defaultdict(list)
+        """When which process noted that it had lost which entry."""
         self.names: dict[Entry, str] = {}
         self.faults: list[Record] = []
         """Also what happened to processes unbidden: `blocked`, `stalled`."""
@@ -88,6 +90,8 @@ class Books:
             case "dead":
                 self.letters[entry].add(record.detail)
                 self.gave_up.setdefault(entry, "")
+            case "lost":
+                self.lost[record.process, entry].append(record.at)
             case "gave_up":
                 self.gave_up[entry] = record.detail
             case "fault" | "blocked" | "stalled":

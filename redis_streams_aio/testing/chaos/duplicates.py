@@ -4,7 +4,7 @@ At least once is what is promised, so a second run is no violation; but it has t
 the beginnings of the two runs that hit the server, or the process of the first run: what it did is not written. Or the
 process of the second run: frozen or cut off, it lost the entry that it had buffered, and did not know yet. What a
 process does not notice at once (a connection that went silent) counts for a while longer. A second run without a cause
-is a violation.
+is a violation. So is one in the same life of a process that has not noted the loss of its lease: it knows what it did.
 """
 
 from __future__ import annotations
@@ -63,8 +63,16 @@ def _of_one_event(books: Books) -> Iterator[list[Run]]:
 
 def cause(books: Books, first: Run, again: Run) -> str:
     """The kind of fault that had it handled again."""
+    if first.process == again.process and first.entry == again.entry and not _lost_between(books, first, again):
+        return NO_CAUSE
     possible = [fault for fault in books.faults if _explains(fault, first, again)]
     return _kind(min(possible, key=_vagueness)) if possible else NO_CAUSE
+
+
+def _lost_between(books: Books, first: Run, again: Run) -> bool:
+    """Whether the process of both runs noted that another one had the entry in between."""
+    noted = books.lost.get((first.process, first.entry), ())
+    return any(first.began <= at <= again.began for at in noted)
 
 
 def _kind(fault: Record) -> str:
