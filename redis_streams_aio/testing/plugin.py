@@ -13,7 +13,13 @@ import pytest
 if TYPE_CHECKING:
     from redis_streams_aio import Broker
 
-pytest_plugins = ["redis_streams_aio.testing.conformance.options"]
+_SUITE = "redis_streams_aio.testing.conformance"
+
+
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """The options of the conformance suite, for runs of it: in others, `--redis-url` may be anybody's."""
+    if any(_SUITE in argument.replace("/", ".") for argument in args):
+        early_config.pluginmanager.import_plugin(f"{_SUITE}.options")
 
 
 @pytest.fixture

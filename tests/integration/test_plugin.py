@@ -90,6 +90,14 @@ def test_the_fixtures_are_there(tmp_path: Path) -> None:
     assert "3 passed" in pytest_in(tmp_path)
 
 
+def test_a_conftest_may_have_an_option_of_the_suites_name(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "def pytest_addoption(parser): parser.addoption('--redis-url', default='x')\n"
+    )
+    (tmp_path / "test_option.py").write_text("def test_it(request): assert request.config.option.redis_url == 'x'\n")
+    assert "1 passed" in pytest_in(tmp_path)
+
+
 def test_the_example_passes(tmp_path: Path) -> None:
     (tmp_path / "test_orders.py").write_text((ROOT / "examples" / "test_orders.py").read_text())
     assert "5 passed" in pytest_in(tmp_path)
