@@ -28,6 +28,16 @@ def known_lag(stream: StreamInfo, group: GroupInfo) -> int | None:
     return None if group.lag is None else min(group.lag, stream.length)
 
 
+def is_behind(was_behind: bool, report: LagReport, *, high: int, low: int) -> bool:  # noqa: FBT001  # its state
+    """Whether a group counts as behind now (P28).
+
+    It does from above the high mark down to the low one; a lag that is unknown is no reason to say that it caught up.
+    """
+    if was_behind:
+        return report.lag is None or report.behind > low
+    return report.behind > high
+
+
 class LagWatcher:
     """Measures groups, and tells when one falls behind by more than `high` entries, and when it is back at `low`
     or fewer.
@@ -123,11 +133,13 @@ class LagWatcher:
         self.reports[group] = report
         if self._telemetry.active:
             self._telemetry.emit(LagMeasured(report=report))
-        if group not in self._behind and report.behind > self._high:
+        was_behind = group in self._behind
+        now_behind = is_behind(was_behind, report, high=self._high, low=self._low)
+        if now_behind and not was_behind:
             self._behind.add(group)
             self._telemetry.emit(LagHigh(report=report))
             self._tell(self._on_high, report)
-        elif group in self._behind and report.lag is not None and report.behind <= self._low:
+        elif was_behind and not now_behind:
             self._behind.discard(group)
             self._telemetry.emit(LagLow(report=report))
             self._tell(self._on_low, report)
