@@ -58,9 +58,9 @@ _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.ReadOnlyError, "READONLY"),
     (redis_errors.OutOfMemoryError, "OOM"),
     (redis_errors.NoPermissionError, "NOPERM"),
+    (redis_errors.MasterDownError, "MASTERDOWN"),  # a kind of ClusterDownError
     (redis_errors.ClusterDownError, "CLUSTERDOWN"),
     (redis_errors.TryAgainError, "TRYAGAIN"),
-    (redis_errors.MasterDownError, "MASTERDOWN"),
 )
 
 REPLIES: tuple[type[Exception], ...] = (redis_errors.ResponseError, redis_errors.BusyLoadingError)
