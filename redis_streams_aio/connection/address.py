@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -75,7 +75,7 @@ def _local_part(parts: SplitResult) -> str:
 
 
 def _without_credentials(parts: SplitResult) -> str:
-    return urlunsplit((parts.scheme, _hidden(parts.netloc), _hidden(parts.path), "***" if parts.query else "", ""))
+    return f"{parts.scheme}://{_hidden(parts.netloc)}{_hidden(parts.path)}{'?***' if parts.query else ''}"
 
 
 def _hidden(part: str) -> str:
