@@ -17,8 +17,10 @@ from .history import take_pending
 from .holdings import Holdings
 
 BEGINNING = "0-0"
-SCANS_AT_ONCE = 10
-"""Scans in one step; where many more entries are pending than that (10,000 and more), the next step goes on."""
+LOOKED_AT_ONCE = 10_000
+"""Pending entries looked at in one step, however little room there is; where more are pending, the next one goes on."""
+LOOKED_AT_FOR_ONE = 10
+"""`XAUTOCLAIM` looks at so many entries for each that it may claim."""
 
 
 class Reclaimer:
@@ -34,9 +36,9 @@ class Reclaimer:
 
         Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` when the group is lost).
         """
-        for _ in range(SCANS_AT_ONCE):
-            if room <= 0:
-                return
+        looked_at = 0
+        while room > 0 and looked_at < LOOKED_AT_ONCE:
+            looked_at += room * LOOKED_AT_FOR_ONE
             taken = await self._scan(room)
             room -= len(taken)
             yield taken
