@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from redis.asyncio import Redis
 
 from redis_streams_aio import Connection
@@ -18,8 +18,20 @@ from redis_streams_aio.testing.servers import Server
 
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=5000, deadline=None)
+settings.register_profile(
+    "mutants", derandomize=True, deadline=None, max_examples=25, phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile(os.environ.get("RSA_HYPOTHESIS", "gate"))
-"""The gate tries the same examples each time; `RSA_HYPOTHESIS=search` looks for new ones."""
+"""The gate tries the same examples each time; `RSA_HYPOTHESIS=search` looks for new ones.
+
+`mutants` has few examples and shrinks none: each of thousands of mutants goes through them.
+"""
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test is no leak of any: not to be looked through again after each of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
