@@ -1,0 +1,240 @@
+"""Properties of the decisions: fates, the lag rule and its signal, the backoff. (The schedule has a model.)"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redis_streams_aio import (
+    BatchDelivery,
+    DecodeError,
+    Delivery,
+    GroupInfo,
+    LagReport,
+    Reject,
+    RetryLater,
+    RetryPolicy,
+    SettledError,
+    StreamInfo,
+)
+from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, Gate, delays
+from redis_streams_aio.consumer.attempt import fate_after
+from redis_streams_aio.delivery import FollowUp, Origin
+from redis_streams_aio.monitoring import is_behind, known_lag
+from redis_streams_aio.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry
+from redis_streams_aio.routing import Route
+
+# -- fates ------------------------------------------------------------------------------------------------------
+
+POLICY = RetryPolicy(max_failures=3, give_up_on=(KeyError,))
+errors = st.sampled_from([ValueError("x"), KeyError("x"), Reject("no"), RetryLater(1), asyncio.CancelledError()])
+
+
+def route(deduplicate: float | None = None) -> Route:
+    async def call(_: object, __: object) -> None: ...
+
+    return Route("handle", lambda fields: fields, call, POLICY, None, "cancel", deduplicate)
+
+
+def delivery(*fields: bytes, number: int = 1) -> Delivery:
+    return Delivery(Origin("s"), b"%d-0" % number, list(fields))
+
+
+@given(
+    raised=st.none() | errors,
+    told=st.sampled_from(["nothing", "ack", "fail"]),
+    told_error=errors.filter(lambda error: not isinstance(error, asyncio.CancelledError)),
+    follow_ups=st.integers(0, 2),
+    deduplicate=st.none() | st.floats(1, 10),
+    event_id=st.sampled_from([None, b"", b"e"]),
+    failures=st.integers(0, 4),
+    lost=st.booleans(),
+)
+async def test_p1_only_what_was_handled_is_acknowledged(
+    raised: BaseException | None,
+    told: str,
+    told_error: Exception,
+    follow_ups: int,
+    deduplicate: float | None,
+    event_id: bytes | None,
+    failures: int,
+    lost: bool,
+) -> None:
+    """What the handler said wins over what it raised; nothing is published for one that failed (P10, P12)."""
+    one = delivery(*(() if event_id is None else (b"event_id", event_id)))
+    one.failures, one.lost, one.prepared, one.payload = failures, lost, True, object()
+    for _ in range(follow_ups):
+        one._instructions().follow_ups.append(FollowUp(("XADD",), atomic=True))
+    if told == "ack":
+        one.ack()
+    elif told == "fail":
+        one.fail(told_error)
+    error = raised if told == "nothing" else None if told == "ack" else told_error
+    fate = fate_after(raised, one, route(deduplicate))
+    assert one.instructions is None, "the next attempt starts without them"
+    remembered = deduplicate if event_id else None
+    if error is None:
+        assert isinstance(fate, Ack | Complete)
+        assert isinstance(fate, Complete) == bool(follow_ups or remembered)
+        assert not isinstance(fate, Complete) or (len(fate.follow_ups), fate.remember) == (follow_ups, remembered)
+        assert one.prepared, "nothing to decode again"
+    elif lost and isinstance(error, asyncio.CancelledError):
+        assert fate is ABANDON
+    else:
+        assert isinstance(fate, Retry | DeadLetter)
+        counts = not isinstance(error, Reject | RetryLater)
+        assert fate.failures == failures + counts
+        if isinstance(fate, Retry):
+            assert isinstance(error, RetryLater) or fate.failures < POLICY.max_failures
+        else:
+            assert fate.reason == {Reject: "rejected", KeyError: "gave_up"}.get(type(error), "failures")
+        assert not one.prepared, "a handler may have changed the payload: it is decoded afresh"
+
+
+async def test_a_plain_return_is_the_plain_acknowledgement() -> None:
+    assert fate_after(None, delivery(), route()) is ACK
+
+
+async def test_what_an_await_had_cancelled_is_a_failure_like_any_other() -> None:
+    fate = fate_after(asyncio.CancelledError(), delivery(), route())
+    assert isinstance(fate, Retry)
+    assert "something that handle awaited was cancelled" in fate.error
+
+
+async def test_p13_a_payload_that_cannot_be_decoded_is_dead_at_once() -> None:
+    one = delivery()
+    one.refusal, one.failures = DecodeError("no Order"), 2
+    assert fate_after(one.refusal, one, route()) == DeadLetter("undecodable", "no Order", 2)
+    assert isinstance(fate_after(DecodeError("raised by the handler"), delivery(), route()), Retry)
+
+
+async def test_p11_the_deadline_counts_from_the_first_failure() -> None:
+    now = asyncio.get_running_loop().time()
+    policy = RetryPolicy(deadline=100, base=1, jitter=False)
+    for failing_since, reason in ((now - 90, Retry), (now - 99.5, DeadLetter), (0.0, Retry)):
+        one = delivery()
+        one.failing_since = failing_since
+        fate = fate_after(ValueError("x"), one, msgspec.structs.replace(route(), retry=policy))
+        assert isinstance(fate, reason), failing_since
+
+
+@given(st.lists(st.sampled_from(["ack", "retry", "reject", "fail", ""]), min_size=1, max_size=8))
+async def test_p15_each_item_of_a_batch_has_its_own_fate(said: list[str]) -> None:
+    deliveries = [delivery(number=number) for number, _ in enumerate(said)]
+    batch = BatchDelivery(deliveries)
+    for index, word in enumerate(said):
+        if word:
+            extra = {"retry": (5,), "reject": ("bad row",), "fail": (ValueError("x"),)}.get(word, ())
+            getattr(batch, word)(index, *extra)
+    assert list(batch) == [batch[index] for index in range(len(batch))] == deliveries
+    fates = [fate_after(None, one, route()) for one in batch]
+    kinds = {"ack": Ack, "": Ack, "retry": Retry, "reject": DeadLetter, "fail": Retry}
+    assert [type(fate) for fate in fates] == [kinds[word] for word in said]
+    assert [fate.delay for fate, word in zip(fates, said, strict=True) if word == "retry"] == [5] * said.count("retry")
+    assert {fate.error for fate, word in zip(fates, said, strict=True) if word == "reject"} <= {"bad row"}
+
+
+def test_a_batch_is_lost_when_all_of_it_is() -> None:
+    deliveries = [delivery(number=number) for number in range(2)]
+    batch = BatchDelivery(deliveries)
+    deliveries[0].lost = True
+    assert not batch.lost
+    deliveries[1].lost = True
+    assert batch.lost
+    with pytest.raises(IndexError):
+        batch.ack(2)
+    deliveries[0].settled = True
+    with pytest.raises(SettledError):
+        batch.ack(0)
+    assert repr(batch) == "<BatchDelivery of 2 0-0 to 1-0>"
+    assert repr(BatchDelivery([])) == "<BatchDelivery of 0>"
+
+
+# -- the lag rule and its signal --------------------------------------------------------------------------------
+
+
+@given(st.sets(st.integers(1, 50)), st.integers(0, 60), st.integers(0, 100), st.booleans())
+def test_p20_a_lag_that_redis_knows_is_the_number_of_unread_entries(
+    in_stream: set[int], last_delivered: int, too_much: int, known: bool
+) -> None:
+    """What Redis says may be too much (after a trim), or nothing; 0 is said only where nothing is unread."""
+    unread = len([number for number in in_stream if number > last_delivered])
+    last = f"{max(in_stream)}-0" if in_stream else None
+    stream = StreamInfo("s", len(in_stream), 1, None, last, last or "0-0", len(in_stream))
+    group = GroupInfo("g", 1, 0, f"{last_delivered}-0", None, unread + too_much if known else None)
+    lag = known_lag(stream, group)
+    assert (lag == 0) == (unread == 0)
+    if unread:
+        assert (lag is None) == (not known)
+        assert lag is None or unread <= lag <= len(in_stream)
+        assert lag is None or too_much or lag == unread
+
+
+@given(st.lists(st.tuples(st.none() | st.integers(0, 20), st.integers(0, 9))), st.integers(1, 15), st.data())
+def test_p28_the_signal_rises_above_the_high_mark_and_falls_at_the_low_one(
+    measured: list[tuple[int | None, int]], high: int, data: st.DataObject
+) -> None:
+    low = data.draw(st.integers(0, high - 1))
+    behind = False
+    for lag, pending in measured:
+        report = LagReport("s", "g", lag, pending, None)
+        before, behind = behind, is_behind(behind, report, high=high, low=low)
+        if report.behind > high:
+            assert behind
+        if report.behind <= low and lag is not None:
+            assert not behind
+        if low < report.behind <= high or (lag is None and report.behind <= low):
+            assert behind == before, "between the marks, and where the lag is unknown, it stays as it was"
+
+
+# -- backoff ----------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0.01, 1), st.floats(1, 100))
+def test_p16_each_wait_is_at_least_half_of_a_step_that_doubles(first: float, longest: float) -> None:
+    step = first
+    for wait, _ in zip(delays(first, longest), range(12), strict=False):
+        assert step / 2 <= wait <= step * (1 + 1e-9)
+        step = min(step * 2, longest)
+
+
+def test_p16_waits_are_not_all_the_same() -> None:
+    assert len({next(delays()) for _ in range(20)}) > 10, "or all clients come at once"
+    assert len([wait for wait, _ in zip(delays(), range(50), strict=False) if wait > LONGEST / 2]) > 40
+
+
+@given(st.lists(st.tuples(st.sampled_from(["wait", "refused"]), st.floats(0, 0.5)), min_size=1, max_size=60))
+def test_p16_a_gate_lets_one_through_at_a_time(steps: list[tuple[str, float]]) -> None:
+    """However many ask while Redis refuses: from one turn to the next is at least half of the shortest step."""
+    gate, now = Gate(), 1000.0
+    assert gate.wait(now) == 0, "open until somebody is refused"
+    wait = gate.refused(now)
+    assert SHORTEST / 2 <= wait <= SHORTEST
+    turns = [now]
+    for what, seconds in steps:
+        now += seconds
+        if what == "refused":
+            assert 0 < gate.refused(now) <= LONGEST
+        elif (wait := gate.wait(now)) == 0:
+            turns.append(now)
+        else:
+            assert 0 < wait <= LONGEST
+            assert gate.wait(now + wait * 0.99) > 0, "not before its time"
+    assert all(later - earlier >= SHORTEST / 2 - 1e-9 for earlier, later in pairwise(turns))
+    assert gate.wait(now + 2 * LONGEST) == 0, "whoever waits gets a turn"
+    assert gate.wait(now + 2 * LONGEST) > 0, "and nobody else has it"
+    gate.passed()
+    assert [gate.wait(now), gate.wait(now)] == [0, 0]
+
+
+def test_p16_a_refusal_that_took_long_costs_a_turn_of_its_own() -> None:
+    gate = Gate()
+    first = gate.refused(0.0)
+    assert gate.refused(first / 2) == pytest.approx(first / 2), "within the turn: the same turn"
+    assert gate.refused(10.0) >= SHORTEST, "the second step, half of 0.2 at least"
+    assert gate.wait(10.0) > 0

@@ -1,0 +1,220 @@
+"""An attempt, without Redis: which handler is called with what, what it raised, and whose cancellation it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redis_streams_aio import DecodeError, Delivery, RetryPolicy
+from redis_streams_aio.consumer.attempt import absorb_cancellation, admit, call, lane_by_key
+from redis_streams_aio.delivery import Origin
+from redis_streams_aio.replays import FOR_ANOTHER_GROUP
+from redis_streams_aio.retry import DISCARD, DeadLetter, Retry
+from redis_streams_aio.routing import Route, RouteTable
+
+
+async def nothing(_: object, __: object) -> None: ...
+
+
+def route(
+    name: str = "handle",
+    handler: Callable[[object, object], Awaitable[None]] = nothing,
+    *,
+    timeout: float | None = None,
+    decode: Callable[[list[bytes]], object] = len,
+) -> Route:
+    return Route(name, decode, handler, RetryPolicy(max_deliveries=3), timeout, "cancel", None)
+
+
+def delivery(*fields: bytes, deliveries: int = 1) -> Delivery:
+    return Delivery(Origin("s"), b"1-0", list(fields), deliveries)
+
+
+ONE, OTHER, REST = route("one"), route("other"), route("rest")
+TABLE = RouteTable({b"One": ONE, b"Other": OTHER}, None, None, deduplicates=False)
+
+
+# -- which handler ----------------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from([b"One", b"Other", b"Else", b"", None]), st.booleans(), st.booleans())
+def test_an_event_goes_to_the_handler_of_its_type(event_type: bytes | None, catches_all: bool, alone: bool) -> None:
+    """Else to the one for all types; the only handler also gets entries that name no type."""
+    fields = [] if event_type is None else [b"event_type", event_type]
+    table = RouteTable(TABLE.by_event_type, REST if catches_all else None, ONE if alone else None, False)
+    fallback = REST if catches_all else ONE if alone and not event_type else None
+    assert table.find(fields) is {b"One": ONE, b"Other": OTHER}.get(event_type or b"", fallback)
+
+
+async def test_p12_an_event_that_no_handler_takes_is_dead_or_skipped_as_asked() -> None:
+    unknown = delivery(b"event_type", b"Else")
+    assert admit(unknown, TABLE, "skip") is DISCARD
+    unknown.failures = 2
+    assert admit(unknown, TABLE, "dead_letter") == DeadLetter("unhandled", "no handler takes event type 'Else'", 2)
+    nameless = DeadLetter("unhandled", "no handler takes an entry without an event type", 0)
+    assert admit(delivery(), TABLE, "dead_letter") == nameless
+    odd = admit(delivery(b"event_type", b"\xff"), TABLE, "dead_letter")
+    assert odd == DeadLetter("unhandled", "no handler takes event type '\ufffd'", 0)
+
+
+async def test_what_was_replayed_for_another_group_is_passed_over() -> None:
+    for fields in ((b"event_type", b"One"), (b"event_type", b"Else")):
+        passing = delivery(*fields)
+        passing.refusal, passing.prepared = FOR_ANOTHER_GROUP, True
+        assert admit(passing, TABLE, "dead_letter") is DISCARD
+
+
+async def test_p10_p13_what_was_delivered_too_often_is_dead_unhandled() -> None:
+    table = RouteTable({b"One": ONE}, None, None, deduplicates=False)
+    assert admit(delivery(b"event_type", b"One", deliveries=3), table, "skip") is ONE
+    often = delivery(b"event_type", b"One", deliveries=4)
+    often.failures = 1
+    fate = admit(often, table, "skip")
+    assert fate == DeadLetter("deliveries", "delivered 4 times, and none came to an end", 1)
+    assert not often.prepared, "it may be the decoder that it kills"
+
+
+async def test_p13_the_payload_is_decoded_once_and_what_the_decoder_raises_is_a_fate() -> None:
+    seen: list[list[bytes]] = []
+
+    def decode(fields: list[bytes]) -> object:
+        seen.append(fields)
+        if fields == [b"x"]:
+            raise DecodeError("no Order")
+        if fields == [b"y"]:
+            raise RecursionError
+        return len(fields)
+
+    only = route(decode=decode)
+    table = RouteTable({}, only, None, deduplicates=False)
+    good = delivery(b"a", b"b")
+    assert admit(good, table, "skip") is admit(good, table, "skip") is only
+    assert (good.payload, seen) == (2, [[b"a", b"b"]])
+    assert admit(delivery(b"x"), table, "skip") == DeadLetter("undecodable", "no Order", 0)
+    assert isinstance(admit(delivery(b"y"), table, "skip"), Retry), "a codec of the user's may fail for a while"
+    for end in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(end):
+            admit(delivery(), RouteTable({}, route(decode=raising(end)), None, deduplicates=False), "skip")
+
+
+def raising(error: type[BaseException]) -> Callable[[object], object]:
+    def raise_it(_: object) -> object:
+        raise error
+
+    return raise_it
+
+
+# -- lanes ------------------------------------------------------------------------------------------------------
+
+
+def lane(key: Callable[[object], object] | None, *fields: bytes) -> object:
+    return lane_by_key(delivery(*fields), RouteTable({}, REST, None, deduplicates=False), key)
+
+
+async def test_p7_the_lane_is_the_key_of_the_payload_or_the_publishers() -> None:
+    assert lane(None, b"key", b"ada") == b"ada"
+    assert lane(None, b"a", b"b") is None, "a delivery without a key waits for no other"
+    assert lane(lambda length: length, b"a", b"b") == lane(lambda length: length, b"c", b"d") != lane(lambda _: 7)
+    assert lane(lambda _: None) is None
+    first, second = lane(lambda _: ("eu", 1)), lane(lambda _: ("eu", 1))
+    assert first == second, "equal keys, one lane"
+    assert lane_by_key(delivery(b"event_type", b"Else"), TABLE, len) is None, "nobody takes it: no payload"
+
+
+@pytest.mark.parametrize("key", [raising(ValueError), lambda _: [], raising(asyncio.CancelledError)])
+async def test_p14_an_error_of_the_key_function_counts_as_raised_by_the_handler(
+    key: Callable[[object], object],
+) -> None:
+    one, table = delivery(), RouteTable({}, REST, None, deduplicates=False)
+    assert lane_by_key(one, table, key) is None
+    fate = admit(one, table, "skip")
+    assert isinstance(fate, Retry)
+    assert fate.failures == 1
+    for end in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(end):
+            lane(raising(end))
+
+
+async def test_a_payload_that_cannot_be_decoded_has_no_key() -> None:
+    one, table = delivery(), RouteTable({}, route(decode=raising(DecodeError)), None, deduplicates=False)
+    assert lane_by_key(one, table, raising(SystemExit)) is None, "the key function is not called"
+    refused = one.refusal
+    assert isinstance(refused, DecodeError)
+    assert lane_by_key(one, table, len) is None
+    assert one.refusal is refused
+
+
+# -- the call ---------------------------------------------------------------------------------------------------
+
+
+async def test_p14_what_the_handler_raises_is_a_value() -> None:
+    seen: list[object] = []
+
+    async def handle(payload: object, one: object) -> None:
+        seen.append((payload, one))
+        if payload is not None:
+            raise payload  # type: ignore[misc]
+
+    one = delivery()
+    for timeout in (None, 5.0):
+        assert await call(route(handler=handle, timeout=timeout), None, one) is None
+        for error in (ValueError("x"), BaseException("y"), asyncio.CancelledError()):
+            assert await call(route(handler=handle, timeout=timeout), error, one) is error
+        for end in (KeyboardInterrupt(), SystemExit()):
+            with pytest.raises(type(end)):
+                await call(route(handler=handle, timeout=timeout), end, one)
+    assert all(given is one for _, given in seen)
+
+
+async def test_a_handler_that_takes_too_long_has_failed() -> None:
+    async def hang(_: object, __: object) -> None:
+        await asyncio.Event().wait()
+
+    assert isinstance(await call(route(handler=hang, timeout=0.01), None, delivery()), TimeoutError)
+
+
+async def test_p14_a_handler_that_cancels_its_own_task_hits_nothing_after_it() -> None:
+    async def suicide(_: object, __: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        task.cancel()
+        await asyncio.sleep(0)
+
+    assert isinstance(await call(route(handler=suicide), None, delivery()), asyncio.CancelledError)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
+async def test_a_cancellation_that_comes_as_the_handler_ends_is_absorbed() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await absorb_cancellation()
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+    await absorb_cancellation()
+
+
+async def test_p27_the_end_of_a_drain_goes_through() -> None:
+    async def hang(_: object, __: object) -> None:
+        scope.cancel()
+        await asyncio.Event().wait()
+
+    with anyio.CancelScope() as scope:
+        await call(route(handler=hang), None, delivery())
+        pytest.fail("the handler was to be cancelled")
+    assert scope.cancelled_caught
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await absorb_cancellation()
+        await asyncio.sleep(0)
+        pytest.fail("still cancelled")
+    assert scope.cancelled_caught

@@ -1,0 +1,198 @@
+"""Properties of what is written and read: ids, fields, codecs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypedDict
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from redis_streams_aio import (
+    ConfigError,
+    FieldsCodec,
+    JsonCodec,
+    MsgpackCodec,
+    RawCodec,
+    entries,
+    entry_ids,
+    replays,
+)
+from redis_streams_aio.models import History
+
+# -- ids --------------------------------------------------------------------------------------------------------
+
+ids = st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+
+
+@given(ids, ids)
+def test_ids_are_ordered_as_their_two_numbers(one: tuple[int, int], other: tuple[int, int]) -> None:
+    texts = [f"{milliseconds}-{sequence}" for milliseconds, sequence in (one, other)]
+    assert [entry_ids.parse(text) for text in texts] == [one, other]
+    assert all(entry_ids.is_id(text) and entry_ids.start_position(text) == text for text in texts)
+    if one < other:
+        assert one <= entry_ids.parse(entry_ids.previous(texts[1]))
+
+
+@given(st.datetimes(datetime(1971, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_p8_a_time_to_start_at_divides_the_entries(start: datetime) -> None:
+    position = entry_ids.parse(entry_ids.start_position(start))
+    milliseconds = round(start.timestamp() * 1000)
+    assert (milliseconds - 1, 2**64 - 1) == position < (milliseconds, 0)
+    taken = entry_ids.timestamp(f"{milliseconds}-7")
+    assert taken.tzinfo is UTC
+    assert abs(taken - start) <= timedelta(milliseconds=1)
+
+
+@given(st.text())
+def test_a_start_is_a_position_or_refused(start: str) -> None:
+    assume(start != entry_ids.END)
+    if entry_ids.is_id(start):
+        entry_ids.parse(start)
+        assert entry_ids.start_position(start) == start
+    else:
+        with pytest.raises(ConfigError, match="start="):
+            entry_ids.start_position(start)
+
+
+def test_the_time_of_an_id_that_no_clock_gave() -> None:
+    assert entry_ids.timestamp(f"{2**64 - 1}-0") == datetime.max.replace(tzinfo=UTC)
+
+
+# -- fields -----------------------------------------------------------------------------------------------------
+
+some = st.none() | st.text(max_size=10)
+
+
+@given(st.text(), st.binary(), some, some, some, st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3))
+def test_what_an_event_says_of_itself_is_read_as_it_was_written(
+    event_type: str,
+    payload: bytes,
+    content_type: str | None,
+    key: str | None,
+    event_id: str | None,
+    headers: dict[str, str],
+) -> None:
+    composed = entries.compose(
+        event_type, payload, content_type=content_type, key=key, event_id=event_id, headers=headers
+    )
+    fields = [item if isinstance(item, bytes) else item.encode() for item in composed]
+    known = entries.attributes(fields)
+    assert (known.event_type, known.content_type, known.key, known.event_id) == (
+        event_type,
+        content_type,
+        key,
+        event_id,
+    )
+    assert known.headers == headers
+    assert entries.event_type_of(fields) == event_type.encode()
+    assert entries.payload_of(fields) == payload
+    shuffled = [item for pair in reversed(list(zip(fields[::2], fields[1::2], strict=True))) for item in pair]
+    assert entries.attributes(shuffled) == known, "whatever the order of the fields"
+    assert (entries.event_type_of(shuffled), entries.payload_of(shuffled)) == (event_type.encode(), payload)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"event_type"]), st.binary(max_size=3)), max_size=5))
+def test_the_first_field_of_a_name_counts(pairs: list[tuple[bytes, bytes]]) -> None:
+    fields = [item for pair in pairs for item in pair]
+    for name in (b"a", b"b", b"c"):
+        assert entries.get(fields, name) == next((value for other, value in pairs if other == name), None)
+    assert entries.event_type_of(fields) == next((value for name, value in pairs if name == b"event_type"), b"")
+    assert entries.get([*fields, b"c"], b"c") is None, "a name without a value"
+
+
+@pytest.mark.parametrize("count", [2, 5_998, 6_000, 6_002, 20_000])
+def test_more_fields_than_a_script_can_pass_on_are_one_field(count: int) -> None:
+    fields = [b"%d" % number for number in range(count)]
+    packed = entries.packed(fields, b"packed")
+    assert (len(packed) == 2) == (count > 6_000 or count == 2)
+    assert entries.unpacked(packed, b"packed") == fields
+    assert entries.unpacked(packed, b"another name") == packed
+    history = History("1-0", 1, 2.0, "failures", "no", 1)
+    assert replays.unwrap(replays.wrap(fields, "g", history), "g") == (fields, history)
+
+
+def test_a_field_of_the_packed_ones_name_that_is_not_packed_is_left_alone() -> None:
+    for fields in ([b"packed", b"no messagepack \xc1"], [b"packed", msgspec.msgpack.encode(7)], [b"packed"], []):
+        assert entries.unpacked(fields, b"packed") == fields
+    twice = [b"packed", msgspec.msgpack.encode([b"a"]), b"b", b"c"]
+    assert entries.unpacked(twice, b"packed") == twice
+
+
+# -- codecs -----------------------------------------------------------------------------------------------------
+
+
+class Row(msgspec.Struct):
+    name: str
+    count: int
+    ratio: float | None = None
+    tags: list[str] = []
+
+
+@dataclass
+class Point:
+    x: int
+    y: float
+
+
+class Named(TypedDict):
+    name: str
+    on: bool
+
+
+counts, ratios, names = st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.text()
+PAYLOADS: list[tuple[type, st.SearchStrategy[object]]] = [
+    (Row, st.builds(Row, names, counts, st.none() | ratios, st.lists(names, max_size=3))),
+    (Point, st.builds(Point, counts, ratios)),
+    (Named, st.fixed_dictionaries({"name": names, "on": st.booleans()})),
+    (dict, st.dictionaries(names, st.none() | counts | names | st.lists(counts, max_size=3), max_size=4)),
+    (list, st.lists(counts)),
+    (int, counts),
+]
+
+
+def written(codec: JsonCodec | MsgpackCodec | RawCodec, payload: object, content_type: str | None) -> entries.Fields:
+    composed = entries.compose(
+        "T", codec.encode(payload), content_type=content_type, key="k", event_id="e", headers={"h": "1"}
+    )
+    return [item.encode() if isinstance(item, str) else item for item in composed]
+
+
+@pytest.mark.parametrize(("payload_type", "payloads"), PAYLOADS, ids=lambda value: getattr(value, "__name__", ""))
+@given(data=st.data())
+def test_every_type_comes_back_from_every_codec(
+    payload_type: type, payloads: st.SearchStrategy[object], data: st.DataObject
+) -> None:
+    """Also read by the other codec, where the entry says what it is: publishers may change theirs."""
+    payload = data.draw(payloads)
+    for writing, said in ((JsonCodec(), "application/json"), (MsgpackCodec(), "application/msgpack")):
+        for reading in (JsonCodec(), MsgpackCodec()):
+            assert reading.decoder(payload_type)(written(writing, payload, said)) == payload
+        assert writing.decoder(payload_type)(written(writing, payload, writing.content_type)) == payload
+        assert writing.decoder(payload_type)(written(writing, payload, "text/unheard-of")) == payload
+
+
+@given(st.binary())
+def test_raw_bytes_come_back_whatever_they_are_held_in(payload: bytes) -> None:
+    for held in (payload, bytearray(payload), memoryview(payload)):
+        fields = written(RawCodec(), held, RawCodec().content_type)
+        assert RawCodec().decoder(bytes)(fields) == payload
+        assert JsonCodec().decoder(bytes)(fields) == payload
+
+
+@given(st.builds(Row, names, counts, st.none() | ratios), st.builds(Point, counts, ratios))
+def test_flat_fields_of_others_become_numbers(row: Row, point: Point) -> None:
+    flat = [item.encode() for item in pairs_of({"x": point.x, "y": point.y})]
+    assert FieldsCodec().decoder(Point)(flat) == point
+    fields = {"name": row.name, "count": row.count} | ({} if row.ratio is None else {"ratio": row.ratio})
+    assert FieldsCodec().decoder(Row)([item.encode() for item in pairs_of(fields)]) == row
+    assert FieldsCodec().decoder(dict)(flat) == {"x": str(point.x), "y": str(point.y)}
+
+
+def pairs_of(values: dict[str, object]) -> Iterator[str]:
+    for name, value in values.items():
+        yield from (name, str(value))

@@ -1,0 +1,151 @@
+"""The lag watcher and telemetry on a Redis in memory: what is measured, who is told, and who may raise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from redis_streams_aio import Connection, LagReport, LagWatcher, StreamTypeError
+from redis_streams_aio.monitoring import COUNTED_AT_MOST
+from redis_streams_aio.telemetry import Fact, LagHigh, LagLow, LagMeasured, StepFailed, Telemetry
+
+GROUPS = [("s", "g"), ("s", "g"), ("s", "absent"), ("nowhere", "g")]
+
+
+@pytest.fixture
+async def memory() -> AsyncIterator[Connection]:
+    """Entries 1000-0 to 3000-0, and a group that has read none of them."""
+    async with Connection("memory://") as connection:
+        for second in (1000, 2000, 3000):
+            await connection.call("XADD", "s", f"{second}-0", "a", "b")
+        await connection.call("XGROUP", "CREATE", "s", "g", "0")
+        yield connection
+
+
+async def read(connection: Connection, count: int) -> None:
+    await connection.call("XREADGROUP", "GROUP", "g", "c", "COUNT", count, "STREAMS", "s", ">")
+
+
+async def test_p28_a_group_is_measured_as_it_reads_and_settles(memory: Connection) -> None:
+    watcher = LagWatcher(memory, GROUPS)
+    [report] = await watcher.run_once()
+    assert (report.stream, report.group, report.lag, report.pending, report.behind) == ("s", "g", 3, 0, 3)
+    assert report.oldest_age is not None
+    now = report.oldest_age + 1
+    assert now > 1_600_000_000, "seconds since 1970: the entry says that it is of its first second"
+    await read(memory, 2)
+    [report] = await watcher.run_once()
+    assert (report.lag, report.pending) == (1, 2)
+    await memory.call("XACK", "s", "g", "1000-0")
+    [report] = await watcher.run_once()
+    assert (report.lag, report.pending) == (1, 1)
+    assert report.oldest_age == pytest.approx(now - 2, abs=60), "the oldest that is pending"
+    await memory.call("XACK", "s", "g", "2000-0")
+    [report] = await watcher.run_once()
+    assert report.oldest_age == pytest.approx(now - 3, abs=60), "the oldest that is unread"
+    await read(memory, 9)
+    await memory.call("XACK", "s", "g", "3000-0")
+    [report] = await watcher.run_once()
+    assert report == LagReport("s", "g", 0, 0, None)
+    assert watcher.reports == {("s", "g"): report}
+
+
+async def test_an_entry_from_the_future_has_no_negative_age(memory: Connection) -> None:
+    await memory.call("XGROUP", "CREATE", "t", "g", "0", "MKSTREAM")
+    await memory.call("XADD", "t", f"{2**60}-0", "a", "b")
+    [report] = await LagWatcher(memory, [("t", "g")]).run_once()
+    assert report.oldest_age == 0
+
+
+async def test_p20_a_lag_that_redis_does_not_know_is_counted_or_unknown(memory: Connection) -> None:
+    await memory.call("XGROUP", "SETID", "s", "g", "1000-0")
+    await memory.call("XDEL", "s", "2000-0")
+    [report] = await LagWatcher(memory, GROUPS).run_once()
+    assert report.lag == 1
+    for number in range(COUNTED_AT_MOST - 2):
+        await memory.call("XADD", "s", f"4000-{number}", "a", "b")
+    [report] = await LagWatcher(memory, GROUPS).run_once()
+    assert report.lag == COUNTED_AT_MOST - 1
+    await memory.call("XADD", "s", "5000-0", "a", "b")
+    [report] = await LagWatcher(memory, GROUPS).run_once()
+    assert report.lag is None, "as many as are counted, or more"
+
+
+async def test_p28_whoever_wants_to_know_is_told_once_when_it_rises_and_once_when_it_falls(memory: Connection) -> None:
+    facts: list[Fact] = []
+    told: list[tuple[str, int]] = []
+    watcher = LagWatcher(
+        memory,
+        GROUPS,
+        high=2,
+        low=1,
+        on_high=lambda report: told.append(("high", report.behind)),
+        on_low=lambda report: told.append(("low", report.behind)),
+        telemetry=Telemetry([facts.append]),
+    )
+    assert not watcher.is_behind("s", "g")
+    await watcher.run_once()
+    await watcher.run_once()
+    assert (told, watcher.is_behind("s", "g")) == ([("high", 3)], True)
+    await read(memory, 3)
+    await memory.call("XACK", "s", "g", "1000-0")
+    await watcher.run_once()
+    assert (told, watcher.is_behind("s", "g")) == ([("high", 3)], True)
+    await memory.call("XACK", "s", "g", "2000-0")
+    await watcher.run_once()
+    await watcher.run_once()
+    assert (told, watcher.is_behind("s", "g")) == ([("high", 3), ("low", 1)], False)
+    kinds = [type(fact) for fact in facts]
+    assert kinds == [LagMeasured, LagHigh, LagMeasured, LagMeasured, LagMeasured, LagLow, LagMeasured]
+    assert isinstance(facts[0], LagMeasured)
+    assert facts[0].report.behind == 3
+    await LagWatcher(memory, GROUPS, high=2, low=1).run_once()  # with nobody to tell
+
+
+async def test_one_sick_stream_hides_none(memory: Connection) -> None:
+    await memory.call("SET", "text", "no stream")
+    watcher = LagWatcher(memory, [("text", "g"), *GROUPS])
+    with pytest.raises(StreamTypeError):
+        await watcher.run_once()
+    assert list(watcher.reports) == [("s", "g")]
+
+
+def test_p28_the_marks_are_at_ten_thousand_and_a_thousand() -> None:
+    watcher = LagWatcher(Connection("memory://"), GROUPS)
+    for behind, expected in ((10_000, False), (10_001, True), (1_001, True), (1_000, False)):
+        watcher._signal(LagReport("s", "g", behind, 0, None))
+        assert watcher.is_behind("s", "g") == expected, behind
+
+
+def test_p14_an_observer_that_raises_is_logged_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    facts: list[Fact] = []
+
+    def broken(_: Fact) -> None:
+        raise ValueError("a bug of the user's")
+
+    telemetry = Telemetry([broken, facts.append])
+    fact = StepFailed(duty="read", error="away", delay=1.0)
+    assert telemetry.active
+    assert not Telemetry().active
+    with caplog.at_level(logging.WARNING):
+        telemetry.emit(fact)
+        telemetry.emit(LagMeasured(report=LagReport("s", "g", 1, 1, None)))
+    assert facts[0] is fact
+    assert [(record.levelname, record.name) for record in caplog.records] == [
+        ("WARNING", "redis_streams_aio"),
+        ("ERROR", "redis_streams_aio"),
+        ("ERROR", "redis_streams_aio"),
+    ]
+    assert caplog.records[0].getMessage() == str(fact)
+    assert "broken" in caplog.records[1].getMessage()
+    assert caplog.records[1].exc_info is not None
+
+
+def test_an_observer_may_end_the_program() -> None:
+    def leave(_: Fact) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        Telemetry([leave]).emit(StepFailed(duty="read", error="away", delay=1.0))

@@ -1,0 +1,181 @@
+"""The schedule against a model of it, in any order of calls: lanes in order, retries before newer, nothing lost (P7).
+
+The model knows each lane as one list in its order, and of each delivery whether it runs and when it is due. What the
+schedule may hand out follows from that.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from redis_streams_aio import Delivery
+from redis_streams_aio.consumer.schedule import Schedule, is_suspect
+from redis_streams_aio.delivery import Origin
+
+LANES = (None, "a", "b")
+
+
+class ScheduleModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.schedule = Schedule()
+        self.now = 100.0
+        self.count = 0
+        self.lanes: dict[object, list[Delivery]] = {}
+        """All that is in here or in a handler, by lane, in order; those without a lane have one each."""
+        self.ready: list[Delivery] = []
+        self.delayed: list[Delivery] = []
+        self.running: list[Delivery] = []
+        self.batch: list[Delivery] = []
+
+    # -- what may happen ----------------------------------------------------------------------------------------
+
+    @rule(
+        lane=st.sampled_from(LANES),
+        due_in=st.sampled_from([None, None, None, 1, 2]),
+        deliveries=st.sampled_from([1, 1, 1, 2]),
+    )
+    def add(self, lane: object, due_in: int | None, deliveries: int) -> None:
+        delivery = Delivery(Origin("s"), str(self.count).encode(), [], deliveries)
+        delivery.lane, delivery.due = lane, 0.0 if due_in is None else self.now + due_in
+        self.count += 1
+        own = self.lanes.setdefault(self.lane_of(delivery), [])
+        own.append(delivery)
+        if len(own) == 1:
+            self.begin(delivery)
+        self.schedule.add(delivery)
+
+    @rule()
+    def take(self) -> None:
+        expected = self.expected()
+        assert self.schedule.peek(self.now) is expected
+        assert self.schedule.take(self.now) is expected
+        if expected is not None:
+            self.out(expected)
+            self.running.append(expected)
+
+    @rule(most=st.integers(1, 4))
+    def take_batch(self, most: int) -> None:
+        if self.batch:
+            return
+        self.batch = self.schedule.take_batch(self.now, most)
+        assert len(self.batch) <= most
+        assert bool(self.batch) == (self.expected() is not None), "what can be begun is begun"
+        assert len(self.batch) == 1 or not any(map(is_suspect, self.batch)), "a suspect comes alone"
+        for place, delivery in enumerate(self.batch):
+            lane = self.lanes[self.lane_of(delivery)]
+            before = lane[: lane.index(delivery)]
+            assert all(earlier in self.batch[:place] for earlier in before), "nothing of its lane is before it"
+            assert delivery.due <= self.now, "too early"
+            self.out(delivery)
+
+    @precondition(lambda self: self.batch)
+    @rule(data=st.data())
+    def end_batch(self, data: st.DataObject) -> None:
+        again = [delivery for delivery in self.batch if data.draw(st.booleans())]
+        for delivery in again:
+            delivery.due = self.now + data.draw(st.integers(0, 2))
+        freed = dict.fromkeys(delivery.lane for delivery in self.batch if delivery.lane is not None)
+        started = self.schedule.end_batch(self.batch, again)
+        for delivery in self.batch:
+            if delivery not in again:
+                self.leave_lane(delivery)
+            elif delivery.lane is None:
+                self.delayed.append(delivery)
+        self.batch = []
+        heads = [self.lanes[lane][0] for lane in freed if self.lanes.get(lane)]
+        for head in heads:
+            self.begin(head)
+        assert started == len(heads)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        delivery = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.leave_lane(delivery)
+        own = self.lanes.get(delivery.lane) if delivery.lane is not None else None
+        if own:
+            self.begin(own[0])
+        assert self.schedule.leave(delivery) == bool(own), "whether another one is ready now"
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), due_in=st.integers(0, 3))
+    def delay(self, data: st.DataObject, due_in: int) -> None:
+        delivery = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.schedule.delay(delivery, self.now + due_in)
+        self.delayed.append(delivery)
+
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        """A lease is lost: one that waits leaves at once, whatever it is doing else is not the schedule's."""
+        everyone = self.delayed + self.ready + self.running
+        if not everyone:
+            return
+        delivery = everyone[data.draw(st.integers(0, len(everyone) - 1))]
+        waits = delivery in self.delayed
+        assert self.schedule.forget(delivery) == waits
+        if waits:
+            self.delayed.remove(delivery)
+            self.running.append(delivery)  # as one that was taken out: it can only leave
+            self.leave_last()
+
+    @rule(seconds=st.sampled_from([0.5, 1, 5]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    # -- what must hold -----------------------------------------------------------------------------------------
+
+    @invariant()
+    def counts_agree(self) -> None:
+        held = sum(map(len, self.lanes.values()))
+        out = len(self.running) + len(self.batch)
+        assert self.schedule.delayed == len(self.delayed)
+        assert self.schedule.ready == len(self.ready)
+        assert self.schedule.buffered == held - out - len(self.delayed)
+        assert self.schedule.next_due == min((delivery.due for delivery in self.delayed), default=None)
+
+    @invariant()
+    def a_batch_is_full_when_what_can_be_begun_fills_it(self) -> None:
+        could = sum(len(self.lanes[self.lane_of(delivery)]) for delivery in self.ready)
+        for most in (1, 2, 3, could, could + 1):
+            if most:
+                assert self.schedule.fills(most) == (could >= most)
+
+    # -- the model's own ----------------------------------------------------------------------------------------
+
+    def lane_of(self, delivery: Delivery) -> object:
+        return delivery.lane if delivery.lane is not None else delivery.raw_id
+
+    def expected(self) -> Delivery | None:
+        due = [delivery for delivery in self.delayed if delivery.due <= self.now]
+        if due:
+            return min(due, key=lambda delivery: delivery.due)  # the first of those that are equally due
+        return self.ready[0] if self.ready else None
+
+    def begin(self, delivery: Delivery) -> None:
+        (self.delayed if delivery.due else self.ready).append(delivery)
+
+    def out(self, delivery: Delivery) -> None:
+        for waiting in (self.ready, self.delayed):
+            if delivery in waiting:
+                waiting.remove(delivery)
+
+    def leave_lane(self, delivery: Delivery) -> None:
+        lane = self.lane_of(delivery)
+        self.lanes[lane].remove(delivery)
+        if not self.lanes[lane]:
+            del self.lanes[lane]
+
+    def leave_last(self) -> None:
+        delivery = self.running.pop()
+        self.leave_lane(delivery)
+        own = self.lanes.get(delivery.lane) if delivery.lane is not None else None
+        if own:
+            self.begin(own[0])
+        assert self.schedule.leave(delivery) == bool(own)
+
+
+class TestSchedule(ScheduleModel.TestCase):
+    settings = settings(stateful_step_count=40)
