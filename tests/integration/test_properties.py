@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from redis_streams_aio import Connection, entry_ids
@@ -53,6 +53,11 @@ async def test_p18_a_group_made_at_the_checkpoint_misses_nothing_and_repeats_as_
 
 @on_a_server
 @given(ids, ids)
+@example((7, 2**53), (7, 2**53 + 1))
+@example((7, 2**53 + 1), (7, 2**53))
+@example((7, 2**64 - 1), (7, 2**64 - 2))
+@example((7, 9), (7, 10))
+@example((9, 5), (10, 5))
 async def test_p18_the_script_of_replays_orders_ids_as_we_do(
     connection: Connection, one: tuple[int, int], other: tuple[int, int]
 ) -> None:
