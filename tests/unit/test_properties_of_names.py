@@ -264,6 +264,28 @@ def test_settings_given_in_code_are_checked_too() -> None:
     assert len(str(raised.value)) < 200, "a long value is cut"
 
 
+def test_settings_are_shown_whole_but_for_where_redis_is() -> None:
+    shown = repr(Settings(redis_url="redis://user:SECRET@h/0", group="billing"))
+    assert shown.startswith(
+        "Settings(redis_url='redis://***', group='billing', consumer=None, streams={}, block_ms=2000"
+    )
+    assert "redis_url=None" in repr(Settings())
+    assert [name for name, _ in Settings().__rich_repr__()] == list(Settings.__struct_fields__)
+    assert parse("redis://user:SECRET@h/0").__rich_repr__() == [("url", "redis://***@h/0")]
+
+
+def test_where_a_file_is_no_yaml_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for text, place in (("a: 1\nb: [", ": see line 2, column 5"), ("a: 1\n b: 2\n", ": see line 2, column 3")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError) as raised:
+            config.load(path, {})
+        assert str(raised.value) == f"{path}: is no YAML{place}"
+    path.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ConfigError, match="is no YAML"):
+        config.load(path, {})
+
+
 def test_the_stream_whose_options_are_wrong_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("redis_streams: {streams: {fine: {maxlen: 1}, wrong: {maxlen: 0}}}", encoding="utf-8")

@@ -174,6 +174,38 @@ def test_p16_a_connection_that_did_not_come_about() -> None:
         assert (type(away), str(away)) == (RedisUnavailableError, f"redis://h: {reason}")
 
 
+@pytest.mark.parametrize(
+    ("problem", "advice"),
+    [
+        (
+            "Hostname mismatch, certificate is not valid for 'h'.",
+            "connect by a name that is in the server's certificate",
+        ),
+        ("IP address mismatch, certificate is not valid", "connect by a name that is in the server's certificate"),
+        ("self-signed certificate", "name the authority that signed the server's certificate with ?ssl_ca_certs="),
+    ],
+)
+def test_p16_a_certificate_that_is_refused_is_told_with_what_to_do(problem: str, advice: str) -> None:
+    text = f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {problem}"
+    told = str(errors.from_connecting(OSError(text), "rediss://h"))
+    assert told.startswith(f"rediss://h: {text}; {advice}")
+    assert "XX" not in told
+
+
+def test_scripts_answers_are_read() -> None:
+    assert replies.histories(2, [b"1700", [3, b"record", None], [0, None, b"{}"]]) == (
+        1700,
+        [replies.PendingHistory(3, b"record", None), replies.PendingHistory(0, None, b"{}")],
+    )
+    assert replies.histories(1, [b"1700", [b"0", None, None]])[1][0].deliveries == 0
+    for odd in ([b"1", [-1, None, None]], [b"1", [1, 5, None]], [b"1", [1, None, 5]], [b"1"]):
+        with pytest.raises(ServerError, match="cannot be read as histories"):
+            replies.histories(1, odd)
+    assert replies.integer(2**64 - 1) == 2**64 - 1
+    with pytest.raises(ServerError):
+        replies.integer(2**64)
+
+
 def test_p25_a_command_whose_answer_did_not_come_is_told_apart_from_one_never_sent() -> None:
     lost = errors.from_lost(ConnectionResetError(), "redis://h")
     assert type(lost) is UnansweredError
