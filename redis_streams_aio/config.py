@@ -226,7 +226,7 @@ def _explain(problem: str) -> str:
 
 
 def _suggestion(key: str, record: type[msgspec.Struct] = Settings) -> str:
-    near = difflib.get_close_matches(key, record.__struct_fields__, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, record.__struct_fields__, cutoff=0.5)
     return f" (did you mean {near[0]}?)" if near else ""
 
 

@@ -24,6 +24,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, Gate, delays
 from redis_streams_aio.consumer.attempt import fate_after
+from redis_streams_aio.consumer.pace import Pace, room
 from redis_streams_aio.delivery import FollowUp, Origin
 from redis_streams_aio.monitoring import is_behind, known_lag
 from redis_streams_aio.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry
@@ -140,19 +141,51 @@ async def test_p15_each_item_of_a_batch_has_its_own_fate(said: list[str]) -> Non
 
 
 def test_a_batch_is_lost_when_all_of_it_is() -> None:
-    deliveries = [delivery(number=number) for number in range(2)]
+    deliveries = [delivery(number=number) for number in range(3)]
     batch = BatchDelivery(deliveries)
-    deliveries[0].lost = True
+    deliveries[0].lost = deliveries[1].lost = True
     assert not batch.lost
-    deliveries[1].lost = True
+    deliveries[2].lost = True
     assert batch.lost
     with pytest.raises(IndexError):
-        batch.ack(2)
+        batch.ack(3)
     deliveries[0].settled = True
     with pytest.raises(SettledError):
         batch.ack(0)
-    assert repr(batch) == "<BatchDelivery of 2 0-0 to 1-0>"
+    assert repr(batch) == "<BatchDelivery of 3 0-0 to 2-0>"
     assert repr(BatchDelivery([])) == "<BatchDelivery of 0>"
+
+
+# -- the pace ---------------------------------------------------------------------------------------------------
+
+
+def test_p6_the_buffer_grows_to_a_quarter_second_of_work_step_by_step() -> None:
+    pace = Pace(most=400)
+    assert pace.limit == 0, "nothing is measured, so nothing is guessed"
+    limits = []
+    for done, seconds in ((100, 0.1),) * 5 + ((1000, 0.1),) * 2 + ((1, 1.0),):
+        pace.measured(done, seconds)
+        limits.append(pace.limit)
+    assert limits == [4, 16, 64, 250, 250, 400, 400, 0]
+
+
+@pytest.mark.parametrize(
+    ("free", "limit", "buffered", "idle", "count"),
+    [
+        (100, 10, 3, 0, 7),
+        (100, 10, 5, 0, 5),  # half empty: read
+        (100, 10, 6, 0, 0),  # more than half full: put off
+        (100, 10, 6, 6, 0),
+        (100, 10, 6, 7, 4),  # but not while a worker is idle
+        (3, 10, 0, 0, 3),
+        (-1, 10, 0, 0, 0),
+        (100, 0, 0, 2, 2),
+    ],
+)
+def test_p6_reads_are_put_off_until_the_buffer_is_half_empty(
+    free: int, limit: int, buffered: int, idle: int, count: int
+) -> None:
+    assert room(free=free, limit=limit, buffered=buffered, idle=idle) == count
 
 
 # -- the lag rule and its signal --------------------------------------------------------------------------------

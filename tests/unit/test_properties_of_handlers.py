@@ -175,6 +175,7 @@ def test_a_batch_handler_takes_a_list_of_its_type() -> None:
 
 
 async def no_list(orders: Order) -> None: ...
+async def no_list_but_a_set(orders: set[Order]) -> None: ...
 async def bare_list(orders: list) -> None: ...  # type: ignore[type-arg]
 async def wrong_second(order: Order, other: int) -> None: ...
 async def untyped(order) -> None: ...  # type: ignore[no-untyped-def]
@@ -191,6 +192,7 @@ async def unknown_type(order: Nonsense) -> None: ...  # type: ignore[name-define
             {"batch": 2},
             "a batch handler takes a list; annotate 'orders' e.g. 'orders: list[dict]'",
         ),
+        (no_list_but_a_set, {"batch": 2}, "a batch handler takes a list; annotate 'orders' e.g. 'orders: list[dict]'"),
         (bare_list, {"batch": 2}, "a batch handler takes a list; annotate 'orders' e.g. 'orders: list[dict]'"),
         (wrong_second, {}, "annotate 'other' with Delivery, it is what a second parameter gets"),
         (cancel, {"batch": 2}, "annotate 'delivery' with BatchDelivery, it is what a second parameter gets"),

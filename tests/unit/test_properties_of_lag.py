@@ -139,8 +139,18 @@ def test_p14_an_observer_that_raises_is_logged_and_the_others_are_told(caplog: p
         ("ERROR", "redis_streams_aio"),
     ]
     assert caplog.records[0].getMessage() == str(fact)
-    assert "broken" in caplog.records[1].getMessage()
+    assert caplog.records[1].getMessage() == f"callback {broken!r} raised"
     assert caplog.records[1].exc_info is not None
+
+
+def test_a_callback_gets_what_it_is_called_with() -> None:
+    got: list[object] = []
+
+    def callback(first: int, *, second: int) -> None:
+        got.extend((first, second))
+
+    Telemetry().guard(callback, 1, second=2)
+    assert got == [1, 2]
 
 
 def test_an_observer_may_end_the_program() -> None:

@@ -274,6 +274,15 @@ def test_settings_are_shown_whole_but_for_where_redis_is() -> None:
     assert parse("redis://user:SECRET@h/0").__rich_repr__() == [("url", "redis://***@h/0")]
 
 
+def test_a_near_miss_is_suggested_and_a_far_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for key, suggestion in (("url", " (did you mean redis_url?)"), ("xyz", "")):
+        path.write_text(f"redis_streams: {{{key}: x}}", encoding="utf-8")
+        with pytest.raises(ConfigError) as raised:
+            config.load(path, {})
+        assert str(raised.value) == f"{path}: unknown key - at $.redis_streams.{key}{suggestion}"
+
+
 def test_where_a_file_is_no_yaml_is_said(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     for text, place in (("a: 1\nb: [", ": see line 2, column 5"), ("a: 1\n b: 2\n", ": see line 2, column 3")):
