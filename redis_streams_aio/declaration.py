@@ -221,7 +221,7 @@ def _event_type(payload_type: type[object]) -> str | None:
     """The type's own name; `None` for those that have none of their own."""
     if get_origin(payload_type) is Annotated:
         payload_type = get_args(payload_type)[0]
-    if payload_type in (dict, bytes, Any) or get_origin(payload_type) is not None or not isinstance(payload_type, type):
+    if payload_type is Any or not isinstance(payload_type, type):  # of Any's being a type, Pythons differ
         return None
     return None if payload_type.__module__ == "builtins" else payload_type.__name__
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from redis_streams_aio import (
     ConfigError,
+    DecodeError,
+    EncodeError,
     FieldsCodec,
     JsonCodec,
     MsgpackCodec,
@@ -22,6 +24,7 @@ from redis_streams_aio import (
     entry_ids,
     replays,
 )
+from redis_streams_aio.codecs import bounded
 from redis_streams_aio.models import History
 
 # -- ids --------------------------------------------------------------------------------------------------------
@@ -116,6 +119,17 @@ def test_more_fields_than_a_script_can_pass_on_are_one_field(count: int) -> None
     assert replays.unwrap(replays.wrap(fields, "g", history), "g") == (fields, history)
 
 
+@pytest.mark.parametrize("count", [2, 6_000, 6_001])
+def test_what_would_not_have_been_packed_is_somebody_elses(count: int) -> None:
+    fields = [b"packed", msgspec.msgpack.encode([b"x"] * count)]
+    assert entries.unpacked(fields, b"packed") == fields
+
+
+def test_an_event_without_fields_of_its_own_can_be_replayed() -> None:
+    history = History("1-0", 1, 2.0, "failures", "no", 1)
+    assert replays.unwrap(replays.wrap([], "g", history), "g") == ([], history)
+
+
 def test_a_field_of_the_packed_ones_name_that_is_not_packed_is_left_alone() -> None:
     for fields in ([b"packed", b"no messagepack \xc1"], [b"packed", msgspec.msgpack.encode(7)], [b"packed"], []):
         assert entries.unpacked(fields, b"packed") == fields
@@ -181,7 +195,23 @@ def test_raw_bytes_come_back_whatever_they_are_held_in(payload: bytes) -> None:
     for held in (payload, bytearray(payload), memoryview(payload)):
         fields = written(RawCodec(), held, RawCodec().content_type)
         assert RawCodec().decoder(bytes)(fields) == payload
+        assert RawCodec().decoder(bytes)(written(RawCodec(), held, "application/json")) == payload
         assert JsonCodec().decoder(bytes)(fields) == payload
+
+
+def test_p12_every_field_of_others_has_the_limit_of_payloads() -> None:
+    decode = bounded(FieldsCodec(), dict, 5)
+    assert decode([b"abcde", b"1"]) == {"abcde": "1"}
+    with pytest.raises(DecodeError) as raised:
+        decode([b"a", b"123456"])
+    assert str(raised.value) == "a field has 6 bytes, the limit is 5 (max_payload_bytes)"
+    assert bounded(FieldsCodec(), dict, 0)([]) == {}, "nothing is too large"
+
+
+def test_raw_means_bytes() -> None:
+    with pytest.raises(EncodeError) as raised:
+        RawCodec().encode("text")
+    assert str(raised.value) == "payload: RawCodec takes bytes, not str; encode it first, or use JsonCodec"
 
 
 @given(st.builds(Row, names, counts, st.none() | ratios), st.builds(Point, counts, ratios))

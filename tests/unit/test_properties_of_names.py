@@ -55,6 +55,7 @@ def test_a_consumer_name_says_where_it_runs() -> None:
         ("redis://h:6379/0", "redis", "/0", "redis://h:6379/0"),
         ("redis://h", "redis", "", "redis://h"),
         ("redis://h/", "redis", "/", "redis://h/"),
+        ("redis://h/0?a=1&b=2", "redis", "/0", "redis://h/0?***"),
         ("rediss://u:p@h/1?ssl_ca_certs=x", "rediss", "/1", "rediss://***@h/1?***"),
         ("redis://u:p@ss@h/1", "redis", "/1", "redis://***@h/1"),
         ("unix:///run/redis.sock?db=1", "unix", "/run/redis.sock", "unix:///run/redis.sock?***"),
@@ -70,6 +71,9 @@ def test_addresses(url: str, scheme: str, path: str, shown: str) -> None:
     assert repr(address) == f"<Address {shown}>"
 
 
+CUT = "cannot be read; write /, ? and # in a password as %2F, %3F and %23, e.g. by urllib.parse.quote"
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
@@ -80,6 +84,10 @@ def test_addresses(url: str, scheme: str, path: str, shown: str) -> None:
         ("rediss://h/0/1", "the database after the last slash is a number, not '0/1'"),
         ("redis://h:port/0", "cannot be read; expected e.g. redis://localhost:6379/0"),
         (None, "cannot be read; expected e.g. redis://localhost:6379/0"),
+        ("redis://pa#ss@h/0", CUT),
+        ("redis://pa/ss@h/0", CUT),
+        ("redis://pa?ss@h/0", CUT),
+        ("redis://h/0?a=1&b", CUT),
         ("embedded://data/x", "embedded:// takes an absolute path: write embedded:///data/x, 3 slashes"),
     ],
 )
@@ -150,6 +158,21 @@ def test_a_dead_letter_that_dies_again_is_a_dead_letter_of_a_dead_letter() -> No
     again = letters.parse("9-0", written(Delivery(Origin("graves"), b"6-0", once)))
     assert again.fields == tuple(once)
     assert (again.stream, again.entry_id, again.first_failure) == ("graves", "6-0", None)
+
+
+def test_p12_an_event_of_thousands_of_fields_has_a_dead_letter() -> None:
+    fields = [b"%d" % number for number in range(6_002)]
+    composed = written(Delivery(Origin("s"), b"1-0", fields))
+    assert (composed[0], composed[2]) == (b"dead:fields", b"dead:reason")
+    assert letters.parse("9-0", composed).fields == tuple(fields)
+
+
+def test_p13_names_and_values_are_not_taken_for_one_another() -> None:
+    letter = letters.parse("9-0", [b"dead:reason", b"rejected", b"dead:error", b"dead:reason", b"\xff", b"x"])
+    assert (letter.reason, letter.error, letter.fields) == ("rejected", "dead:reason", ())
+    assert letters.parse("9-0", [b"dead:reason", b"rejected"]).reason == "rejected"
+    first = letters.parse("9-0", [b"dead:reason", b"r", b"dead:first_failure", b"0.5"]).first_failure
+    assert first == datetime.fromtimestamp(0.5, UTC)
 
 
 def test_p13_what_others_wrote_among_the_dead_letters_is_read_as_far_as_it_goes() -> None:
