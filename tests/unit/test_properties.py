@@ -238,6 +238,9 @@ def test_p16_each_wait_is_at_least_half_of_a_step_that_doubles(first: float, lon
 
 def test_p16_waits_are_not_all_the_same() -> None:
     assert len({next(delays()) for _ in range(20)}) > 10, "or all clients come at once"
+    first = [next(delays()) for _ in range(200)]
+    assert min(first) < SHORTEST * 0.6
+    assert max(first) > SHORTEST * 0.9, "from half of the step to all of it"
     assert len([wait for wait, _ in zip(delays(), range(50), strict=False) if wait > LONGEST / 2]) > 40
 
 

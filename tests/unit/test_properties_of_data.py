@@ -208,6 +208,15 @@ def test_p12_every_field_of_others_has_the_limit_of_payloads() -> None:
     assert bounded(FieldsCodec(), dict, 0)([]) == {}, "nothing is too large"
 
 
+def test_p13_what_cannot_be_decoded_is_told_with_its_type() -> None:
+    with pytest.raises(DecodeError, match=r"^payload is no int \| bool: "):
+        JsonCodec().decoder(int | bool)([b"event_type", b"T", b"payload", b"[]"])  # type: ignore[arg-type]
+    with pytest.raises(DecodeError, match=r"^fields are no dict: "):
+        FieldsCodec().decoder(dict)([b"a", b"1", b"a name without a value"])
+    with pytest.raises(TypeError, match=r"^FieldsCodec has no bytes to give; annotate a Struct.* or dict$"):
+        FieldsCodec().decoder(bytes)
+
+
 def test_raw_means_bytes() -> None:
     with pytest.raises(EncodeError) as raised:
         RawCodec().encode("text")

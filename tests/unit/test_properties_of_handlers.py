@@ -168,6 +168,11 @@ def test_the_signature_says_what_a_handler_takes(handler: Any, event_type: str |
     assert declare(handler, options(event_type="T")).event_type == "T"
 
 
+def test_what_is_noted_beside_a_type_is_kept() -> None:
+    """Constraints, as `Annotated[int, msgspec.Meta(ge=0)]` has them."""
+    assert declare(annotated, OPTIONS).payload_type == Annotated[Order, "a note"]  # type: ignore[comparison-overlap]
+
+
 def test_a_batch_handler_takes_a_list_of_its_type() -> None:
     declared = declare(with_batch, options(batch=2))
     assert (declared.payload_type, declared.event_type, declared.takes_delivery) == (Order, "Order", True)

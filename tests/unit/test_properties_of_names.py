@@ -26,6 +26,8 @@ def test_our_keys_are_beside_the_stream() -> None:
     assert naming.checkpoint("orders", "g") == "{orders}:g:checkpoint"
     assert naming.done("orders", "g", b"e-1\xff") == b"{orders}:g:done:e-1\xff"
     assert naming.sibling("{eu}orders", "a", "b") == "{eu}orders:a:b"
+    assert naming.on_one_slot("{a}b}", "{a}c}"), "the first brace that closes counts"
+    assert not naming.on_one_slot("{}a}b", "{}a}c"), "empty braces are no hash tag, and none comes after them"
     assert naming.sibling("{}orders", "a") == "{{}orders}:a", "empty braces are no hash tag"
 
 
@@ -81,6 +83,7 @@ CUT = "cannot be read; write /, ? and # in a password as %2F, %3F and %23, e.g. 
         ("localhost:6379", "unknown scheme none; expected one of redis://, "),
         ("redis", "unknown scheme none; "),
         ("redis://h/orders", "the database after the last slash is a number, not 'orders'"),
+        ("redis://h/X", "the database after the last slash is a number, not 'X'"),
         ("rediss://h/0/1", "the database after the last slash is a number, not '0/1'"),
         ("redis://h:port/0", "cannot be read; expected e.g. redis://localhost:6379/0"),
         (None, "cannot be read; expected e.g. redis://localhost:6379/0"),
@@ -295,6 +298,21 @@ def test_settings_are_shown_whole_but_for_where_redis_is() -> None:
     assert "redis_url=None" in repr(Settings())
     assert [name for name, _ in Settings().__rich_repr__()] == list(Settings.__struct_fields__)
     assert parse("redis://user:SECRET@h/0").__rich_repr__() == [("url", "redis://***@h/0")]
+
+
+def test_a_variable_that_is_no_setting_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("redis_streams:\n", encoding="utf-8")
+    config.load(path, {"REDIS_STREAMS_ZZZ": "1", "REDIS_STREAMS_Q\udcff": "1"})
+    assert [record.getMessage() for record in caplog.records] == [
+        "environment variable REDIS_STREAMS_ZZZ is no setting and is ignored",
+        "environment variable REDIS_STREAMS_Q\\udcff is no setting and is ignored",
+    ]
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^'a\\x00b': cannot be read: embedded null byte$"):
+        config.load("a\0b", {})
 
 
 def test_a_near_miss_is_suggested_and_a_far_one_is_not(tmp_path: Path) -> None:
