@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from itertools import pairwise
 
 import msgspec
@@ -26,8 +27,9 @@ from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, Gate, delays
 from redis_streams_aio.consumer.attempt import fate_after
 from redis_streams_aio.consumer.pace import Pace, room
 from redis_streams_aio.delivery import FollowUp, Origin
+from redis_streams_aio.exceptions import LONGEST_DELAY
 from redis_streams_aio.monitoring import is_behind, known_lag
-from redis_streams_aio.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry
+from redis_streams_aio.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry, decide, traceback_of
 from redis_streams_aio.routing import Route
 
 # -- fates ------------------------------------------------------------------------------------------------------
@@ -101,10 +103,52 @@ async def test_a_plain_return_is_the_plain_acknowledgement() -> None:
     assert fate_after(None, delivery(), route()) is ACK
 
 
+async def test_an_event_with_an_id_is_remembered_where_duplicates_are_dropped() -> None:
+    assert fate_after(None, delivery(b"event_id", b"e"), route(5.0)) == Complete((), 5.0)
+    assert fate_after(None, delivery(b"event_id", b"e"), route()) is ACK
+    assert fate_after(None, delivery(), route(5.0)) is ACK
+
+
 async def test_what_an_await_had_cancelled_is_a_failure_like_any_other() -> None:
-    fate = fate_after(asyncio.CancelledError(), delivery(), route())
+    async def was_cancelled() -> None:
+        raise asyncio.CancelledError
+
+    try:
+        await was_cancelled()
+    except asyncio.CancelledError as error:
+        one = delivery()
+        one.failures = 2
+        fate = fate_after(error, one, route())
+    assert isinstance(fate, DeadLetter)
+    assert fate.error == "RuntimeError: something that handle awaited was cancelled"
+    assert "in was_cancelled" in fate.traceback
+
+
+async def test_a_handler_that_decided_and_then_raised_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    one = delivery()
+    one.ack()
+    assert fate_after(None, one, route()) is ACK
+    assert caplog.records == []
+    one.ack()
+    error = ValueError("after all")
+    assert fate_after(error, one, route()) is ACK
+    [record] = caplog.records
+    assert record.getMessage() == f"{one!r}: handler handle decided, and then raised"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+@pytest.mark.parametrize("delay", ["absent", "soon", -1, math.nan, LONGEST_DELAY + 1])
+def test_p11_a_wish_that_cannot_be_is_a_failure(delay: object) -> None:
+    class Later(RetryLater):
+        def __init__(self) -> None:
+            if delay != "absent":
+                self.delay = delay  # type: ignore[assignment]
+
+    fate = decide(Later(), 0, POLICY)
     assert isinstance(fate, Retry)
-    assert "something that handle awaited was cancelled" in fate.error
+    assert fate.failures == 1
+    assert decide(RetryLater(LONGEST_DELAY), 0, POLICY) == Retry(LONGEST_DELAY, 0, "retry in 3.16224e+07 s")
 
 
 async def test_p13_a_payload_that_cannot_be_decoded_is_dead_at_once() -> None:
@@ -122,6 +166,10 @@ async def test_p11_the_deadline_counts_from_the_first_failure() -> None:
         one.failing_since = failing_since
         fate = fate_after(ValueError("x"), one, msgspec.structs.replace(route(), retry=policy))
         assert isinstance(fate, reason), failing_since
+    strict = RetryPolicy(deadline=1.5, base=1, jitter=False)
+    assert isinstance(fate_after(ValueError("x"), delivery(), msgspec.structs.replace(route(), retry=strict)), Retry), (
+        "its first failure is now"
+    )
 
 
 @given(st.lists(st.sampled_from(["ack", "retry", "reject", "fail", ""]), min_size=1, max_size=8))
@@ -154,6 +202,44 @@ def test_a_batch_is_lost_when_all_of_it_is() -> None:
         batch.ack(0)
     assert repr(batch) == "<BatchDelivery of 3 0-0 to 2-0>"
     assert repr(BatchDelivery([])) == "<BatchDelivery of 0>"
+
+
+def test_p14_an_error_that_cannot_be_told_whole_is_told_as_far_as_it_goes() -> None:
+    class OddError(Exception):
+        @property
+        def __notes__(self) -> list[str]:  # type: ignore[override]
+            raise OSError
+
+    try:
+        raise OddError("x")
+    except OddError as error:
+        told = traceback_of(error)
+    assert "test_p14_an_error_that_cannot_be_told_whole" in told
+    assert traceback_of(ValueError("x")) == "ValueError: x\n"
+    error = KeyError("y")
+    error.__cause__ = ValueError("x")
+    assert "ValueError: x\n\nThe above exception was" in traceback_of(error)
+
+
+@pytest.mark.parametrize("reason", ["absent", 7])
+def test_p12_a_rejection_without_words_is_told_by_its_type(reason: object) -> None:
+    class NotOurs(Reject):
+        def __init__(self) -> None:
+            if reason != "absent":
+                self.reason = reason  # type: ignore[assignment]
+
+    assert decide(NotOurs(), 1, POLICY) == DeadLetter("rejected", "NotOurs:", 1, traceback_of(NotOurs()))
+
+
+def test_p12_what_is_given_up_is_told_with_its_traceback() -> None:
+    assert decide(KeyError("y"), 0, POLICY) == DeadLetter("gave_up", "KeyError: 'y'", 1, "KeyError: 'y'\n")
+    assert isinstance(decide(ValueError("x"), 0, RetryPolicy(deadline=1.5, base=1, jitter=False)), Retry)
+
+
+def test_p11_jitter_is_full() -> None:
+    waits = [RetryPolicy(base=2, jitter=True).delay(1) for _ in range(200)]
+    assert min(waits) < 0.3
+    assert max(waits) > 1.7
 
 
 # -- the pace ---------------------------------------------------------------------------------------------------

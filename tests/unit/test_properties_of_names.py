@@ -287,6 +287,9 @@ def test_settings_given_in_code_are_checked_too() -> None:
         assert str(raised.value) == problem
     with pytest.raises(ConfigError) as raised:
         Settings(redis_url=["x" * 200])  # type: ignore[arg-type]
+    assert str(raised.value) == "Settings(redis_url=...): Expected `str | null`, got `array`", "it may have a password"
+    with pytest.raises(ConfigError) as raised:
+        Settings(count=["x" * 200])  # type: ignore[arg-type]
     assert len(str(raised.value)) < 200, "a long value is cut"
 
 

@@ -133,6 +133,8 @@ PLAIN = redis_errors.ResponseError
         (redis_errors.TryAgainError("TRYAGAIN Multiple"), RedisRefusedError, "TRYAGAIN Multiple"),
         (redis_errors.MasterDownError("Link down"), RedisRefusedError, "MASTERDOWN Link down"),
         (redis_errors.AuthenticationError("required"), AuthenticationFailedError, "NOAUTH required"),
+        (PLAIN("ERR unknown command 'X', with args beginning with: 'SECRET'"), ServerError, "ERR unknown command 'X'"),
+        (PLAIN("OOM command not allowed: NOGROUP is only text"), RedisRefusedError, None),
         # what is known by other words than the first
         (PLAIN("ERR no such key"), StreamNotFoundError, None),
         (PLAIN("no such key"), StreamNotFoundError, "no such key"),
