@@ -104,7 +104,7 @@ class Schedule:
         return batch
 
     def _take_behind(self, lane: object, batch: list[Delivery], most: int) -> None:
-        behind = self._behind.get(lane) if lane is not None else None
+        behind = self._behind.get(lane)
         while behind and len(batch) < most and not is_suspect(behind[0]) and not behind[0].due:
             batch.append(behind.popleft())
             self._waiting -= 1

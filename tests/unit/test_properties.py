@@ -29,7 +29,7 @@ from redis_streams_aio.consumer.pace import Pace, room
 from redis_streams_aio.delivery import FollowUp, Origin
 from redis_streams_aio.exceptions import LONGEST_DELAY
 from redis_streams_aio.monitoring import is_behind, known_lag
-from redis_streams_aio.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry, decide, traceback_of
+from redis_streams_aio.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry, decide
 from redis_streams_aio.routing import Route
 
 # -- fates ------------------------------------------------------------------------------------------------------
@@ -202,44 +202,6 @@ def test_a_batch_is_lost_when_all_of_it_is() -> None:
         batch.ack(0)
     assert repr(batch) == "<BatchDelivery of 3 0-0 to 2-0>"
     assert repr(BatchDelivery([])) == "<BatchDelivery of 0>"
-
-
-def test_p14_an_error_that_cannot_be_told_whole_is_told_as_far_as_it_goes() -> None:
-    class OddError(Exception):
-        @property
-        def __notes__(self) -> list[str]:  # type: ignore[override]
-            raise OSError
-
-    try:
-        raise OddError("x")
-    except OddError as error:
-        told = traceback_of(error)
-    assert "test_p14_an_error_that_cannot_be_told_whole" in told
-    assert traceback_of(ValueError("x")) == "ValueError: x\n"
-    error = KeyError("y")
-    error.__cause__ = ValueError("x")
-    assert "ValueError: x\n\nThe above exception was" in traceback_of(error)
-
-
-@pytest.mark.parametrize("reason", ["absent", 7])
-def test_p12_a_rejection_without_words_is_told_by_its_type(reason: object) -> None:
-    class NotOurs(Reject):
-        def __init__(self) -> None:
-            if reason != "absent":
-                self.reason = reason  # type: ignore[assignment]
-
-    assert decide(NotOurs(), 1, POLICY) == DeadLetter("rejected", "NotOurs:", 1, traceback_of(NotOurs()))
-
-
-def test_p12_what_is_given_up_is_told_with_its_traceback() -> None:
-    assert decide(KeyError("y"), 0, POLICY) == DeadLetter("gave_up", "KeyError: 'y'", 1, "KeyError: 'y'\n")
-    assert isinstance(decide(ValueError("x"), 0, RetryPolicy(deadline=1.5, base=1, jitter=False)), Retry)
-
-
-def test_p11_jitter_is_full() -> None:
-    waits = [RetryPolicy(base=2, jitter=True).delay(1) for _ in range(200)]
-    assert min(waits) < 0.3
-    assert max(waits) > 1.7
 
 
 # -- the pace ---------------------------------------------------------------------------------------------------

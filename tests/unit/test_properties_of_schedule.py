@@ -70,6 +70,10 @@ class ScheduleModel(RuleBasedStateMachine):
             assert all(earlier in self.batch[:place] for earlier in before), "nothing of its lane is before it"
             assert delivery.due <= self.now, "too early"
             self.out(delivery)
+        if self.batch and len(self.batch) < most and not is_suspect(self.batch[0]):
+            following = self.expected()
+            assert following is None or is_suspect(following), "there was room for it"
+            assert all(is_suspect(behind) or behind.due for behind in self.next_of_lanes()), "and for it"
 
     @precondition(lambda self: self.batch)
     @rule(data=st.data())
@@ -163,6 +167,12 @@ class ScheduleModel(RuleBasedStateMachine):
         if due:
             return min(due, key=lambda delivery: delivery.due)  # the first of those that are equally due
         return self.ready[0] if self.ready else None
+
+    def next_of_lanes(self) -> list[Delivery]:
+        """What is behind the batch in its lanes."""
+        lanes = [self.lanes[lane] for lane in dict.fromkeys(map(self.lane_of, self.batch))]
+        behind = [[delivery for delivery in lane if delivery not in self.batch] for lane in lanes]
+        return [waiting[0] for waiting in behind if waiting]
 
     def begin(self, delivery: Delivery) -> None:
         (self.delayed if delivery.due else self.ready).append(delivery)

@@ -1,0 +1,91 @@
+"""What becomes of a failure: the words of each fate, its traceback, its limits to the last second."""
+
+from __future__ import annotations
+
+import pytest
+
+from redis_streams_aio import Reject, RetryPolicy, entries, entry_ids
+from redis_streams_aio.retry import DeadLetter, Retry, decide, describe, traceback_of
+
+POLICY = RetryPolicy(max_failures=3, give_up_on=(KeyError,))
+
+
+def test_p14_an_error_that_cannot_be_told_whole_is_told_as_far_as_it_goes() -> None:
+    class OddError(Exception):
+        @property
+        def __notes__(self) -> list[str]:  # type: ignore[override]
+            raise OSError
+
+    try:
+        raise OddError("x")
+    except OddError as error:
+        told = traceback_of(error)
+    assert "test_p14_an_error_that_cannot_be_told_whole" in told
+    assert traceback_of(ValueError("x")) == "ValueError: x\n"
+    error = KeyError("y")
+    error.__cause__ = ValueError("x")
+    assert "ValueError: x\n\nThe above exception was" in traceback_of(error)
+
+
+@pytest.mark.parametrize("reason", ["absent", 7])
+def test_p12_a_rejection_without_words_is_told_by_its_type(reason: object) -> None:
+    class NotOurs(Reject):
+        def __init__(self) -> None:
+            if reason != "absent":
+                self.reason = reason  # type: ignore[assignment]
+
+    assert decide(NotOurs(), 1, POLICY) == DeadLetter("rejected", "NotOurs:", 1, traceback_of(NotOurs()))
+
+
+def test_p12_what_is_given_up_is_told_with_its_traceback() -> None:
+    assert decide(KeyError("y"), 0, POLICY) == DeadLetter("gave_up", "KeyError: 'y'", 1, "KeyError: 'y'\n")
+    assert isinstance(decide(ValueError("x"), 0, RetryPolicy(deadline=1.5, base=1, jitter=False)), Retry)
+
+
+def test_p11_jitter_is_full() -> None:
+    waits = [RetryPolicy(base=2, jitter=True).delay(1) for _ in range(200)]
+    assert min(waits) < 0.3
+    assert max(waits) > 1.7
+
+
+def raised(error: Exception) -> Exception:
+    try:
+        raise error
+    except type(error) as caught:
+        return caught
+
+
+def test_p12_each_end_is_told_with_its_error_and_its_traceback() -> None:
+    for error, failures, policy, reason in (
+        (ValueError("x"), 2, POLICY, "failures"),
+        (KeyError("x"), 0, POLICY, "gave_up"),
+        (ValueError("x"), 0, RetryPolicy(deadline=1, base=2, jitter=False), "deadline"),
+    ):
+        fate = decide(raised(error), failures, policy)
+        assert fate == DeadLetter(reason, describe(error), failures + 1, traceback_of(error))
+        assert "in raised" in traceback_of(error)
+
+
+def test_p11_a_retry_that_begins_at_the_deadline_is_in_time() -> None:
+    policy = RetryPolicy(deadline=10, base=4, jitter=False)
+    assert decide(ValueError("x"), 0, policy, 6.0) == Retry(4, 1, "ValueError: x")
+    assert isinstance(decide(ValueError("x"), 0, policy, 6.001), DeadLetter)
+
+
+def test_p14_an_error_that_cannot_be_told_is_told_by_its_type() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise OSError
+
+    assert describe(MuteError()) == "MuteError"
+
+
+def test_the_last_id_there_can_be_is_one() -> None:
+    assert entry_ids.is_id(f"{2**64 - 1}-{2**64 - 1}")
+    assert not entry_ids.is_id(f"{2**64}-0")
+    assert not entry_ids.is_id(f"0-{2**64}")
+
+
+def test_an_entry_that_says_nothing_but_its_type() -> None:
+    assert entries.event_type_of([b"event_type", b"T"]) == b"T"
+    assert entries.event_type_of([b"event_type", b"event_type"]) == b"event_type"
