@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from redis_streams_aio import Reject, RetryPolicy, entries, entry_ids
-from redis_streams_aio.retry import DeadLetter, Retry, decide, describe, traceback_of
+from redis_streams_aio import Delivery, Reject, RetryPolicy, entries, entry_ids
+from redis_streams_aio.consumer.schedule import is_suspect
+from redis_streams_aio.delivery import Origin
+from redis_streams_aio.retry import ACK, DeadLetter, Retry, decide, describe, traceback_of
 
 POLICY = RetryPolicy(max_failures=3, give_up_on=(KeyError,))
 
@@ -89,3 +91,15 @@ def test_the_last_id_there_can_be_is_one() -> None:
 def test_an_entry_that_says_nothing_but_its_type() -> None:
     assert entries.event_type_of([b"event_type", b"T"]) == b"T"
     assert entries.event_type_of([b"event_type", b"event_type"]) == b"event_type"
+
+
+def test_p15_what_is_suspect_is_handled_alone() -> None:
+    def delivery(**known: object) -> Delivery:
+        one = Delivery(Origin("s"), b"1-0", [])
+        for name, value in known.items():
+            setattr(one, name, value)
+        return one
+
+    assert not is_suspect(delivery())
+    for known in ({"deliveries": 2}, {"failures": 1}, {"fate": ACK}, {"lost": True}):
+        assert is_suspect(delivery(**known)), known
