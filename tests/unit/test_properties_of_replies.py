@@ -203,6 +203,8 @@ def test_scripts_answers_are_read() -> None:
     for odd in ([b"1", [-1, None, None]], [b"1", [1, 5, None]], [b"1", [1, None, 5]], [b"1"]):
         with pytest.raises(ServerError, match="cannot be read as histories"):
             replies.histories(1, odd)
+    with pytest.raises(ServerError, match="cannot be read as ids"):
+        replies.ids([b"no id"])
     assert replies.integer(2**64 - 1) == 2**64 - 1
     with pytest.raises(ServerError):
         replies.integer(2**64)

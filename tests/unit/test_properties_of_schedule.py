@@ -199,3 +199,15 @@ class ScheduleModel(RuleBasedStateMachine):
 
 class TestSchedule(ScheduleModel.TestCase):
     settings = settings(stateful_step_count=40)
+
+
+def test_p7_a_batch_takes_a_lane_in_its_order_as_far_as_there_is_room() -> None:
+    schedule = Schedule()
+    deliveries = [Delivery(Origin("s"), b"%d-0" % number, []) for number in range(4)]
+    for delivery in deliveries:
+        delivery.lane = "a"
+        schedule.add(delivery)
+    assert schedule.take_batch(0.0, 3) == deliveries[:3]
+    assert schedule.take_batch(0.0, 3) == [], "the lane is the batch's"
+    assert schedule.end_batch(deliveries[:3], []) == 1
+    assert schedule.take_batch(0.0, 3) == deliveries[3:]
