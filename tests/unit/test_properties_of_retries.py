@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redis_streams_aio import Delivery, Reject, RetryPolicy, entries, entry_ids
+from redis_streams_aio import ConfigError, Delivery, Reject, RetryPolicy, entries, entry_ids
 from redis_streams_aio.consumer.schedule import is_suspect
 from redis_streams_aio.delivery import Origin
 from redis_streams_aio.retry import ACK, DeadLetter, Retry, decide, describe, traceback_of
@@ -103,3 +103,22 @@ def test_p15_what_is_suspect_is_handled_alone() -> None:
     assert not is_suspect(delivery())
     for known in ({"deliveries": 2}, {"failures": 1}, {"fate": ACK}, {"lost": True}):
         assert is_suspect(delivery(**known)), known
+
+
+@pytest.mark.parametrize(
+    ("option", "allowed", "refused", "expected"),
+    [
+        ("max_failures", 1, 0, "1 or more"),
+        ("max_deliveries", 1, 0, "1 or more"),
+        ("base", 0, -1, "seconds, 0 or more"),
+        ("factor", 1, 0.5, "1 or more"),
+        ("cap", 0, -1, "seconds, 0 to 31622400"),
+        ("cap", 31_622_400, 31_622_401, "seconds, 0 to 31622400"),
+        ("deadline", 0.001, 0, "seconds above 0, or None"),
+    ],
+)
+def test_a_policy_at_its_bounds_and_beyond_them(option: str, allowed: float, refused: float, expected: str) -> None:
+    RetryPolicy(**{option: allowed})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError) as caught:
+        RetryPolicy(**{option: refused})  # type: ignore[arg-type]
+    assert str(caught.value) == f"RetryPolicy({option}={refused!r}): expected {expected}"
