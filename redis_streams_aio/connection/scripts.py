@@ -98,6 +98,24 @@ return taken
 """,
 )
 
+RECLAIM = Script(
+    1,  # stream
+    """
+-- ARGV: group, consumer, idle time in ms, cursor, room, how many scans at most. Claims what others have left, up to the
+-- room, and returns what XAUTOCLAIM does: the next cursor, the entries, the ids whose entries were deleted.
+local cursor, room, claimed, deleted = ARGV[4], tonumber(ARGV[5]), {}, {}
+for _ = 1, tonumber(ARGV[6]) do
+  local found = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], cursor, 'COUNT', room)
+  cursor = found[1]
+  for _, entry in ipairs(found[2]) do claimed[#claimed + 1] = entry end
+  for _, id in ipairs(found[3]) do deleted[#deleted + 1] = id end
+  room = room - #found[2]
+  if room <= 0 or cursor == '0-0' then break end
+end
+return {cursor, claimed, deleted}
+""",
+)
+
 HISTORIES = Script(
     2,  # stream, failures
     """

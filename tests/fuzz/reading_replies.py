@@ -196,7 +196,7 @@ async def _streams(holdings: Holdings) -> None:
 
 
 ROLES: tuple[Callable[[Holdings], object], ...] = (
-    lambda holdings: _each(Reclaimer(holdings).run_once(5)),
+    lambda holdings: Reclaimer(holdings).run_once(5),
     lambda holdings: _each(recover_own(holdings, 5)),
     _pending,
     _settle,

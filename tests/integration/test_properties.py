@@ -85,5 +85,5 @@ async def test_p2_what_a_crash_left_behind_many_that_are_held_is_found_at_the_fi
     await connection.call("XREADGROUP", "GROUP", "g", "crashed", "COUNT", 1, "STREAMS", "s", ">")
     await connection.call("XCLAIM", "s", "g", "crashed", 0, f"{held + 1}-0", "IDLE", 60_000, "JUSTID")
     holdings = Holdings(connection, stream="s", group="g", consumer="me", lease=30.0, telemetry=SILENT)
-    taken = [delivery async for part in Reclaimer(holdings).run_once(room) for delivery in part]
+    taken = await Reclaimer(holdings).run_once(room)
     assert [delivery.id for delivery in taken] == [f"{held + 1}-0"]
