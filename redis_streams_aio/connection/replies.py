@@ -42,9 +42,8 @@ class Server(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """What `XAUTOCLAIM` found."""
+    """What the script `RECLAIM` found."""
 
-    cursor: str
     entries: list[RawEntry]
     deleted: list[bytes]
 
@@ -122,9 +121,9 @@ def released(reply: Reply) -> tuple[int, list[bytes]]:
 
 @_reads
 def claimed(reply: Reply) -> Claimed:
-    """`XAUTOCLAIM`."""
-    cursor, found, deleted = _rows(reply)
-    return Claimed(_id(cursor).decode(), entries(found), ids(deleted))
+    """The script `RECLAIM`: the entries, and the ids whose entries were deleted."""
+    found, deleted = _rows(reply)
+    return Claimed(entries(found), ids(deleted))
 
 
 @_reads

@@ -101,18 +101,20 @@ return taken
 RECLAIM = Script(
     1,  # stream
     """
--- ARGV: group, consumer, idle time in ms, cursor, room, how many scans at most. Claims what others have left, up to the
--- room, and returns what XAUTOCLAIM does: the next cursor, the entries, the ids whose entries were deleted.
-local cursor, room, claimed, deleted = ARGV[4], tonumber(ARGV[5]), {}, {}
-for _ = 1, tonumber(ARGV[6]) do
-  local found = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], cursor, 'COUNT', room)
-  cursor = found[1]
+-- ARGV: group, consumer, idle time in ms, room. Claims what others have left, oldest first, up to the room. Returns the
+-- entries, and the ids whose entries were deleted. XPENDING finds them: it passes over an entry that is not idle in a
+-- tenth of the time that XAUTOCLAIM takes for it.
+local start, room, claimed, deleted = '-', tonumber(ARGV[4]), {}, {}
+for _ = 1, 100 do
+  local first = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], start, '+', 1)[1]
+  if not first then break end
+  local found = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], first[1], 'COUNT', room)
   for _, entry in ipairs(found[2]) do claimed[#claimed + 1] = entry end
   for _, id in ipairs(found[3]) do deleted[#deleted + 1] = id end
-  room = room - #found[2]
-  if room <= 0 or cursor == '0-0' then break end
+  start, room = found[1], room - #found[2]
+  if room <= 0 or start == '0-0' then break end
 end
-return {cursor, claimed, deleted}
+return {claimed, deleted}
 """,
 )
 

@@ -36,7 +36,7 @@ from .fetcher import Fetcher
 from .groups import ConsumerGroupManager
 from .holdings import Holdings
 from .lease import LeaseKeeper
-from .reclaimer import Reclaimer
+from .reclaimer import reclaim
 from .recovery import recover_own
 from .settlement import DeadLetterOptions, Settlement
 
@@ -113,7 +113,6 @@ class Member:
         self._connection = connection
         self._sink = sink
         self._groups = ConsumerGroupManager(connection)
-        self._reclaimer = Reclaimer(self.holdings)
         self._keeper = LeaseKeeper(connection, [self.holdings])
         self._checkpoints = checkpoints
         self._checkpoint_writer = (
@@ -218,7 +217,7 @@ class Member:
     async def reclaim(self, room: int) -> int:
         """Take over up to `room` entries whose lease ran out at other consumers; how many."""
         try:
-            taken = await self._reclaimer.run_once(room)
+            taken = await reclaim(self.holdings, room)
         except GroupNotFoundError:
             return 0  # nothing is pending where there is no group; the next read makes it again
         except RedisUnavailableError:

@@ -21,7 +21,7 @@ from redis_streams_aio.consumer.cleaner import remove_idle_consumers
 from redis_streams_aio.consumer.history import take_pending
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.lease import LeaseKeeper
-from redis_streams_aio.consumer.reclaimer import Reclaimer
+from redis_streams_aio.consumer.reclaimer import reclaim
 from redis_streams_aio.consumer.recovery import recover_own
 from redis_streams_aio.consumer.settlement import DeadLetterOptions, Settlement
 from redis_streams_aio.retry import DeadLetter, Retry
@@ -196,7 +196,7 @@ async def _streams(holdings: Holdings) -> None:
 
 
 ROLES: tuple[Callable[[Holdings], object], ...] = (
-    lambda holdings: Reclaimer(holdings).run_once(5),
+    lambda holdings: reclaim(holdings, 5),
     lambda holdings: _each(recover_own(holdings, 5)),
     _pending,
     _settle,

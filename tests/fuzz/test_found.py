@@ -155,7 +155,7 @@ def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: py
         (replies.read_entries, [[b"orders", [[b"1-0", [b"a", 5]]]]]),
         (replies.read_entries, [[b"orders", [b"ab"]]]),
         (replies.entries, [[b"no id", []]]),
-        (replies.claimed, [b"0-0", []]),
+        (replies.claimed, [[]]),
         (replies.two_lists_of_ids, [[[b"1-0"]], []]),
         (replies.taken, [[]]),
         (replies.lowest_and_last, None),

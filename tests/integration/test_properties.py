@@ -10,7 +10,7 @@ from redis_streams_aio import Connection, entry_ids
 from redis_streams_aio.checkpoint import current
 from redis_streams_aio.connection.scripts import REPLAY
 from redis_streams_aio.consumer.holdings import Holdings
-from redis_streams_aio.consumer.reclaimer import Reclaimer
+from redis_streams_aio.consumer.reclaimer import reclaim
 from redis_streams_aio.telemetry import SILENT
 
 ids = st.tuples(st.integers(1, 2**48), st.sampled_from([0, 1, 9, 10, 2**53 + 1, 2**63, 2**64 - 2]))
@@ -85,5 +85,5 @@ async def test_p2_what_a_crash_left_behind_many_that_are_held_is_found_at_the_fi
     await connection.call("XREADGROUP", "GROUP", "g", "crashed", "COUNT", 1, "STREAMS", "s", ">")
     await connection.call("XCLAIM", "s", "g", "crashed", 0, f"{held + 1}-0", "IDLE", 60_000, "JUSTID")
     holdings = Holdings(connection, stream="s", group="g", consumer="me", lease=30.0, telemetry=SILENT)
-    taken = await Reclaimer(holdings).run_once(room)
+    taken = await reclaim(holdings, room)
     assert [delivery.id for delivery in taken] == [f"{held + 1}-0"]
