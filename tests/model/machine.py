@@ -818,8 +818,10 @@ class Machine(Invariants, RuleBasedStateMachine):
     def _handle_all(self, medic: Process) -> None:
         self.leases_run_out(medic.group, 0, everything=True)
         read, reclaimed = model.read_by(medic.name), model.reclaimed_by(medic.name, LEASE)
-        self.step(f"{medic.name} reads all", lambda: medic.member.fetch(1000), read, actor=medic, kind="fetch")
+        medic.member.holdings.lease = 0.0  # also entries that were deleted, which nobody can make older
         self.step(f"{medic.name} takes over all", lambda: medic.member.reclaim(1000), reclaimed, actor=medic)
+        medic.member.holdings.lease = LEASE
+        self.step(f"{medic.name} reads all", lambda: medic.member.fetch(1000), read, actor=medic, kind="fetch")
         for delivery in list(medic.hand):
             self._acknowledge(medic, delivery, ACK)
         self._flush(medic)
