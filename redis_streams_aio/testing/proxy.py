@@ -84,16 +84,16 @@ class Proxy:
     def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self.target = target
         self.host = host
-        self.port = 0
-        self.is_silent = False
-        self.latency = 0.0
-        self.drip = 0
+        self.port: int = 0
+        self.is_silent: bool = False
+        self.latency: float = 0.0
+        self.drip: int = 0
         """Bytes of one drop; 0: all at once."""
         self.passage: dict[Direction, asyncio.Event] = {"requests": asyncio.Event(), "replies": asyncio.Event()}
         """Set where data pass."""
         for passage in self.passage.values():
             passage.set()
-        self.accepted = 0
+        self.accepted: int = 0
         """Connections that clients have made."""
         self.requests = 0
         """Pieces of data that clients have sent, also into the black hole."""

@@ -64,9 +64,9 @@ class Server:
     """One server process. `restart` keeps its port, and its data when it has an append-only file."""
 
     def __init__(self, *options: str, kind: str | None = None, appendonly: bool = False) -> None:
-        self.kind = kind or os.environ.get("RSA_TEST_SERVER", DEFAULT)
-        self.folder = Path(tempfile.mkdtemp(prefix="rsa-test-"))
-        self.port = _free_port()
+        self.kind: str = kind or os.environ.get("RSA_TEST_SERVER", DEFAULT)
+        self.folder: Path = Path(tempfile.mkdtemp(prefix="rsa-test-"))
+        self.port: int = _free_port()
         self._options = options
         self._appendonly = appendonly
         self._process: subprocess.Popen[bytes] | None = None

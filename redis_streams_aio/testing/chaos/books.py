@@ -46,7 +46,7 @@ class Books:
     """See the module."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self.records = sorted(records, key=lambda record: record.at)
+        self.records: list[Record] = sorted(records, key=lambda record: record.at)
         self.attempted: set[str] = set()
         self.acknowledged: dict[Entry, str] = {}
         """The event's name."""

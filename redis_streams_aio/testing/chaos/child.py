@@ -25,7 +25,7 @@ class Clock:
     """The wall clock of this process, which can be told to jump."""
 
     def __init__(self) -> None:
-        self.ahead = 0.0
+        self.ahead: float = 0.0
 
     def install(self) -> None:
         """Replace `time.time` and `time.time_ns`."""

@@ -46,7 +46,7 @@ class Scale:
 
     def __init__(self, began: float, ended: float) -> None:
         self.began = began
-        self.seconds = max(ended - began, 1.0)
+        self.seconds: float = max(ended - began, 1.0)
 
     def x(self, at: float) -> float:
         """Where this time is."""

@@ -32,7 +32,7 @@ class Publisher:
         self._broker = broker
         self._history = history
         self._seed = seed
-        self.stopping = asyncio.Event()
+        self.stopping: asyncio.Event = asyncio.Event()
 
     async def run(self) -> None:
         """All lines beside each other."""

@@ -29,6 +29,7 @@ class Target:
         self._restart_command = restart_command
         self._folder: str | None = None
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.url: str
         opened, self.url = self._addresses(url)
         self._connection = Connection(opened, connect_timeout=_PATIENCE)
 

@@ -17,7 +17,7 @@ from .processes import Consumer
 
 Start = Callable[..., Awaitable[Consumer]]
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_17_what_a_consumer_killed_in_its_handler_held_is_taken_over(url: str, stream: str, start: Start) -> None:

@@ -16,7 +16,7 @@ from redis_streams_aio.testing.waiting import until
 
 from .kit import Order, nothing_left, noting, once_each, open_all, orders, publish, subscriber, until_count
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_01_published_before_subscribing_arrives_once_payload_and_headers_intact(url: str, stream: str) -> None:

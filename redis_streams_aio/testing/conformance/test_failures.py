@@ -25,7 +25,7 @@ from redis_streams_aio.testing.waiting import until
 
 from .kit import BRISK, LEASE, SOON, Order, nothing_left, noting, once_each, publish, subscriber, until_count
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_04_the_first_two_deliveries_fail_and_all_still_arrive(url: str, stream: str) -> None:

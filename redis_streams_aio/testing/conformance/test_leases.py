@@ -19,7 +19,7 @@ from .processes import Consumer
 
 Start = Callable[..., Awaitable[Consumer]]
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_21_a_handler_ten_times_longer_than_its_lease_runs_once(url: str, stream: str) -> None:

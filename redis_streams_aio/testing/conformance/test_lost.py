@@ -11,7 +11,7 @@ from redis_streams_aio.testing.waiting import until
 
 from .kit import BRISK, LEASE, Order, nothing_left, noting, orders, publish, subscriber, until_count
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_37_a_stream_deleted_under_the_broker_is_read_again_from_its_first_event(

@@ -13,7 +13,7 @@ from redis_streams_aio.testing.waiting import until
 
 from .kit import SOON, Order, nothing_left, publish, subscriber
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_05_with_order_the_second_waits_for_the_first(url: str, stream: str) -> None:

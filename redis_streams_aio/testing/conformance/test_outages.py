@@ -15,7 +15,7 @@ from redis_streams_aio.testing.waiting import until
 
 from .kit import Order, nothing_left, noting, subscriber, until_count
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 IMPATIENT = Settings(command_timeout=0.5, block_ms=200)
 """So that silence is noticed soon."""

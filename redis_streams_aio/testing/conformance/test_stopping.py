@@ -19,7 +19,7 @@ from .processes import Consumer
 
 Start = Callable[..., Awaitable[Consumer]]
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_44_a_drain_lets_handlers_finish_and_another_has_the_rest_within_a_second(url: str, stream: str) -> None:

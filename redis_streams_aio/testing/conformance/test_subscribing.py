@@ -27,7 +27,7 @@ from .kit import (
     until_count,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_06_a_consumer_closed_and_opened_again_five_times_over_five_thousand_loses_none(
