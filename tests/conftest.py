@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from _pytest.unraisableexception import collect_unraisable
 from hypothesis import Phase, settings
 from redis.asyncio import Redis
 
@@ -83,8 +84,9 @@ async def connection(url: str) -> AsyncIterator[Connection]:
         yield opened
 
 
-@pytest.fixture(autouse=True)
-def _collect_leaks() -> Iterator[None]:
-    """What a test left unclosed warns within this test, not in a later one."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """What a test left unclosed is told of this test, not of a later one; its event loop is closed by now."""
     yield
     gc.collect()
+    collect_unraisable(item.config)

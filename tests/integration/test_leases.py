@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import BatchDelivery, Broker, Connection, Delivery, RetryPolicy, Settings
+from redis_streams_aio.connection.scripts import RECLAIM, Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.telemetry import SILENT, DeadLettered, Fact, LeaseLost, RetryScheduled
 from redis_streams_aio.testing.servers import Server
@@ -284,16 +285,16 @@ async def test_p1_what_is_settled_while_it_is_claimed_is_not_handled_again(
     entry_id = await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
     assert await member.fetch(10) == 1
     await redis.xclaim("orders", "g", member.holdings.consumer, 0, [entry_id], idle=60_000, justid=True)
-    call = connection.call
+    run = connection.run
 
-    async def settle_meanwhile(*command: Any, **named: Any) -> Any:
-        answer = await call(*command, **named)
-        if command[0] == "XAUTOCLAIM":
+    async def settle_meanwhile(script: Script, *arguments: Any, **named: Any) -> Any:
+        answer = await run(script, *arguments, **named)
+        if script is RECLAIM:
             member.settlement.ack(sunk[0])
             await member.settlement.acks.flush()
         return answer
 
-    monkeypatch.setattr(connection, "call", settle_meanwhile)
+    monkeypatch.setattr(connection, "run", settle_meanwhile)
     assert await member.reclaim(10) == 0
     assert len(sunk) == 1, "handled again"
     assert len(member.holdings) == 0
