@@ -178,9 +178,10 @@ class Link:
                     (dialling,), timeout=None if expires is None else max(0.0, expires - self._loop.time())
                 )
                 self._fail_expired(f"{self._where}: no connection yet")
-            return dialling.result()
-        finally:
-            dialling.cancel()
+        except BaseException:
+            await _end(dialling)
+            raise
+        return dialling.result()
 
     def _fail_expired(self, reason: str) -> None:
         while self._queue and self._queue[0].expires <= self._loop.time():
@@ -249,3 +250,11 @@ class Link:
     def _fail(self, requests: deque[_Request], error: RedisStreamsError) -> None:
         while requests:
             (self._take() if requests is self._queue else requests.popleft()).fail(error)
+
+
+async def _end(dialling: asyncio.Task[AbstractConnection]) -> None:
+    """Connect no more; a connection that has come about all the same is closed."""
+    dialling.cancel()
+    await asyncio.wait((dialling,))
+    if not dialling.cancelled() and dialling.exception() is None:
+        await dialling.result().disconnect(nowait=True)
