@@ -29,6 +29,11 @@ settings.load_profile(os.environ.get("RSA_HYPOTHESIS", "gate"))
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones, which have a timeout of their own, first: so that tests that run at once end at once."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
 def pytest_collection_finish() -> None:
     """What is there before the first test is no leak of any: not to be looked through again after each of them."""
     gc.collect()
