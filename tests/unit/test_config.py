@@ -75,6 +75,7 @@ def test_a_file_and_the_environment_on_top(write) -> None:
         ("redis_streams: {group: 'two words'}", "white space"),
         ("redis_streams: [1]", r"expected a mapping, got list - at \$.redis_streams"),
         ("redis_streams: {1: 2}", "Expected `str`"),
+        ("redis_streams: {'streams[...]': 1, streams: [1]}", r"unknown key - at \$.redis_streams.streams\[...\]"),
         ("something: else", "has no section 'redis_streams'"),
         ("", "has no section"),
         ("a: [", "is no YAML"),

@@ -125,6 +125,14 @@ def test_what_would_not_have_been_packed_is_somebody_elses(count: int) -> None:
     assert entries.unpacked(fields, b"packed") == fields
 
 
+def test_p12_what_looks_packed_comes_back_as_it_was() -> None:
+    for name, own in ((b"packed", b"packed"), (b"another", b"packed")):
+        fields = [own, msgspec.msgpack.encode([b"packed", b"inside"])]
+        packed = entries.packed(fields, name)
+        assert (packed != fields) == (own == name)
+        assert entries.unpacked(packed, name) == fields
+
+
 def test_an_event_without_fields_of_its_own_can_be_replayed() -> None:
     history = History("1-0", 1, 2.0, "failures", "no", 1)
     assert replays.unwrap(replays.wrap([], "g", history), "g") == ([], history)

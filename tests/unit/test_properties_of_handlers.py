@@ -278,7 +278,8 @@ def test_what_belongs_to_a_handler_is_in_its_route() -> None:
     assert one.routes.deduplicates
     rest = one.routes.catch_all
     assert rest is not None
-    assert (rest.name, rest.timeout, rest.on_lost, rest.deduplicate) == ("catch_all", None, "cancel", None)
+    assert (rest.name, rest.handler, rest.timeout, rest.deduplicate) == ("catch_all", catch_all, None, None)
+    assert rest.on_lost == "cancel"
     assert not planned(declare(bill, OPTIONS))[0].routes.deduplicates
 
 

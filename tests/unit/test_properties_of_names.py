@@ -330,7 +330,7 @@ def test_a_near_miss_is_suggested_and_a_far_one_is_not(tmp_path: Path) -> None:
 
 def test_where_a_file_is_no_yaml_is_said(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    for text, place in (("a: 1\nb: [", ": see line 2, column 5"), ("a: 1\n b: 2\n", ": see line 2, column 3")):
+    for text, place in (("a: 1\nb: [1\n", ": see line 2, column 4"), ("a: 1\n b: 2\n", ": see line 2, column 3")):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError) as raised:
             config.load(path, {})

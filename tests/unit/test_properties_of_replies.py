@@ -176,6 +176,13 @@ def test_p16_a_connection_that_did_not_come_about() -> None:
         assert (type(away), str(away)) == (RedisUnavailableError, f"redis://h: {reason}")
 
 
+def test_p16_bytes_that_no_redis_sends_end_the_connection() -> None:
+    for error, reason in ((ValueError("no number"), "no number"), (RecursionError(), "RecursionError")):
+        unreadable = errors.unreadable(error)
+        assert isinstance(unreadable, errors.LOST_CONNECTION)
+        assert str(unreadable) == f"what came is no reply of Redis ({reason})"
+
+
 @pytest.mark.parametrize(
     ("problem", "advice"),
     [
