@@ -106,6 +106,7 @@ def test_the_first_field_of_a_name_counts(pairs: list[tuple[bytes, bytes]]) -> N
         assert entries.get(fields, name) == next((value for other, value in pairs if other == name), None)
     assert entries.event_type_of(fields) == next((value for name, value in pairs if name == b"event_type"), b"")
     assert entries.get([*fields, b"c"], b"c") is None, "a name without a value"
+    assert entries.event_type_of([b"a", b"event_type", b"event_type", b"T"]) == b"T", "a value is no name"
 
 
 @pytest.mark.parametrize("count", [2, 5_998, 6_000, 6_002, 20_000])

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from redis_streams_aio import Connection, LagReport, LagWatcher, StreamTypeError
+from redis_streams_aio.connection.packing import Argument
+from redis_streams_aio.connection.replies import Reply
 from redis_streams_aio.monitoring import COUNTED_AT_MOST
 from redis_streams_aio.telemetry import Fact, LagHigh, LagLow, LagMeasured, StepFailed, Telemetry
 
@@ -117,6 +119,24 @@ async def test_p28_whoever_wants_to_know_is_told_once_when_it_rises_and_once_whe
     assert [fact.report.behind for fact in facts if isinstance(fact, LagMeasured)] == [3, 3, 2, 1, 1]
     assert [fact.report.behind for fact in facts if isinstance(fact, LagHigh | LagLow)] == [3, 1]
     await LagWatcher(memory, GROUPS, high=2, low=1).run_once()  # with nobody to tell
+
+
+async def test_measuring_takes_no_connection_of_its_own(memory: Connection) -> None:
+    await LagWatcher(memory, GROUPS).run_once()
+    assert list(memory._links) == ["control"]
+
+
+async def test_p20_entries_that_go_while_they_are_measured_have_no_age(
+    memory: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = memory.call
+
+    async def too_late(*command: Argument) -> Reply:
+        await call("XTRIM", "s", "MAXLEN", 0)
+        return await call(*command)
+
+    monkeypatch.setattr(memory, "call", too_late)
+    assert await LagWatcher(memory, GROUPS).run_once() == [LagReport("s", "g", 3, 0, None)]
 
 
 async def test_one_sick_stream_hides_none(memory: Connection) -> None:
