@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar, cast
 
 import msgspec
 
-from .entries import CONTENT_TYPE, Fields, get, payload_of
+from .entries import CONTENT_TYPE, EVENT_TYPE, Fields, get, payload_of
 from .exceptions import DecodeError, EncodeError
 
 T = TypeVar("T")
@@ -180,7 +180,7 @@ def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object], 
         if len(payload) > limit:
             raise _too_large("payload", len(payload), limit)
         read = default
-        if len(fields) > 4:  # our own short entries have no room for a content type: not looked for
+        if len(fields) > 4 or fields[0] != EVENT_TYPE:  # our own short entries have no room for a content type
             read = by_content_type.get(get(fields, CONTENT_TYPE) or b"", default)
         try:
             return read(payload)  # type: ignore[return-value]  # msgspec decodes into payload_type

@@ -226,6 +226,12 @@ def test_p13_what_cannot_be_decoded_is_told_with_its_type() -> None:
         FieldsCodec().decoder(bytes)
 
 
+def test_p13_an_entry_of_others_is_read_as_what_it_says_that_it_is() -> None:
+    payload, said = [b"payload", MsgpackCodec().encode(7)], [b"content_type", b"application/msgpack"]
+    for fields in (payload + said, said + payload, [b"event_type", b"T", *payload, *said]):
+        assert JsonCodec().decoder(int)(fields) == 7
+
+
 def test_raw_means_bytes() -> None:
     with pytest.raises(EncodeError) as raised:
         RawCodec().encode("text")
