@@ -107,6 +107,7 @@ def test_the_first_field_of_a_name_counts(pairs: list[tuple[bytes, bytes]]) -> N
     assert entries.event_type_of(fields) == next((value for name, value in pairs if name == b"event_type"), b"")
     assert entries.get([*fields, b"c"], b"c") is None, "a name without a value"
     assert entries.event_type_of([b"a", b"event_type", b"event_type", b"T"]) == b"T", "a value is no name"
+    assert entries.payload_of([b"a", b"b", b"c", b"payload", b"payload", b"P"]) == b"P"
 
 
 @pytest.mark.parametrize("count", [2, 5_998, 6_000, 6_002, 20_000])
@@ -217,7 +218,25 @@ def test_p12_every_field_of_others_has_the_limit_of_payloads() -> None:
     assert bounded(FieldsCodec(), dict, 0)([]) == {}, "nothing is too large"
 
 
+def test_p12_a_payload_beyond_the_limit_is_refused_undecoded() -> None:
+    decode = bounded(JsonCodec(), int, 3)
+    assert decode([b"event_type", b"T", b"payload", b"100"]) == 100
+    with pytest.raises(DecodeError) as raised:
+        decode([b"event_type", b"T", b"payload", b"1000"])
+    assert str(raised.value) == "payload has 4 bytes, the limit is 3 (max_payload_bytes)"
+
+
+def test_p24_what_cannot_be_encoded_is_told_with_its_type_and_the_format() -> None:
+    for codec, name in ((JsonCodec(), "JSON"), (MsgpackCodec(), "MessagePack")):
+        with pytest.raises(EncodeError) as raised:
+            codec.encode(object())
+        assert str(raised.value).startswith(f"payload: object cannot be encoded as {name}: Encoding objects of type")
+
+
 def test_p13_what_cannot_be_decoded_is_told_with_its_type() -> None:
+    with pytest.raises(DecodeError) as raised:
+        JsonCodec().decoder(Row)([b"event_type", b"T"])
+    assert str(raised.value) == "the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()"
     with pytest.raises(DecodeError, match=r"^payload is no int \| bool: "):
         JsonCodec().decoder(int | bool)([b"event_type", b"T", b"payload", b"[]"])  # type: ignore[arg-type]
     with pytest.raises(DecodeError, match=r"^fields are no dict: "):
