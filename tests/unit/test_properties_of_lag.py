@@ -126,6 +126,15 @@ async def test_measuring_takes_no_connection_of_its_own(memory: Connection) -> N
     assert list(memory._links) == ["control"]
 
 
+async def test_a_group_that_is_done_is_measured_in_one_round_trip(
+    memory: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await read(memory, 9)
+    await memory.call("XACK", "s", "g", "1000000-0", "2000000-0", "3000000-0")
+    monkeypatch.setattr(memory, "call", None)
+    assert await LagWatcher(memory, GROUPS[:1]).run_once() == [LagReport("s", "g", 0, 0, None)]
+
+
 async def test_p20_entries_that_go_while_they_are_measured_have_no_age(
     memory: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
