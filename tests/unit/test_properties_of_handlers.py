@@ -252,6 +252,7 @@ def test_one_plan_for_each_stream_and_group() -> None:
         b"Cancelled": "cancel",
     }
     assert (routes.only, routes.catch_all) == (None, None)
+    assert [route.name for route in routes.all] == ["bill", "cancel"]
     only = plans[1].routes.only
     assert only is not None
     assert only.name == "bill"

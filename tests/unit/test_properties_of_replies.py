@@ -217,6 +217,32 @@ def test_scripts_answers_are_read() -> None:
         replies.integer(2**64)
 
 
+def test_scripts_that_take_renew_and_release_answer_with_ids() -> None:
+    assert replies.ids([b"1-0", b"2-7"]) == [b"1-0", b"2-7"]
+    assert replies.two_lists_of_ids([[b"1-0"], [b"2-0", b"3-0"]]) == ([b"1-0"], [b"2-0", b"3-0"])
+    assert replies.released([b"2", [b"3-0"]]) == (2, [b"3-0"])
+    assert replies.taken([[b"1-0", [b"a", b"b"]], [b"2-0"]]) == [RawEntry(b"1-0", [b"a", b"b"]), RawEntry(b"2-0", None)]
+    assert replies.lowest_and_last([b"1-0", b"2-0"]) == ("1-0", "2-0")
+    assert replies.lowest_and_last([None, b"2-0"]) == (None, "2-0")
+    assert replies.words(2, [b"a", b"b"]) == [b"a", b"b"]
+    for odd in ([b"a"], [b"a", 1], [b"a", b"b", b"c"]):
+        with pytest.raises(ServerError, match="cannot be read as words"):
+            replies.words(2, odd)
+    for odd in ([[b"no id"]], [[b"no id", [b"a", b"b"]]], [b"1-0"]):
+        with pytest.raises(ServerError, match="cannot be read as taken"):
+            replies.taken(odd)
+
+
+def test_entries_that_are_claimed_come_with_those_that_are_gone() -> None:
+    found = replies.claimed([[[b"1-0", [b"a", b"b"]]], [b"2-0"]])
+    assert found == replies.Claimed([RawEntry(b"1-0", [b"a", b"b"])], [b"2-0"])
+
+
+def test_the_servers_time_is_in_seconds() -> None:
+    assert replies.clock([b"1700000000", b"250000"]) == 1_700_000_000.25
+    assert replies.clock([b"5", b"999999"]) == pytest.approx(5.999999, abs=1e-9)
+
+
 def test_p25_a_command_whose_answer_did_not_come_is_told_apart_from_one_never_sent() -> None:
     lost = errors.from_lost(ConnectionResetError(), "redis://h")
     assert type(lost) is UnansweredError
