@@ -5,8 +5,10 @@ Every session installs what it needs from pyproject.toml, and starts and stops i
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
+from pathlib import Path
 
 import nox
 
@@ -29,7 +31,13 @@ SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
 AT_ONCE = "3"
 """Tests at once: most of them wait for something most of the time."""
-SAME_ON_EVERY_SERVER = ["cli", "cli_dead_letters", "demo", "embedded", "memory", "plugin"]
+SAME_ON_EVERY_SERVER = ["cli", "cli_dead_letters", "demo", "embedded", "memory", "plugin", "soak"]
+MUTANT = re.compile(
+    r"redis_streams_aio\.(?P<module>[\w.]+)\.x[_ǁ](?P<function>\w+)__mutmut_(?P<number>\d+): (?P<fate>.+)"
+)
+"""A line of `mutmut results`."""
+EXPLAINED = re.compile(r"`([\w.]+)` (\d+(?:, \d+)*)")
+"""Mutants of one function in docs/mutants.md."""
 project = nox.project.load_toml("pyproject.toml")
 
 
@@ -80,6 +88,43 @@ def fuzz(session: nox.Session) -> None:
     """A million inputs for all that reads what others wrote: `nox -s fuzz -- --inputs 10000000 --seed 2`."""
     install(session, "test")
     session.run("python", "-m", "tests.fuzz", *(session.posargs or ["--inputs", "1000000"]))
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Twelve minutes: no mutant of the pure parts lives that docs/mutants.md does not explain.
+
+    `nox -s mutants -- "redis_streams_aio.retry.*"` for those of one module.
+    """
+    install(session, "test", "mutants")
+    shutil.rmtree("mutants", ignore_errors=True)  # mutmut would not try again what has survived other tests
+    session.run(
+        "mutmut",
+        "run",
+        "--max-children",
+        "1",
+        *session.posargs,
+        silent=not session.interactive,
+        env={"RSA_HYPOTHESIS": "mutants"},
+    )
+    alive = not_killed(session.run("mutmut", "results", silent=True) or "")
+    if unexplained := [f"{name}: {alive[name]}" for name in alive.keys() - explained()]:
+        session.error("not killed, and not explained in docs/mutants.md: " + "; ".join(sorted(unexplained)))
+
+
+def not_killed(results: str) -> dict[str, str]:
+    """The fates of mutants that were tried and not killed, by names such as `connection.backoff.Gate.wait 3`."""
+    return {
+        f"{found['module']}.{found['function'].replace('ǁ', '.')} {found['number']}": found["fate"]
+        for found in MUTANT.finditer(results)
+        if found["fate"] != "not checked"
+    }
+
+
+def explained() -> set[str]:
+    """The mutants that docs/mutants.md tells of."""
+    found = EXPLAINED.findall(Path("docs/mutants.md").read_text("utf-8"))
+    return {f"{function} {number}" for function, numbers in found for number in numbers.split(", ")}
 
 
 @nox.session
