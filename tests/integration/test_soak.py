@@ -11,7 +11,6 @@ import pytest
 
 from ..soak.course import Plan, run
 
-
 FILLS_FOR_LONGER = "memory of the server"
 """The streams have not yet come to their `maxlen`."""
 
