@@ -15,12 +15,15 @@ from collections.abc import Collection
 
 from .. import naming
 from ..connection import Connection, replies
+from ..connection.scripts import Script
 from ..exceptions import GroupNotFoundError
 
 _PAGE = 1000
 
-_AGE = """
--- KEYS: stream, failures. ARGV: group, milliseconds, page size, then the consumers whose entries keep their age.
+_AGE = Script(
+    2,  # stream, failures
+    """
+-- ARGV: group, milliseconds, page size, then the consumers whose entries keep their age.
 local records = redis.call('HGETALL', KEYS[2])
 for i = 1, #records, 2 do
   local failures, first, due, error = string.match(records[i + 1], '^(%d+) (%d+) (%d+) (.*)$')
@@ -43,7 +46,8 @@ while start do
   end
   start = #page == tonumber(ARGV[3]) and '(' .. page[#page][1]
 end
-"""
+""",
+)
 
 
 async def age(connection: Connection, stream: str, group: str, seconds: float, living: Collection[str]) -> None:
@@ -52,8 +56,8 @@ async def age(connection: Connection, stream: str, group: str, seconds: float, l
     Entries of the consumers `living` keep their age: these would have renewed them. Raises `RedisUnavailableError`,
     `ServerError`.
     """
-    keys = (stream, naming.failures(stream, group))
-    await connection.call("EVAL", _AGE, len(keys), *keys, group, round(seconds * 1000), _PAGE, *living)
+    failures = naming.failures(stream, group)
+    await connection.run(_AGE, stream, failures, group, round(seconds * 1000), _PAGE, *living)
 
 
 async def age_marks(connection: Connection, stream: str, group: str, seconds: float) -> None:

@@ -114,9 +114,16 @@ class Harness:
             stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers
         )
 
-    async def publish_many(self, stream: str, payloads: Iterable[object]) -> list[str]:
+    async def publish_many(
+        self,
+        stream: str,
+        payloads: Iterable[object],
+        *,
+        event_type: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> list[str]:
         """`Broker.publish_many`."""
-        return await self.broker.publish_many(stream, payloads)
+        return await self.broker.publish_many(stream, payloads, event_type=event_type, headers=headers)
 
     async def settled(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # it says what was not settled
         """Wait until every event in every stream that the broker handles is settled: acknowledged, or a dead letter.

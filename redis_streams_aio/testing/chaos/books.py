@@ -110,10 +110,6 @@ class Books:
         """Entries whose handler returned at least once."""
         return {entry for entry, runs in self.runs.items() if any(run.end == "handled" for run in runs)}
 
-    def first_begin(self, entry: Entry) -> float | None:
-        """When a handler was first called with it."""
-        return self.runs[entry][0].began if self.runs.get(entry) else None
-
     def finished(self, entry: Entry) -> float | None:
         """When its fate was first known: its handler returned, or failed for good."""
         if entry in self.gave_up:
