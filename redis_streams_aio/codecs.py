@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar, cast
 
 import msgspec
 
-from .entries import CONTENT_TYPE, EVENT_TYPE, Fields, get, payload_of
+from .entries import CONTENT_TYPE, EVENT_TYPE, PAYLOAD, Fields, get, payload_of
 from .exceptions import DecodeError, EncodeError
 
 T = TypeVar("T")
@@ -174,14 +174,16 @@ def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object], 
     }
 
     def decode(fields: Fields) -> T:
-        payload = payload_of(fields)
+        read = default
+        if len(fields) == 4 and fields[2] == PAYLOAD and fields[0] == EVENT_TYPE:  # ours, the short form: no more in it
+            payload: bytes | None = fields[3]
+        else:
+            payload = payload_of(fields)
+            read = by_content_type.get(get(fields, CONTENT_TYPE) or b"", default)
         if payload is None:
             raise DecodeError("the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()")
         if len(payload) > limit:
             raise _too_large("payload", len(payload), limit)
-        read = default
-        if len(fields) > 4 or fields[0] != EVENT_TYPE:  # our own short entries have no room for a content type
-            read = by_content_type.get(get(fields, CONTENT_TYPE) or b"", default)
         try:
             return read(payload)  # type: ignore[return-value]  # msgspec decodes into payload_type
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

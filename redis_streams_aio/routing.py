@@ -63,6 +63,8 @@ class Route(msgspec.Struct, frozen=True):
     timeout: float | None
     on_lost: OnLost
     deduplicate: float | None
+    shows_delivery: bool
+    """Whether the handler or a middleware is given the delivery, and so may ask for its payload at any time."""
 
 
 class RouteTable(msgspec.Struct, frozen=True):
@@ -83,7 +85,9 @@ class RouteTable(msgspec.Struct, frozen=True):
 
     def find(self, fields: Fields) -> Route | None:
         """The handler for an entry, `None` when none takes it."""
-        event_type = entries.event_type_of(fields)
+        # our own entries begin with it: the call is saved, once for each event
+        typed = len(fields) > 1 and fields[0] == entries.EVENT_TYPE
+        event_type = fields[1] if typed else entries.event_type_of(fields)
         return self.by_event_type.get(event_type) or self.catch_all or (None if event_type else self.only)
 
 
@@ -186,7 +190,8 @@ def _route(declared: Declaration, defaults: _Defaults) -> Route:
     except TypeError as error:
         raise HandlerDefinitionError(f"handler {declared.name}: {error}") from None
     call = declared.handler if declared.takes_delivery else _without_delivery(declared.handler)
-    for around in reversed((*defaults.middleware, *options.middleware)):
+    middleware = (*defaults.middleware, *options.middleware)
+    for around in reversed(middleware):
         call = _wrapped(around, call)
     return Route(
         declared.name,
@@ -197,6 +202,7 @@ def _route(declared: Declaration, defaults: _Defaults) -> Route:
         options.timeout,
         options.on_lost,
         options.deduplicate,
+        declared.takes_delivery or bool(middleware),
     )
 
 

@@ -74,6 +74,7 @@ class Subscription:
         self._plan = plan
         self._telemetry = telemetry
         self._schedule = Schedule()
+        self._freed = asyncio.Event()
         self._member = Member(
             connection, _member_options(plan, settings), checkpoints, telemetry, self._accept, compose=compose
         )
@@ -82,14 +83,13 @@ class Subscription:
         self._work: Work[Delivery] | Work[list[Delivery]]
         if options.batch is None:
             self._work = OneByOne(self.holdings, self._schedule, self._settlement, plan.routes, options.unknown)
-            self._pool: Pool[Delivery] | Pool[list[Delivery]] = Pool(self._work, self._on_done)
+            self._pool: Pool[Delivery] | Pool[list[Delivery]] = Pool(self._work, self._freed)
         else:
             self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
-            self._pool = Pool(self._work, self._on_done)
+            self._pool = Pool(self._work, self._freed)
         self._most_at_once = max(settings.count, self._work.size)
         self._most_held = options.concurrency * self._work.size + 2 * settings.count
         self._pace = Pace(2 * settings.count)
-        self._freed = asyncio.Event()
         self._asked = 0
         self._more_to_reclaim = True
         self._member.holdings.on_lost = self._pool.lost
@@ -112,7 +112,7 @@ class Subscription:
             self.options.stream,
             self.options.group,
             self.holdings.consumer,
-            len(self._work.running),
+            self._work.running,
             self._schedule.buffered,
             self._schedule.delayed,
             len(self._settlement.acks),
@@ -273,15 +273,12 @@ class Subscription:
             elif routes.deduplicates:
                 delivery.lane = get(delivery.fields, EVENT_ID)  # copies of one event wait for each other
             self._schedule.add(delivery)
-        self._pool.wake(len(deliveries))
+        self._pool.wake()
 
     async def _wait_freed(self) -> None:
         """Until a delivery is done with, or it is time to stop."""
         self._freed.clear()
         await self._freed.wait()
-
-    def _on_done(self) -> None:
-        self._freed.set()
 
     def __repr__(self) -> str:
         status = self.status

@@ -16,11 +16,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from ..entries import Fields
 from ..exceptions import RedisStreamsError
 from . import errors
 from .credentials import stay_authenticated
 from .packing import Command, pack
-from .replies import RawEntry, Reply, Server, read_entries
+from .replies import Reply, Server, new_entries
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -49,7 +50,9 @@ class Reader:
         True at the start, for a stable name.
         """
 
-    async def read(self, stream: str, group: str, consumer: str, *, count: int, block: float) -> list[RawEntry]:
+    async def read(
+        self, stream: str, group: str, consumer: str, *, count: int, block: float
+    ) -> list[tuple[bytes, Fields]]:
         """`XREADGROUP ... >`: up to `count` new entries, after at most `block` seconds; `[]` when none came.
 
         Raises `RedisUnavailableError`, `GroupNotFoundError`, `StreamTypeError` and other `ServerError`.
@@ -74,7 +77,7 @@ class Reader:
             await asyncio.sleep(min(POLL, block))
         return entries
 
-    async def _read(self, command: Command, block: float) -> list[RawEntry]:
+    async def _read(self, command: Command, block: float) -> list[tuple[bytes, Fields]]:
         if self._connection is None:
             self._connection, greeted = await self._dial()
             self._client_id = greeted.client_id
@@ -82,7 +85,7 @@ class Reader:
             async with asyncio.timeout(block + self._timeout):
                 await stay_authenticated(self._connection)
                 await self._connection.send_packed_command([pack(command)], check_health=False)
-                return read_entries(await _response(self._connection))
+                return new_entries(await _response(self._connection))
         except errors.REPLIES as error:
             raise errors.from_reply(error) from None
         except BaseException as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import reprlib
 from collections.abc import Callable
+from itertools import chain
 from typing import NamedTuple, ParamSpec, TypeVar, Union
 
 from .. import entry_ids
@@ -26,8 +27,12 @@ OLDEST_REDIS = (7, 0)
 _LARGEST = 2**64 - 1
 
 
+IdAndFields = tuple[bytes, Fields | None]
+"""An entry as it came; no fields where it was deleted while it was pending."""
+
+
 class RawEntry(NamedTuple):
-    """An entry as it came; `fields` is `None` where the entry was deleted while it was pending."""
+    """The same, with names."""
 
     id: bytes
     fields: Fields | None
@@ -77,12 +82,21 @@ def entries(reply: Reply) -> list[RawEntry]:
 
 
 @_reads
-def read_entries(reply: Reply) -> list[RawEntry]:
-    """`XREADGROUP` and `XREAD` over one stream: `[[stream, [[id, fields], ...]]]`, or nothing."""
+def new_entries(reply: Reply) -> list[tuple[bytes, Fields]]:
+    """`XREADGROUP ... >` over one stream: `[[stream, [[id, fields], ...]]]`, or nothing.
+
+    This is the hot path: the reply's own lists are handed on when all of it is checked, by few calls for all entries.
+    What is made anew for each would cost as much again, and the garbage collector comes to look through it.
+    """
     if reply is None:
         return []
     [[_, found]] = _rows(reply)  # type: ignore[misc]
-    return [_entry(*item) for item in _rows(found)]  # type: ignore[misc]
+    if found:
+        ids, fields = zip(*_rows(found), strict=True)  # pairs, and nothing else
+        lists, strings = {*map(type, _rows(found)), *map(type, fields)}, {*map(type, ids), *map(type, chain(*fields))}
+        if lists != {list} or strings != {bytes}:
+            raise TypeError
+    return found  # type: ignore[return-value]  # lists of two
 
 
 def _entry(entry_id: Reply, fields: Reply) -> RawEntry:

@@ -39,8 +39,9 @@ class Acknowledgements:
     def add(self, delivery: Delivery) -> None:
         """Acknowledge with the next group. Does not wait and cannot fail."""
         delivery.settled = True
+        if not self._gathered:
+            self._waiting.set()
         self._gathered.append(delivery)
-        self._waiting.set()
 
     async def wait(self) -> None:
         """Until there is something to flush."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Awaitable
 from contextlib import suppress
 
 import anyio
@@ -68,26 +69,41 @@ def admit(delivery: Delivery, routes: RouteTable, unknown: Unknown) -> Route | O
         return _too_many_deliveries(delivery)
     if not delivery.prepared:
         prepare(delivery, route)
-    return route if delivery.refusal is None else _failed(delivery.refusal, delivery, route)
+    refusal = delivery.refusal
+    return route if refusal is None else _failed(refusal, delivery, route)
+
+
+def calling(route: Route, payload: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
+    """The handler's run, to be awaited; what it raises is to be taken by `as_value`."""
+    run = route.call(payload, delivery)
+    return run if route.timeout is None else _within(route.timeout, run)
+
+
+async def _within(timeout: float, run: Awaitable[None]) -> None:
+    async with asyncio.timeout(timeout):
+        await run
+
+
+def as_value(raised: BaseException) -> BaseException:
+    """What a handler raised, as a value from here on.
+
+    Raises it again where it is not the handler's affair: the end of a drain, or of the process.
+    """
+    if isinstance(raised, KeyboardInterrupt | SystemExit):
+        raise raised
+    if isinstance(raised, asyncio.CancelledError):
+        if is_drain_over():
+            raise raised
+        forget_cancellation()  # the lease was lost; or the handler's own: something cancelled it, or what it awaited
+    return raised
 
 
 async def call(route: Route, payload: object, delivery: Delivery | BatchDelivery) -> BaseException | None:
     """Call the handler; what it raised, `None` when it returned."""
     try:
-        if route.timeout is None:
-            await route.call(payload, delivery)
-        else:
-            async with asyncio.timeout(route.timeout):
-                await route.call(payload, delivery)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except asyncio.CancelledError as error:
-        if is_drain_over():
-            raise
-        forget_cancellation()  # the lease was lost; or the handler's own: something cancelled it, or what it awaited
-        return error
-    except BaseException as error:  # noqa: BLE001  # whatever it is, it is a value from here on
-        return error
+        await calling(route, payload, delivery)
+    except BaseException as raised:  # noqa: BLE001  # see there
+        return as_value(raised)
     return None
 
 

@@ -20,7 +20,7 @@ from ..delivery import Delivery
 from ..retry import ABANDON, ACK, Outcome
 from ..routing import Route, RouteTable, SubscriptionOptions
 from .attempt import absorb_cancellation, admit, call, fate_after
-from .handling import Worker, begin, carry_out, known_fate, wants_cancelling
+from .handling import Worker, acknowledge, begin, carry_out, known_fate, wants_cancelling
 from .holdings import Holdings
 from .schedule import Schedule, is_suspect
 from .settlement import Settlement
@@ -46,12 +46,17 @@ class Batches:
         self._schedule = schedule
         self._settlement = settlement
         self._routes = routes
+        self._acks = settlement.acks
         self._waiting_since: float | None = None
-        self._batches: dict[Delivery, Sequence[Delivery]] = {}
-        self.running: dict[Delivery, Worker] = {}
+        self._calls: dict[Worker, Sequence[Delivery]] = {}
         self.done: int = 0
 
-    def take(self, now: float) -> list[Delivery] | None:
+    @property
+    def running(self) -> int:
+        """Deliveries in their handler."""
+        return sum(map(len, self._calls.values()))
+
+    def take(self, now: float, /) -> list[Delivery] | None:
         """A batch that is full, or has waited long enough."""
         first = self._schedule.peek(now)
         if first is None:
@@ -65,6 +70,10 @@ class Batches:
         self._waiting_since = None
         return self._schedule.take_batch(now, self.size)
 
+    def startable(self, now: float) -> int:
+        """Batches that are full, or one that need not be."""
+        return max(self._schedule.buffered // self.size, self._schedule.startable(now) and 1)
+
     def next_due(self) -> float | None:
         """When a batch has waited long enough, or the next retry is due."""
         batch_due = None if self._waiting_since is None else self._waiting_since + self._within
@@ -76,43 +85,47 @@ class Batches:
         if self._waiting_since is not None:
             self._waiting_since -= seconds
 
-    async def handle(self, batch: list[Delivery], worker: Worker) -> int:
+    async def handle(self, batch: list[Delivery], worker: Worker) -> None:
         """Attempt all of it, and have every fate carried out."""
         if is_suspect(batch[0]) and known_fate(batch[0]) is None:
-            await self._settlement.acks.flush_if_possible()
+            await self._acks.flush_if_possible()
         again: set[Delivery] = set()
         held: set[object] = set()  # lanes of which something is to be tried again first
         for part in self._parts(batch):
-            going = [delivery for delivery in part if delivery.lane not in held]
-            for delivery, fate, admitted in sorted(await self._decide(going, worker), key=_waits_for_redis):
+            going = [delivery for delivery in part if delivery.lane not in held] if held else part
+            for delivery, fate, admitted in await self._handle_part(going, worker):
                 if await carry_out(self._settlement, delivery, fate, admitted):
                     again.add(delivery)
-            again.update(delivery for delivery in part if delivery.lane in held)
-            held.update(delivery.lane for delivery in again if delivery.lane is not None)
-        return self._schedule.end_batch(batch, [delivery for delivery in batch if delivery in again])
+            if held or again:
+                again.update(delivery for delivery in part if delivery.lane in held)
+                held.update(delivery.lane for delivery in again if delivery.lane is not None)
+        self._schedule.end_batch(batch, [delivery for delivery in batch if delivery in again] if again else ())
 
-    def abandon(self, batch: list[Delivery]) -> int:
+    def abandon(self, batch: list[Delivery]) -> None:
         """Leave all of it to its leases."""
         for delivery in batch:
             if not delivery.settled:
                 self._holdings.drop(delivery)
-        return self._schedule.end_batch(batch, [])
+        self._schedule.end_batch(batch, [])
 
-    def lost(self, delivery: Delivery) -> int:
+    def lost(self, delivery: Delivery) -> None:
         """Cancel the handler when nothing of its batch is ours any more, if that is wanted."""
-        if (worker := self.running.get(delivery)) is not None:
-            of_batch = self._batches[delivery]
-            if all(other.lost for other in of_batch) and wants_cancelling(delivery, self._routes):
-                worker.cancel()
-            return 0
-        return self._schedule.forget(delivery) and self._schedule.leave(delivery)
+        for worker, batch in self._calls.items():
+            if delivery in batch:
+                if all(other.lost for other in batch) and wants_cancelling(delivery, self._routes):
+                    worker.cancel()
+                return
+        if self._schedule.forget(delivery):
+            self._schedule.leave(delivery)
 
     def _parts(self, batch: Sequence[Delivery]) -> list[list[Delivery]]:
         """The parts of a batch that one handler may take at once; none of a lane overtakes one before it."""
+        routes = [self._routes.find(delivery.fields) for delivery in batch]
+        if routes.count(routes[0]) == len(routes):
+            return [list(batch)]
         parts: list[tuple[Route | None, list[Delivery]]] = []
         reached: dict[object, int] = {}  # the part that the last of a lane is in: those behind it go no earlier
-        for delivery in batch:
-            route = self._routes.find(delivery.fields)
+        for delivery, route in zip(batch, routes, strict=True):
             earliest = 0 if delivery.lane is None else reached.get(delivery.lane, 0)
             at = next((at for at in range(earliest, len(parts)) if parts[at][0] is route), len(parts))
             if at == len(parts):
@@ -121,42 +134,46 @@ class Batches:
             reached[delivery.lane] = at
         return [part for _, part in parts]
 
-    async def _decide(self, run: Sequence[Delivery], worker: Worker) -> list[Decided]:
-        """The fate of each delivery; all of them are of one handler, or of none."""
-        admitted = [(delivery, admit(delivery, self._routes, self._unknown)) for delivery in run]
-        decided: list[Decided] = [
-            (delivery, found, found) for delivery, found in admitted if not isinstance(found, Route)
-        ]
-        taken = [delivery for delivery, found in admitted if isinstance(found, Route)]
-        route = next((found for _, found in admitted if isinstance(found, Route)), None)
+    async def _handle_part(self, part: Sequence[Delivery], worker: Worker) -> list[Decided]:
+        """Have deliveries of one handler, or of none, handled; the fates that are still to be carried out."""
+        undone: list[Decided] = []
+        taken: list[Delivery] = []
+        route: Route | None = None
+        for delivery in part:
+            found = admit(delivery, self._routes, self._unknown)
+            if not isinstance(found, Route):
+                undone.append((delivery, found, found))
+            elif (fate := known_fate(delivery)) is not None:
+                undone.append((delivery, fate, found))
+            else:
+                taken.append(delivery)
+                route = found
         if route is None:
-            return decided
-        known = [(delivery, fate, route) for delivery in taken if (fate := known_fate(delivery)) is not None]
-        if known:
-            return decided + known  # it came alone
-        fates = await begin(self._holdings, taken, route)
-        decided += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
-        taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]
-        decided += [(delivery, ABANDON, route) for delivery in taken if delivery.lost]
-        return decided + await self._call(route, [delivery for delivery in taken if not delivery.lost], worker)
+            return undone
+        if route.deduplicate is not None:
+            fates = await begin(self._holdings, taken, route)
+            undone += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
+            taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]
+        undone += [(delivery, ABANDON, route) for delivery in taken if delivery.lost]
+        return undone + await self._call(route, [delivery for delivery in taken if not delivery.lost], worker)
 
     async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
+        """Call the handler, and acknowledge what is done with that."""
         if not taken:
             return []
-        for delivery in taken:
-            self.running[delivery] = worker
-            self._batches[delivery] = taken
+        self._calls[worker] = taken
         try:
             error = await call(route, [delivery.payload for delivery in taken], BatchDelivery(taken))
         finally:
-            for delivery in taken:
-                del self.running[delivery], self._batches[delivery]
+            del self._calls[worker]
         self.done += len(taken)
         if worker.cancelling():
             await absorb_cancellation()
-        return [(delivery, fate_after(error, delivery, route), route) for delivery in taken]
-
-
-def _waits_for_redis(decided: Decided) -> bool:
-    """What is simply done comes first: the end of a drain must not find it behind something that waits."""
-    return decided[1] is not ACK
+        undone: list[Decided] = []
+        for delivery in taken:
+            fate = fate_after(error, delivery, route)
+            if fate is ACK:
+                acknowledge(self._acks, delivery, route)
+            else:
+                undone.append((delivery, fate, route))
+        return undone

@@ -16,7 +16,16 @@ from ..exceptions import ServerError
 from ..retry import ABANDON, ACK, Outcome
 from ..routing import Route, RouteTable
 from . import duplicates
-from .attempt import absorb_cancellation, admit, call, fate_after, forget_cancellation, is_drain_over
+from .acknowledgements import Acknowledgements
+from .attempt import (
+    absorb_cancellation,
+    admit,
+    as_value,
+    calling,
+    fate_after,
+    forget_cancellation,
+    is_drain_over,
+)
 from .holdings import Holdings
 from .schedule import Schedule, is_suspect
 from .settlement import Settlement
@@ -28,15 +37,22 @@ Worker = asyncio.Task[object]
 class Work(Protocol[Unit]):
     """What the workers of a subscription do."""
 
-    running: dict[Delivery, Worker]
-    """Deliveries in their handler, and the workers they are with."""
     size: int
     """Most deliveries that one worker takes at once."""
     done: int
     """Calls of handlers that came to an end, counted by delivery."""
 
-    def take(self, now: float) -> Unit | None:
+    @property
+    def running(self) -> int:
+        """Deliveries in their handler."""
+        ...
+
+    def take(self, now: float, /) -> Unit | None:
         """What to handle next; `None`: nothing now."""
+        ...
+
+    def startable(self, now: float) -> int:
+        """How many workers would find something to do; at least one as long as there is any."""
         ...
 
     def next_due(self) -> float | None:
@@ -47,16 +63,16 @@ class Work(Protocol[Unit]):
         """Let time pass: all that waits is due so much earlier."""
         ...
 
-    async def handle(self, unit: Unit, worker: Worker) -> int:
-        """Handle it to its end; how many others can be begun now. Only the end of a drain cancels it."""
+    async def handle(self, unit: Unit, worker: Worker) -> None:
+        """Handle it to its end. Only the end of a drain cancels it."""
         ...
 
-    def abandon(self, unit: Unit) -> int:
-        """It cannot be brought to its end: leave it to its lease; how many others can be begun now."""
+    def abandon(self, unit: Unit) -> None:
+        """It cannot be brought to its end: leave it to its lease."""
         ...
 
-    def lost(self, delivery: Delivery) -> int:
-        """A delivery is not ours any more; how many others can be begun now."""
+    def lost(self, delivery: Delivery) -> None:
+        """A delivery is not ours any more."""
         ...
 
 
@@ -74,12 +90,21 @@ class OneByOne:
         self._acks = settlement.acks
         self._routes = routes
         self._unknown: Unknown = unknown
-        self.running: dict[Delivery, Worker] = {}
+        self._workers: dict[Delivery, Worker] = {}  # of those that are in their handler
         self.done: int = 0
 
-    def take(self, now: float) -> Delivery | None:
+    @property
+    def running(self) -> int:
+        """Deliveries in their handler."""
+        return len(self._workers)
+
+    def take(self, now: float, /) -> Delivery | None:
         """The next delivery."""
         return self._schedule.take(now)
+
+    def startable(self, now: float) -> int:
+        """Those that are ready, or due."""
+        return self._schedule.startable(now)
 
     def next_due(self) -> float | None:
         """When the next retry is due."""
@@ -89,30 +114,34 @@ class OneByOne:
         """Let time pass for retries."""
         self._schedule.advance(seconds)
 
-    async def handle(self, delivery: Delivery, worker: Worker) -> int:
+    async def handle(self, delivery: Delivery, worker: Worker) -> None:
         """Attempt it, and have its fate carried out."""
         route = admit(delivery, self._routes, self._unknown)
-        if isinstance(route, Route):
-            special = is_suspect(delivery) or route.deduplicate is not None
-            fate = await self._fate_before(delivery, route) if special else None
-            if fate is None:
-                self.running[delivery] = worker
-                try:
-                    error = await call(route, delivery.payload, delivery)
-                finally:
-                    del self.running[delivery]
-                self.done += 1
-                if worker.cancelling():
-                    await absorb_cancellation()
-                fate = fate_after(error, delivery, route)
-        else:
+        if not isinstance(route, Route):
             fate = route
+        elif (is_suspect(delivery) or route.deduplicate is not None) and (
+            known := await self._fate_before(delivery, route)
+        ):
+            fate = known
+        else:
+            self._workers[delivery] = worker
+            error = None
+            try:
+                await calling(route, delivery.payload, delivery)
+            except BaseException as raised:  # noqa: BLE001  # `call` would do the same, for one more coroutine an event
+                error = as_value(raised)
+            finally:
+                del self._workers[delivery]
+            self.done += 1
+            if worker.cancelling():
+                await absorb_cancellation()
+            fate = fate_after(error, delivery, route)
         if fate is ACK:
-            self._acks.add(delivery)
+            acknowledge(self._acks, delivery, route)
         elif await carry_out(self._settlement, delivery, fate, route):
             self._schedule.delay(delivery, delivery.due)
-            return 0
-        return self._schedule.leave(delivery)
+            return
+        self._schedule.leave(delivery)
 
     async def _fate_before(self, delivery: Delivery, route: Route) -> Outcome | None:
         """The fate of a delivery whose handler is not to be called; `None`: call it."""
@@ -123,18 +152,25 @@ class OneByOne:
         [fate] = await begin(self._holdings, [delivery], route)
         return ABANDON if fate is None and delivery.lost else fate
 
-    def abandon(self, delivery: Delivery) -> int:
+    def abandon(self, delivery: Delivery) -> None:
         """Leave it to its lease."""
         self._holdings.drop(delivery)
-        return self._schedule.leave(delivery)
+        self._schedule.leave(delivery)
 
-    def lost(self, delivery: Delivery) -> int:
+    def lost(self, delivery: Delivery) -> None:
         """Cancel its handler, if that is wanted; or let its lane go on, if it waits for its retry."""
-        if (worker := self.running.get(delivery)) is not None:
+        if (worker := self._workers.get(delivery)) is not None:
             if wants_cancelling(delivery, self._routes):
                 worker.cancel()
-            return 0
-        return self._schedule.forget(delivery) and self._schedule.leave(delivery)
+        elif self._schedule.forget(delivery):
+            self._schedule.leave(delivery)
+
+
+def acknowledge(acks: Acknowledgements, delivery: Delivery, admitted: Route | Outcome) -> None:
+    """A delivery is handled: it leaves with the next group."""
+    if isinstance(admitted, Route) and not admitted.shows_delivery:
+        delivery.payload = None  # nobody can ask for it, and the garbage collector has less to look through
+    acks.add(delivery)
 
 
 def known_fate(delivery: Delivery) -> Outcome | None:

@@ -13,7 +13,7 @@ from .. import naming
 from ..connection import Connection
 from ..connection.backoff import Gate
 from ..connection.packing import Command
-from ..connection.replies import RawEntry
+from ..connection.replies import IdAndFields
 from ..delivery import Compose, Delivery, Origin
 from ..replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
 from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
@@ -55,12 +55,13 @@ class Holdings:
     def __len__(self) -> int:
         return len(self.by_id)
 
-    def take(self, entries: Iterable[RawEntry]) -> list[Delivery]:
+    def take(self, entries: Iterable[IdAndFields]) -> list[Delivery]:
         """Hold entries that Redis handed over; those held already, and those whose content is gone, are left out."""
+        origin, held = self.origin, self.by_id
         taken: list[Delivery] = []
         for raw_id, fields in entries:
-            if fields is not None and raw_id not in self.by_id:
-                delivery = self.by_id[raw_id] = Delivery(self.origin, raw_id, fields)
+            if fields is not None and raw_id not in held:
+                delivery = held[raw_id] = Delivery(origin, raw_id, fields)
                 if fields and fields[0] == FOR_GROUP:
                     self._unwrap(delivery)
                 taken.append(delivery)

@@ -4,13 +4,17 @@ A unit is a delivery, or a batch of them; what is done with it is `handling`'s a
 and the handler there is no queue object, no task and no timer for an event: a worker goes on for as long as there
 are deliveries, and rests when there are none. A handler that never waits would keep the event loop to itself, so a
 worker steps back every few milliseconds.
+
+One worker is woken for what has come, however much it is. Others follow only if it is held up, by a handler that
+waits, before all is begun: the event loop gets to `_spread` only then. Handlers that never wait thus cost one wakeup
+for a whole read, whatever the concurrency.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from time import monotonic
 from typing import Generic
 
 from ..delivery import Delivery
@@ -22,41 +26,45 @@ LONGEST_RUN = 0.005
 
 
 class Pool(Generic[Unit]):
-    """See the module. `run_worker` is run `concurrency` times at once, by whoever owns the tasks."""
+    """See the module. `run_worker` is run `concurrency` times at once, by whoever owns the tasks.
 
-    def __init__(self, work: Work[Unit], on_done: Callable[[], None]) -> None:
+    `freed` is set whenever a unit has ended.
+    """
+
+    def __init__(self, work: Work[Unit], freed: asyncio.Event) -> None:
         self._work = work
-        self._on_done = on_done
+        self._freed = freed
         self._resting: deque[asyncio.Future[None]] = deque()
+        self._spreading: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self.busy: int = 0
         """Workers that are handling something, or carrying its fate out."""
 
-    def wake(self, count: int) -> None:
-        """There is something to do for `count` workers."""
-        while count > 0 and self._resting:
-            future = self._resting.popleft()
-            if not future.done():
-                future.set_result(None)
-                count -= 1
+    def wake(self) -> None:
+        """There is something to do."""
+        if self._resting:
+            self._wake_one()
+            self._spread_soon()
 
     def advance(self, seconds: float) -> None:
         """Let time pass: what is due by then is begun."""
         self._work.advance(seconds)
-        self.wake(len(self._resting))
+        self.wake()
 
     def stop(self) -> None:
         """Workers end when they have finished what they are at; nothing new is begun."""
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        self.wake(len(self._resting))
+        while self._resting:
+            self._wake_one()
 
     def lost(self, delivery: Delivery) -> None:
         """A delivery is not ours any more."""
-        self.wake(self._work.lost(delivery))
-        self._on_done()
+        self._work.lost(delivery)
+        self._freed.set()
+        self.wake()
 
     async def run_worker(self) -> None:
         """One worker.
@@ -74,38 +82,63 @@ class Pool(Generic[Unit]):
                 forget_cancellation()
 
     async def _run(self, worker: Worker) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        step_back_at = now + LONGEST_RUN
         while not self._stopping:
+            now = monotonic()
             unit = self._work.take(now)
             if unit is None:
-                await self._rest(loop)
-                now = loop.time()
-                step_back_at = now + LONGEST_RUN
+                await self._rest()
                 continue
-            if self._resting and self._timer is None:
-                self._set_timer(loop)  # more retries may be due than the one worker that was woken can begin
             self.busy += 1
             try:
-                if woken := await self._work.handle(unit, worker):
-                    self.wake(woken)
-            except asyncio.CancelledError:
-                if not is_drain_over():
-                    self.wake(self._work.abandon(unit))
-                raise
+                stepped_back = await self._work_off(unit, worker, now + LONGEST_RUN)
             finally:
                 self.busy -= 1
-                self._on_done()
-            now = loop.time()
-            if now > step_back_at:
+                self._freed.set()
+            if stepped_back:
                 await asyncio.sleep(0)
-                step_back_at = loop.time() + LONGEST_RUN
 
-    async def _rest(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _work_off(self, unit: Unit | None, worker: Worker, until: float) -> bool:
+        """Handle this unit and those that follow; whether it is time to step back, and there may be more."""
+        work, freed = self._work, self._freed
+        while unit is not None:
+            if self._resting:
+                self._spread_soon()
+            try:
+                await work.handle(unit, worker)
+            except asyncio.CancelledError:
+                if not is_drain_over():
+                    work.abandon(unit)
+                raise
+            freed.set()
+            now = monotonic()
+            if now > until or self._stopping:
+                return True
+            unit = work.take(now)
+        return False
+
+    def _spread_soon(self) -> None:
+        """Once whoever works is held up, or at its end, see whether there is something left for those who rest."""
+        if self._spreading is None:
+            self._spreading = asyncio.get_running_loop().call_soon(self._spread)
+
+    def _spread(self) -> None:
+        self._spreading = None
+        for _ in range(min(len(self._resting), self._work.startable(monotonic()))):
+            self._wake_one()
+        if self._resting:
+            self._set_timer()
+
+    def _wake_one(self) -> None:
+        while self._resting:
+            future = self._resting.popleft()
+            if not future.done():  # else it is cancelled
+                future.set_result(None)
+                return
+
+    async def _rest(self) -> None:
         """Until there is something to do, or something is due."""
-        self._set_timer(loop)
-        future: asyncio.Future[None] = loop.create_future()
+        self._set_timer()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._resting.append(future)
         try:
             await future
@@ -114,13 +147,13 @@ class Pool(Generic[Unit]):
                 self._resting.remove(future)
             raise
 
-    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _set_timer(self) -> None:
         """One timer for all workers: it wakes one when the next unit is due."""
-        due = self._work.next_due()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if due is None else loop.call_at(due, self._is_due)
+        due = self._work.next_due()
+        self._timer = None if due is None else asyncio.get_running_loop().call_at(due, self._is_due)
 
     def _is_due(self) -> None:
         self._timer = None
-        self.wake(1)
+        self.wake()

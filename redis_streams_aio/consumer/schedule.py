@@ -54,6 +54,10 @@ class Schedule:
         """When the next retry is due, on the clock of `Delivery.due`."""
         return self._delayed[0][0] if self._delayed else None
 
+    def startable(self, now: float) -> int:
+        """Deliveries that could be begun; of those that are due, no more than one is counted."""
+        return len(self._ready) + bool(self._delayed and self._delayed[0][0] <= now)
+
     def add(self, delivery: Delivery) -> None:
         """Take a delivery in; one with a `due` time is not handled before it."""
         lane = delivery.lane
@@ -133,32 +137,29 @@ class Schedule:
             self._delayed = kept
         return found
 
-    def leave(self, delivery: Delivery) -> bool:
-        """A delivery that was taken out is done with: the next of its lane is ready. Whether there was one."""
-        return delivery.lane is not None and self._start_next(delivery.lane)
+    def leave(self, delivery: Delivery) -> None:
+        """A delivery that was taken out is done with: the next of its lane is ready."""
+        lane = delivery.lane
+        if lane is not None:
+            self._start_next(lane)
 
-    def end_batch(self, batch: Sequence[Delivery], again: Sequence[Delivery]) -> int:
-        """A batch that was taken out is done with, but for those to be handled `again` at their `due` time.
-
-        How many lanes have something ready.
-        """
+    def end_batch(self, batch: Sequence[Delivery], again: Sequence[Delivery]) -> None:
+        """A batch that was taken out is done with, but for those to be handled `again` at their `due` time."""
         for delivery in reversed(again):
             if delivery.lane is None:
                 self.delay(delivery, delivery.due)
             else:
                 self._behind[delivery.lane].appendleft(delivery)
                 self._waiting += 1
-        lanes = dict.fromkeys(delivery.lane for delivery in batch if delivery.lane is not None)
-        return sum(map(self._start_next, lanes))
+        for lane in dict.fromkeys(delivery.lane for delivery in batch if delivery.lane is not None):
+            self._start_next(lane)
 
-    def _start_next(self, lane: object) -> bool:
-        behind = self._behind.get(lane)
-        if behind:
+    def _start_next(self, lane: object) -> None:
+        if behind := self._behind.get(lane):
             self._waiting -= 1
             self._start(behind.popleft())
-            return True
-        self._behind.pop(lane, None)
-        return False
+        else:
+            self._behind.pop(lane, None)
 
     def _start(self, delivery: Delivery) -> None:
         if delivery.due:

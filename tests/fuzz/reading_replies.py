@@ -32,7 +32,7 @@ from .running import Target
 
 PARSERS: tuple[Callable[[Reply], object], ...] = (
     replies.entries,
-    replies.read_entries,
+    replies.new_entries,
     replies.integer,
     replies.mapping,
     replies.pending,

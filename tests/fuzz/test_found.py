@@ -150,10 +150,10 @@ def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: py
 @pytest.mark.parametrize(
     ("parse", "reply"),
     [
-        (replies.read_entries, b"OK"),
-        (replies.read_entries, [[b"orders", [[b"1-0"]]]]),
-        (replies.read_entries, [[b"orders", [[b"1-0", [b"a", 5]]]]]),
-        (replies.read_entries, [[b"orders", [b"ab"]]]),
+        (replies.new_entries, b"OK"),
+        (replies.new_entries, [[b"orders", [[b"1-0"]]]]),
+        (replies.new_entries, [[b"orders", [[b"1-0", [b"a", 5]]]]]),
+        (replies.new_entries, [[b"orders", [b"ab"]]]),
         (replies.entries, [[b"no id", []]]),
         (replies.claimed, [[]]),
         (replies.two_lists_of_ids, [[[b"1-0"]], []]),

@@ -28,7 +28,9 @@ def route(
     timeout: float | None = None,
     decode: Callable[[list[bytes]], object] = len,
 ) -> Route:
-    return Route(name, handler, decode, handler, RetryPolicy(max_deliveries=3), timeout, "cancel", None)
+    return Route(
+        name, handler, decode, handler, RetryPolicy(max_deliveries=3), timeout, "cancel", None, shows_delivery=True
+    )
 
 
 def delivery(*fields: bytes, deliveries: int = 1) -> Delivery:

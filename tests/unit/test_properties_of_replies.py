@@ -40,8 +40,33 @@ pairs = st.lists(st.tuples(st.binary(max_size=5), st.binary(max_size=5)), max_si
 def test_entries_are_read_with_those_that_are_gone(found: list[tuple[bytes, list[bytes] | None]]) -> None:
     reply = [list(entry) for entry in found]
     assert replies.entries(reply) == [RawEntry(*entry) for entry in found]
-    assert replies.read_entries([[b"orders", reply]]) == replies.entries(reply)
-    assert replies.read_entries(None) == replies.entries(None) == []
+    assert replies.entries(None) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 99).map(b"%d-0".__mod__), pairs), max_size=4))
+def test_new_entries_are_read_as_they_came(found: list[tuple[bytes, list[bytes]]]) -> None:
+    reply = [list(entry) for entry in found]
+    assert [tuple(entry) for entry in replies.new_entries([[b"orders", reply]])] == found
+    assert replies.new_entries(None) == replies.new_entries([[b"orders", []]]) == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [b"1-0", None],
+        [b"1-0", [b"a", 1]],
+        [1, [b"a", b"b"]],
+        [b"1-0", b"ab"],
+        [b"1-0"],
+        [b"1-0", [], []],
+        (b"1-0", []),
+        7,
+    ],
+)
+def test_new_entries_that_are_none_are_no_reply(entry: object) -> None:
+    for reply in ([entry], [[b"0-1", [b"a", b"b"]], entry], entry):
+        with pytest.raises(ServerError, match="Redis answered what cannot be read as new_entries"):
+            replies.new_entries([[b"orders", reply]])
 
 
 def test_text_and_numbers() -> None:

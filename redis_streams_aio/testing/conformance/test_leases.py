@@ -150,9 +150,9 @@ async def test_42_cleaning_a_consumers_name_away_while_it_reads_loses_nothing(
         cleaning = asyncio.create_task(clean(groups))
         for _ in range(1000):
             reply = await connection.call("XREADGROUP", "GROUP", "g", "raced", "COUNT", 1, "STREAMS", stream, ">")
-            [entry] = replies.read_entries(reply)
-            read.append(entry.id)
-            acknowledged += replies.integer(await connection.call("XACK", stream, "g", entry.id))
+            [(entry_id, _)] = replies.new_entries(reply)
+            read.append(entry_id)
+            acknowledged += replies.integer(await connection.call("XACK", stream, "g", entry_id))
         await cleaning
     assert (len(set(read)), acknowledged) == (1000, 1000), "what was pending went with the name"
     assert removed > 0
