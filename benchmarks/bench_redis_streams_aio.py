@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from _common import GROUP, Contender, main
@@ -59,7 +59,7 @@ class RedisStreamsAio(Contender):
     name = "redis_streams_aio"
     venv = "redis_streams_aio"
     imports = "import redis_streams_aio"
-    variants = {
+    variants: ClassVar[dict[str, str]] = {
         "": "one by one, typed",
         "conc": "concurrency, no order",
         "key": "concurrency, ordered per key",

@@ -16,12 +16,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ..entries import Fields
 from ..exceptions import RedisStreamsError
 from . import errors
 from .credentials import stay_authenticated
 from .packing import Command, pack
-from .replies import Reply, Server, new_entries
+from .replies import NewEntry, Reply, Server, new_entries
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -50,9 +49,7 @@ class Reader:
         True at the start, for a stable name.
         """
 
-    async def read(
-        self, stream: str, group: str, consumer: str, *, count: int, block: float
-    ) -> list[tuple[bytes, Fields]]:
+    async def read(self, stream: str, group: str, consumer: str, *, count: int, block: float) -> list[NewEntry]:
         """`XREADGROUP ... >`: up to `count` new entries, after at most `block` seconds; `[]` when none came.
 
         Raises `RedisUnavailableError`, `GroupNotFoundError`, `StreamTypeError` and other `ServerError`.
@@ -77,7 +74,7 @@ class Reader:
             await asyncio.sleep(min(POLL, block))
         return entries
 
-    async def _read(self, command: Command, block: float) -> list[tuple[bytes, Fields]]:
+    async def _read(self, command: Command, block: float) -> list[NewEntry]:
         if self._connection is None:
             self._connection, greeted = await self._dial()
             self._client_id = greeted.client_id

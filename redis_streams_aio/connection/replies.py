@@ -27,8 +27,10 @@ OLDEST_REDIS = (7, 0)
 _LARGEST = 2**64 - 1
 
 
+NewEntry = tuple[bytes, Fields]
+"""Id and fields."""
 IdAndFields = tuple[bytes, Fields | None]
-"""An entry as it came; no fields where it was deleted while it was pending."""
+"""The same; no fields where the entry was deleted while it was pending."""
 
 
 class RawEntry(NamedTuple):
@@ -82,7 +84,7 @@ def entries(reply: Reply) -> list[RawEntry]:
 
 
 @_reads
-def new_entries(reply: Reply) -> list[tuple[bytes, Fields]]:
+def new_entries(reply: Reply) -> list[NewEntry]:
     """`XREADGROUP ... >` over one stream: `[[stream, [[id, fields], ...]]]`, or nothing.
 
     This is the hot path: the reply's own lists are handed on when all of it is checked, by few calls for all entries.

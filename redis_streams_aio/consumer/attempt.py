@@ -79,8 +79,8 @@ def calling(route: Route, payload: object, delivery: Delivery | BatchDelivery) -
     return run if route.timeout is None else _within(route.timeout, run)
 
 
-async def _within(timeout: float, run: Awaitable[None]) -> None:
-    async with asyncio.timeout(timeout):
+async def _within(seconds: float, run: Awaitable[None]) -> None:
+    async with asyncio.timeout(seconds):
         await run
 
 
