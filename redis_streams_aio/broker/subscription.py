@@ -250,7 +250,7 @@ class Subscription:
             self._freed.set()  # what did not come is room again, also for whoever waits beside us
 
     async def _write_once(self) -> None:
-        await self._settlement.acks.wait()
+        await self._settlement.acks.wait_for_no_read()
         await self._settlement.acks.flush()
 
     def _room(self) -> int:

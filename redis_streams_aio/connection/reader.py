@@ -13,7 +13,7 @@ caller has picked up what a lost reply may have left in its pending list (P5).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..exceptions import RedisStreamsError
@@ -31,6 +31,11 @@ blocking XREADGROUP at once."""
 
 DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
 Call = Callable[..., Awaitable[object]]
+Answer = Reply | RedisStreamsError
+
+
+def _nothing(_: list[Answer]) -> None:
+    """Nothing was sent ahead."""
 
 
 class Reader:
@@ -49,8 +54,20 @@ class Reader:
         True at the start, for a stable name.
         """
 
-    async def read(self, stream: str, group: str, consumer: str, *, count: int, block: float) -> list[NewEntry]:
+    async def read(
+        self,
+        stream: str,
+        group: str,
+        consumer: str,
+        *,
+        count: int,
+        block: float,
+        ahead: Sequence[Command] = (),
+        answered: Callable[[list[Answer]], object] = _nothing,
+    ) -> list[NewEntry]:
         """`XREADGROUP ... >`: up to `count` new entries, after at most `block` seconds; `[]` when none came.
+
+        Commands to send `ahead` leave in the same write, and are `answered` before the entries are waited for.
 
         Raises `RedisUnavailableError`, `GroupNotFoundError`, `StreamTypeError` and other `ServerError`.
         """
@@ -69,19 +86,25 @@ class Reader:
         )
         loop = asyncio.get_running_loop()
         began = loop.time()
-        entries = await self._read(command, block)
+        entries = await self._read(command, block, ahead, answered)
         if not entries and loop.time() - began < block / 2:
             await asyncio.sleep(min(POLL, block))
         return entries
 
-    async def _read(self, command: Command, block: float) -> list[NewEntry]:
+    async def _read(
+        self, command: Command, block: float, ahead: Sequence[Command], answered: Callable[[list[Answer]], object]
+    ) -> list[NewEntry]:
         if self._connection is None:
             self._connection, greeted = await self._dial()
             self._client_id = greeted.client_id
         try:
             async with asyncio.timeout(block + self._timeout):
                 await stay_authenticated(self._connection)
-                await self._connection.send_packed_command([pack(command)], check_health=False)
+                await self._connection.send_packed_command(
+                    [pack(each) for each in (*ahead, command)], check_health=False
+                )
+                if ahead:
+                    answered([await _answer(self._connection) for _ in ahead])
                 return new_entries(await _response(self._connection))
         except errors.REPLIES as error:
             raise errors.from_reply(error) from None
@@ -105,6 +128,13 @@ class Reader:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+async def _answer(connection: AbstractConnection) -> Answer:
+    try:
+        return await _response(connection)
+    except errors.REPLIES as error:
+        return errors.from_reply(error)
 
 
 async def _response(connection: AbstractConnection) -> Reply:

@@ -1,24 +1,33 @@
 """Acknowledgements: gathered, and written together.
 
-While one XACK is under way the next ids gather, and leave with the next one: no timer, no added latency, and one round
-trip for many. Until Redis has answered, an entry stays held here and is renewed. Acknowledging twice, or after the
-lease was lost, is harmless: an XACK whose answer did not come is sent again.
+Those that have gathered leave with the next read, in the same write on its connection, as long as reads follow one
+another; where none comes for a moment, they leave on their own. While one group is under way the next gathers: one
+round trip for many. Until Redis has answered, an entry stays held here and is renewed. Acknowledging twice, or after
+the lease was lost, is harmless: an XACK whose answer did not come is sent again.
+
+An acknowledgement is *gathered* -> *under way*, with its group (`depart`) -> *written* (`Group.arrive`); or gathered
+again, where no answer came (`Group.stay`) or Redis refused it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ..connection.packing import Command
+from ..connection.replies import Reply
 from ..delivery import Delivery
 from ..exceptions import RedisStreamsError
 from .holdings import Holdings
 
 IDS_AT_ONCE = 1000
 """Ids in one XACK; more would hold up the server (10,000 block it for 3 to 8 ms)."""
+LONGEST_WAIT = 0.002
+"""Seconds for a read to come and take acknowledgements along, before they leave on their own."""
+
+Answer = Reply | RedisStreamsError
 
 _logger = logging.getLogger("redis_streams_aio")
 
@@ -29,8 +38,10 @@ class Acknowledgements:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._gathered: list[Delivery] = []
+        self._departures = 0
         self._waiting = asyncio.Event()
-        self._flushing = asyncio.Lock()
+        self._none_under_way = asyncio.Event()
+        self._none_under_way.set()
 
     def __len__(self) -> int:
         """Those that Redis has not confirmed yet."""
@@ -43,22 +54,30 @@ class Acknowledgements:
             self._waiting.set()
         self._gathered.append(delivery)
 
-    async def wait(self) -> None:
-        """Until there is something to flush."""
+    async def wait_for_no_read(self) -> None:
+        """Until there is something to flush that no read has taken along."""
         await self._waiting.wait()
+        departures = -1
+        while departures != self._departures:
+            departures = self._departures
+            await asyncio.sleep(LONGEST_WAIT)
 
     async def flush(self) -> None:
         """Write those that have gathered.
 
         Raises `RedisUnavailableError`, `ServerError`; what was not written is kept.
         """
-        async with self._flushing:
-            while self._gathered:
-                group = self._gathered[:IDS_AT_ONCE]
-                await self._write(group)
-                del self._gathered[: len(group)]
-                self._holdings.settled(group)
-            self._waiting.clear()
+        while self._gathered:
+            if (group := self.depart()) is None:
+                await self._none_under_way.wait()
+                continue
+            try:
+                answers = await self._holdings.connection.link("settle").call_many(group.commands())
+            except BaseException:
+                group.stay()
+                raise
+            if (refusal := group.arrive(answers)) is not None:
+                raise refusal
 
     async def flush_if_possible(self) -> None:
         """Write what is done before something is begun that may kill the process: it must not count as undone then."""
@@ -66,14 +85,60 @@ class Acknowledgements:
             with suppress(RedisStreamsError):
                 await self.flush()
 
-    async def _write(self, group: Sequence[Delivery]) -> None:
-        holdings = self._holdings
-        commands: list[Command] = [("XACK", holdings.stream, holdings.group, *(delivery.raw_id for delivery in group))]
-        if recorded := [delivery.raw_id for delivery in group if delivery.recorded or delivery.lost]:
+    def depart(self) -> Group | None:
+        """Those that are to be sent now, by whoever asks; `None` when there are none, or others are under way."""
+        if not self._gathered or not self._none_under_way.is_set():
+            return None
+        self._departures += 1
+        self._none_under_way.clear()
+        return Group(self._holdings, self._gathered[:IDS_AT_ONCE], self._returned)
+
+    def _returned(self, written: int) -> None:
+        del self._gathered[:written]
+        if not self._gathered:
+            self._waiting.clear()
+        self._none_under_way.set()
+
+
+class Group:
+    """Acknowledgements that are under way together.
+
+    Ends with `arrive` or `stay`, whichever is called first; the other does nothing then.
+    """
+
+    def __init__(self, holdings: Holdings, deliveries: Sequence[Delivery], returned: Callable[[int], None]) -> None:
+        self._holdings = holdings
+        self._deliveries = deliveries
+        self._returned: Callable[[int], None] | None = returned
+
+    def commands(self) -> list[Command]:
+        """What writes them."""
+        holdings, ids = self._holdings, [delivery.raw_id for delivery in self._deliveries]
+        commands: list[Command] = [("XACK", holdings.stream, holdings.group, *ids)]
+        if recorded := [delivery.raw_id for delivery in self._deliveries if delivery.recorded or delivery.lost]:
             commands.append(holdings.forget_command(recorded))
-        acknowledged, *others = await holdings.connection.link("settle").call_many(commands)
+        return commands
+
+    def arrive(self, answers: Sequence[Answer]) -> RedisStreamsError | None:
+        """What Redis said to the commands; what it refused them with, and `None` when they are written."""
+        acknowledged, *others = answers
         if isinstance(acknowledged, RedisStreamsError):
-            raise acknowledged
+            self.stay()
+            return acknowledged
+        if self._end(written=len(self._deliveries)):
+            self._holdings.settled(self._deliveries)
         for answer in others:
             if isinstance(answer, RedisStreamsError):
-                _logger.error("failure records of %s/%s stay: %s", holdings.stream, holdings.group, answer)
+                _logger.error("failure records of %s/%s stay: %s", self._holdings.stream, self._holdings.group, answer)
+        return None
+
+    def stay(self) -> None:
+        """They are to be sent again."""
+        self._end(written=0)
+
+    def _end(self, *, written: int) -> bool:
+        """Whether this is the end, and not one after it."""
+        returned, self._returned = self._returned, None
+        if returned is not None:
+            returned(written)
+        return returned is not None

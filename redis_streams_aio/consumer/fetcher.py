@@ -6,23 +6,29 @@ on (P17).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..delivery import Delivery
 from ..exceptions import GroupNotFoundError
 from ..telemetry import Fetched, GroupRecreated
+from .acknowledgements import Acknowledgements
 from .holdings import Holdings
 
 if TYPE_CHECKING:
     from ..connection.reader import Reader  # imports redis-py
+    from ..connection.replies import NewEntry
 
 
 class Fetcher:
     """Reads with `XREADGROUP ... >`."""
 
-    def __init__(self, holdings: Holdings, reader: Reader, rejoin: Callable[[], Awaitable[str | None]]) -> None:
+    def __init__(
+        self, holdings: Holdings, acks: Acknowledgements, reader: Reader, rejoin: Callable[[], Awaitable[str | None]]
+    ) -> None:
         self._holdings = holdings
+        self._acks = acks
         self._reader = reader
         self._rejoin = rejoin
 
@@ -34,15 +40,25 @@ class Fetcher:
         """
         holdings = self._holdings
         try:
-            entries = await self._reader.read(
-                holdings.stream, holdings.group, holdings.consumer, count=count, block=block
-            )
+            entries = await self._read(count, block)
         except GroupNotFoundError:
             await self._recreate_group()
             return []
         if entries and holdings.telemetry.active:
             holdings.telemetry.emit(Fetched(stream=holdings.stream, group=holdings.group, count=len(entries)))
         return holdings.take(entries)
+
+    async def _read(self, count: int, block: float) -> Sequence[NewEntry]:
+        """Read, and take along what has been handled."""
+        holdings = self._holdings
+        read = partial(self._reader.read, holdings.stream, holdings.group, holdings.consumer, count=count, block=block)
+        group = self._acks.depart()
+        if group is None:
+            return await read()
+        try:
+            return await read(ahead=group.commands(), answered=group.arrive)
+        finally:
+            group.stay()  # where no answer came
 
     async def _recreate_group(self) -> None:
         position = await self._rejoin()

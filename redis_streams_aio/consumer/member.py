@@ -131,7 +131,7 @@ class Member:
         await self._join()
         if self._reader is None:
             self._reader = self._connection.reader()
-        self._fetcher = Fetcher(self.holdings, self._reader, self._join)
+        self._fetcher = Fetcher(self.holdings, self.settlement.acks, self._reader, self._join)
 
     @property
     def caught_up(self) -> bool:

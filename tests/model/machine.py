@@ -272,12 +272,18 @@ class Machine(Invariants, RuleBasedStateMachine):
         step = self.step(
             f"{process.name} fetches {room}",
             lambda: process.member.fetch(room),
-            model.any_of(model.read_by(process.name), model.recovered_by(process.name, unheld)),
+            model.any_of(
+                model.read_by(process.name),
+                model.recovered_by(process.name, unheld),
+                model.settled_by(process.name, process.acked, "acknowledged with a read"),
+            ),
             actor=process,
             kind="fetch",
         )
         if step.faulty:
             return
+        if not process.member.settlement.acks:
+            self._all_are_written(process)
         self.expect(self.now.groups[process.group].position is not None, "it read, and there is no group")
         read = sum(move.before is Place.UNREAD for move in step.moves)
         recovered = sum(move.before is Place.PENDING and move.after is Place.PENDING for move in step.moves)
@@ -438,9 +444,12 @@ class Machine(Invariants, RuleBasedStateMachine):
             kind="flush",
         )
         if not step.faulty:
-            still = process.acked & set(self.now.groups[process.group].pending)
-            self.expect(not still, f"{self.books.labels(still)} was acknowledged and is still pending")
-            process.acked.clear()
+            self._all_are_written(process)
+
+    def _all_are_written(self, process: Process) -> None:
+        still = process.acked & set(self.now.groups[process.group].pending)
+        self.expect(not still, f"{self.books.labels(still)} was acknowledged and is still pending")
+        process.acked.clear()
 
     @action(6, when=has_work, pick=picks, which=picks, follow_ups=st.integers(0, 2), remember=st.booleans())
     def complete(self, pick: int, which: int, follow_ups: int, remember: bool) -> None:
