@@ -7,7 +7,7 @@ the same for many deliveries at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, cast
 
 from ..declaration import Unknown
@@ -92,15 +92,13 @@ class OneByOne:
         self._unknown: Unknown = unknown
         self._workers: dict[Delivery, Worker] = {}  # of those that are in their handler
         self.done: int = 0
+        self.take: Callable[[float], Delivery | None] = schedule.take
+        """The next delivery."""
 
     @property
     def running(self) -> int:
         """Deliveries in their handler."""
         return len(self._workers)
-
-    def take(self, now: float, /) -> Delivery | None:
-        """The next delivery."""
-        return self._schedule.take(now)
 
     def startable(self, now: float) -> int:
         """Those that are ready, or due."""

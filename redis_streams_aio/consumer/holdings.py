@@ -81,8 +81,10 @@ class Holdings:
 
     def settled(self, deliveries: Sequence[Delivery]) -> None:
         """Hold them no longer: their fates are written."""
+        held = self.by_id
         for delivery in deliveries:
-            self.drop(delivery)
+            if held.get(delivery.raw_id) is delivery:
+                del held[delivery.raw_id]
         self.settled_count += len(deliveries)
         if self.telemetry.active:
             self.telemetry.emit(Settled(stream=self.stream, group=self.group, count=len(deliveries)))
