@@ -60,9 +60,11 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
     return None
 
 
-def admit(delivery: Delivery, routes: RouteTable, unknown: Unknown) -> Route | Outcome:
-    """The handler that is to be called with the delivery's payload; or its fate, where none is."""
-    route = routes.find(delivery.fields)
+def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | Outcome:
+    """The handler that is to be called with the delivery's payload; or its fate, where none is.
+
+    `route`: the one that takes its event type, if any does.
+    """
     if route is None or delivery.refusal is FOR_ANOTHER_GROUP:
         return DISCARD if unknown == "skip" or delivery.refusal is FOR_ANOTHER_GROUP else _unhandled(delivery)
     if delivery.deliveries > route.retry.max_deliveries:

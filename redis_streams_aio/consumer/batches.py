@@ -26,6 +26,8 @@ from .schedule import Schedule, is_suspect
 from .settlement import Settlement
 
 Decided = tuple[Delivery, Outcome, Route | Outcome]
+Part = tuple[Route | None, Sequence[Delivery]]
+"""Deliveries of a batch, and the handler that they are for."""
 
 
 class Batches:
@@ -91,9 +93,9 @@ class Batches:
             await self._acks.flush_if_possible()
         again: set[Delivery] = set()
         held: set[object] = set()  # lanes of which something is to be tried again first
-        for part in self._parts(batch):
+        for route, part in self._parts(batch):
             going = [delivery for delivery in part if delivery.lane not in held] if held else part
-            for delivery, fate, admitted in await self._handle_part(going, worker):
+            for delivery, fate, admitted in await self._handle_part(route, going, worker):
                 if await carry_out(self._settlement, delivery, fate, admitted):
                     again.add(delivery)
             if held or again:
@@ -118,11 +120,11 @@ class Batches:
         if self._schedule.forget(delivery):
             self._schedule.leave(delivery)
 
-    def _parts(self, batch: Sequence[Delivery]) -> list[list[Delivery]]:
+    def _parts(self, batch: Sequence[Delivery]) -> list[Part]:
         """The parts of a batch that one handler may take at once; none of a lane overtakes one before it."""
         routes = [self._routes.find(delivery.fields) for delivery in batch]
         if routes.count(routes[0]) == len(routes):
-            return [list(batch)]
+            return [(routes[0], batch)]
         parts: list[tuple[Route | None, list[Delivery]]] = []
         reached: dict[object, int] = {}  # the part that the last of a lane is in: those behind it go no earlier
         for delivery, route in zip(batch, routes, strict=True):
@@ -132,35 +134,32 @@ class Batches:
                 parts.append((route, []))
             parts[at][1].append(delivery)
             reached[delivery.lane] = at
-        return [part for _, part in parts]
+        return list(parts)
 
-    async def _handle_part(self, part: Sequence[Delivery], worker: Worker) -> list[Decided]:
+    async def _handle_part(self, route: Route | None, part: Sequence[Delivery], worker: Worker) -> list[Decided]:
         """Have deliveries of one handler, or of none, handled; the fates that are still to be carried out."""
         undone: list[Decided] = []
         taken: list[Delivery] = []
-        route: Route | None = None
         for delivery in part:
-            found = admit(delivery, self._routes, self._unknown)
-            if not isinstance(found, Route):
-                undone.append((delivery, found, found))
+            admitted = admit(delivery, route, self._unknown)
+            if not isinstance(admitted, Route):
+                undone.append((delivery, admitted, admitted))
             elif (fate := known_fate(delivery)) is not None:
-                undone.append((delivery, fate, found))
+                undone.append((delivery, fate, admitted))
+            elif delivery.lost:
+                undone.append((delivery, ABANDON, admitted))
             else:
                 taken.append(delivery)
-                route = found
-        if route is None:
-            return undone
-        if route.deduplicate is not None:
+        if route is not None and route.deduplicate is not None and taken:
             fates = await begin(self._holdings, taken, route)
             undone += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
             taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]
-        undone += [(delivery, ABANDON, route) for delivery in taken if delivery.lost]
-        return undone + await self._call(route, [delivery for delivery in taken if not delivery.lost], worker)
+            undone += [(delivery, ABANDON, route) for delivery in taken if delivery.lost]
+            taken = [delivery for delivery in taken if not delivery.lost]
+        return undone + await self._call(route, taken, worker) if route is not None and taken else undone
 
     async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
         """Call the handler, and acknowledge what is done with that."""
-        if not taken:
-            return []
         self._calls[worker] = taken
         try:
             error = await call(route, [delivery.payload for delivery in taken], BatchDelivery(taken))

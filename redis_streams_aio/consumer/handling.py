@@ -114,7 +114,7 @@ class OneByOne:
 
     async def handle(self, delivery: Delivery, worker: Worker) -> None:
         """Attempt it, and have its fate carried out."""
-        route = admit(delivery, self._routes, self._unknown)
+        route = admit(delivery, self._routes.find(delivery.fields), self._unknown)
         if not isinstance(route, Route):
             fate = route
         elif (is_suspect(delivery) or route.deduplicate is not None) and (

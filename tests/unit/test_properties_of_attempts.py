@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from redis_streams_aio import DecodeError, Delivery, RetryPolicy
 from redis_streams_aio.consumer.attempt import absorb_cancellation, admit, call, lane_by_key
+from redis_streams_aio.declaration import Unknown
 from redis_streams_aio.delivery import Origin
 from redis_streams_aio.replays import FOR_ANOTHER_GROUP
-from redis_streams_aio.retry import DISCARD, DeadLetter, Retry
+from redis_streams_aio.retry import DISCARD, DeadLetter, Outcome, Retry
 from redis_streams_aio.routing import Route, RouteTable
 
 
@@ -37,6 +38,10 @@ def delivery(*fields: bytes, deliveries: int = 1) -> Delivery:
     return Delivery(Origin("s"), b"1-0", list(fields), deliveries)
 
 
+def admitted(delivery: Delivery, table: RouteTable, unknown: Unknown) -> Route | Outcome:
+    return admit(delivery, table.find(delivery.fields), unknown)
+
+
 ONE, OTHER, REST = route("one"), route("other"), route("rest")
 TABLE = RouteTable({b"One": ONE, b"Other": OTHER}, None, None, deduplicates=False)
 
@@ -55,12 +60,12 @@ def test_an_event_goes_to_the_handler_of_its_type(event_type: bytes | None, catc
 
 async def test_p12_an_event_that_no_handler_takes_is_dead_or_skipped_as_asked() -> None:
     unknown = delivery(b"event_type", b"Else")
-    assert admit(unknown, TABLE, "skip") is DISCARD
+    assert admitted(unknown, TABLE, "skip") is DISCARD
     unknown.failures = 2
-    assert admit(unknown, TABLE, "dead_letter") == DeadLetter("unhandled", "no handler takes event type 'Else'", 2)
+    assert admitted(unknown, TABLE, "dead_letter") == DeadLetter("unhandled", "no handler takes event type 'Else'", 2)
     nameless = DeadLetter("unhandled", "no handler takes an entry without an event type", 0)
-    assert admit(delivery(), TABLE, "dead_letter") == nameless
-    odd = admit(delivery(b"event_type", b"\xff"), TABLE, "dead_letter")
+    assert admitted(delivery(), TABLE, "dead_letter") == nameless
+    odd = admitted(delivery(b"event_type", b"\xff"), TABLE, "dead_letter")
     assert odd == DeadLetter("unhandled", "no handler takes event type '\ufffd'", 0)
 
 
@@ -68,15 +73,15 @@ async def test_what_was_replayed_for_another_group_is_passed_over() -> None:
     for fields in ((b"event_type", b"One"), (b"event_type", b"Else")):
         passing = delivery(*fields)
         passing.refusal, passing.prepared = FOR_ANOTHER_GROUP, True
-        assert admit(passing, TABLE, "dead_letter") is DISCARD
+        assert admitted(passing, TABLE, "dead_letter") is DISCARD
 
 
 async def test_p10_p13_what_was_delivered_too_often_is_dead_unhandled() -> None:
     table = RouteTable({b"One": ONE}, None, None, deduplicates=False)
-    assert admit(delivery(b"event_type", b"One", deliveries=3), table, "skip") is ONE
+    assert admitted(delivery(b"event_type", b"One", deliveries=3), table, "skip") is ONE
     often = delivery(b"event_type", b"One", deliveries=4)
     often.failures = 1
-    fate = admit(often, table, "skip")
+    fate = admitted(often, table, "skip")
     assert fate == DeadLetter("deliveries", "delivered 4 times, and none came to an end", 1)
     assert not often.prepared, "it may be the decoder that it kills"
 
@@ -95,13 +100,13 @@ async def test_p13_the_payload_is_decoded_once_and_what_the_decoder_raises_is_a_
     only = route(decode=decode)
     table = RouteTable({}, only, None, deduplicates=False)
     good = delivery(b"a", b"b")
-    assert admit(good, table, "skip") is admit(good, table, "skip") is only
+    assert admitted(good, table, "skip") is admitted(good, table, "skip") is only
     assert (good.payload, seen) == (2, [[b"a", b"b"]])
-    assert admit(delivery(b"x"), table, "skip") == DeadLetter("undecodable", "no Order", 0)
-    assert isinstance(admit(delivery(b"y"), table, "skip"), Retry), "a codec of the user's may fail for a while"
+    assert admitted(delivery(b"x"), table, "skip") == DeadLetter("undecodable", "no Order", 0)
+    assert isinstance(admitted(delivery(b"y"), table, "skip"), Retry), "a codec of the user's may fail for a while"
     for end in (KeyboardInterrupt, SystemExit):
         with pytest.raises(end):
-            admit(delivery(), RouteTable({}, route(decode=raising(end)), None, deduplicates=False), "skip")
+            admitted(delivery(), RouteTable({}, route(decode=raising(end)), None, deduplicates=False), "skip")
 
 
 def raising(error: type[BaseException]) -> Callable[[object], object]:
@@ -134,7 +139,7 @@ async def test_p14_an_error_of_the_key_function_counts_as_raised_by_the_handler(
 ) -> None:
     one, table = delivery(), RouteTable({}, REST, None, deduplicates=False)
     assert lane_by_key(one, table, key) is None
-    fate = admit(one, table, "skip")
+    fate = admitted(one, table, "skip")
     assert isinstance(fate, Retry)
     assert fate.failures == 1
     for end in (KeyboardInterrupt, SystemExit):

@@ -54,7 +54,8 @@ def routes(payload_type: object = Order) -> RouteTable:
 
 async def fate_of(*fields: bytes, payload_type: object = Order) -> DeadLetter:
     await asyncio.sleep(0)
-    fate = admit(Delivery(Origin("orders"), b"1-0", list(fields)), routes(payload_type), "dead_letter")
+    delivery = Delivery(Origin("orders"), b"1-0", list(fields))
+    fate = admit(delivery, routes(payload_type).find(delivery.fields), "dead_letter")
     assert isinstance(fate, DeadLetter)
     return fate
 
