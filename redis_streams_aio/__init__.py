@@ -2,117 +2,30 @@
 
 Start with `Broker`. The parts that it is made of can be used without it. The README has the thirty-second example,
 docs/ the rest.
+
+Importing the package costs next to nothing: every pytest run where it is installed does that, for the plugin. What is
+`public` is imported when something of it is first asked for.
 """
 
-from .batch import BatchDelivery
-from .broker import Broker, Router
-from .checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
-from .codecs import FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
-from .config import Settings, StreamSettings
-from .connection import Connection
-from .consumer import ConsumerGroupManager, ConsumerStatus, StreamConsumer
-from .dead_letters import DeadLetters
-from .declaration import CallNext, Middleware
-from .delivery import Delivery
-from .exceptions import (
-    AuthenticationFailedError,
-    ConfigError,
-    DeadLetterNotFoundError,
-    DecodeError,
-    EncodeError,
-    GroupExistsError,
-    GroupNotFoundError,
-    HandlerDefinitionError,
-    InvalidEventError,
-    NotOpenError,
-    PartialPublishError,
-    PayloadTooLargeError,
-    PermissionDeniedError,
-    RedisRefusedError,
-    RedisStreamsError,
-    RedisUnavailableError,
-    Reject,
-    RetryLater,
-    ServerError,
-    SettledError,
-    StreamNotFoundError,
-    StreamTypeError,
-    UnansweredError,
-    UnsupportedServerError,
-)
-from .models import (
-    ConsumerInfo,
-    DeadLetterMessage,
-    EventMessage,
-    GroupInfo,
-    History,
-    LagReport,
-    PendingMessage,
-    ReplayReport,
-    StreamInfo,
-)
-from .monitoring import LagWatcher
-from .producer import StreamManager, StreamProducer
-from .retry import RetryPolicy
-from .version import __version__
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AuthenticationFailedError",
-    "BatchDelivery",
-    "Broker",
-    "CallNext",
-    "CheckpointStore",
-    "ConfigError",
-    "Connection",
-    "ConsumerGroupManager",
-    "ConsumerInfo",
-    "ConsumerStatus",
-    "DeadLetterMessage",
-    "DeadLetterNotFoundError",
-    "DeadLetters",
-    "DecodeError",
-    "Delivery",
-    "EncodeError",
-    "EventMessage",
-    "FieldsCodec",
-    "GroupExistsError",
-    "GroupInfo",
-    "GroupNotFoundError",
-    "HandlerDefinitionError",
-    "History",
-    "InMemoryCheckpointStore",
-    "InvalidEventError",
-    "JsonCodec",
-    "LagReport",
-    "LagWatcher",
-    "Middleware",
-    "MsgpackCodec",
-    "NotOpenError",
-    "PartialPublishError",
-    "PayloadTooLargeError",
-    "PendingMessage",
-    "PermissionDeniedError",
-    "RawCodec",
-    "RedisCheckpointStore",
-    "RedisRefusedError",
-    "RedisStreamsError",
-    "RedisUnavailableError",
-    "Reject",
-    "ReplayReport",
-    "RetryLater",
-    "RetryPolicy",
-    "Router",
-    "ServerError",
-    "Settings",
-    "SettledError",
-    "StreamConsumer",
-    "StreamInfo",
-    "StreamManager",
-    "StreamNotFoundError",
-    "StreamProducer",
-    "StreamSettings",
-    "StreamTypeError",
-    "UnansweredError",
-    "UnsupportedServerError",
-    "__version__",
-]
+from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .public import *  # noqa: F403  # its `__all__` says what
+    from .public import __all__ as __all__
+else:
+
+    def __getattr__(name: str) -> object:
+        """What is public. It begins with a capital letter; modules, which Python asks for too, do not."""
+        if name == "__all__" or name[:1].isupper():
+            from . import public  # noqa: PLC0415  # only now
+
+            globals().update({each: getattr(public, each) for each in ("__all__", *public.__all__)})
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        __getattr__("__all__")
+        return sorted(globals())

@@ -7,19 +7,20 @@ Strict: an unknown key, a wrong type or a value out of range raises `ConfigError
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from . import naming
 from .exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECTION = "redis_streams"
 ENVIRONMENT_PREFIX = "REDIS_STREAMS_"
@@ -143,7 +144,9 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Sett
 
 def _read(path: str | Path) -> object:
     """The document of a YAML file. Raises `ConfigError`."""
-    from . import yaml_files  # noqa: PLC0415  # only those who have a file pay for PyYAML
+    from pathlib import Path  # noqa: PLC0415  # only those who have a file pay for these
+
+    from . import yaml_files  # noqa: PLC0415
 
     try:
         text = Path(path).read_bytes()
@@ -226,6 +229,8 @@ def _explain(problem: str) -> str:
 
 
 def _suggestion(key: str, record: type[msgspec.Struct] = Settings) -> str:
+    import difflib  # noqa: PLC0415  # only those who are wrong pay for it
+
     near = difflib.get_close_matches(key, record.__struct_fields__, cutoff=0.5)
     return f" (did you mean {near[0]}?)" if near else ""
 

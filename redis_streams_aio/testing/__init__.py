@@ -6,7 +6,21 @@
 * `python -m redis_streams_aio.testing.chaos` runs producers, consumers and what befalls them.
 """
 
-from .harness import Harness, harness
-from .recorder import Call
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .recorder import Call
+    from .running import Harness, harness
+else:
+
+    def __getattr__(name: str) -> object:
+        """What is public; imported when it is first asked for, as the plugin beside it is in every run of pytest."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import recorder, running  # noqa: PLC0415  # see above
+
+        globals().update(Call=recorder.Call, Harness=running.Harness, harness=running.harness)
+        return globals()[name]
+
 
 __all__ = ["Call", "Harness", "harness"]
