@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from . import entry_ids
 from .connection import Connection, replies
+from .connection.packing import Command
 from .exceptions import StreamNotFoundError
 from .models import GroupInfo, LagReport, StreamInfo
 from .telemetry import SILENT, LagHigh, LagLow, LagMeasured, Telemetry
+
+if TYPE_CHECKING:
+    from .connection.link import Answer  # imports redis-py
+    from .connection.replies import Reply
 
 LagCallback = Callable[[LagReport], None]
 COUNTED_AT_MOST = 1000
@@ -77,8 +84,11 @@ class LagWatcher:
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
-        streams = dict.fromkeys(stream for stream, _ in self._groups)
-        measured = await asyncio.gather(*map(self._measure_stream, streams), return_exceptions=True)
+        streams = list(dict.fromkeys(stream for stream, _ in self._groups))
+        commands: list[Command] = [("TIME",), *(("XINFO", "GROUPS", stream) for stream in streams)]
+        clock, *listed = await self._connection.link("control").call_many(commands)
+        measure = partial(self._measure_stream, replies.clock(_reply(clock)))
+        measured = await asyncio.gather(*map(measure, streams, listed), return_exceptions=True)
         reports = [report for found in measured if isinstance(found, list) for report in found]
         for report in reports:
             self._signal(report)
@@ -87,21 +97,25 @@ class LagWatcher:
                 raise found  # after the others: one sick stream hides none
         return reports
 
-    async def _measure_stream(self, stream: str) -> list[LagReport]:
+    async def _measure_stream(self, now: float, stream: str, listed: Answer) -> list[LagReport]:
+        try:
+            watched = self._watched(stream, listed)
+            if any(group.lag != 0 or group.pending > 0 for group in watched):
+                return await self._measure_closely(now, stream)
+        except StreamNotFoundError:
+            return []
+        return [LagReport(stream, group.name, 0, 0, None) for group in watched]
+
+    async def _measure_closely(self, now: float, stream: str) -> list[LagReport]:
+        """Where something is to be done, or the lag is not known: stream and groups as they are at one moment."""
         link = self._connection.link("control")
-        described, listed, clock = await link.call_many(
-            [("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream), ("TIME",)]
-        )
-        for answer in (described, listed, clock):
-            if isinstance(answer, Exception):
-                if isinstance(answer, StreamNotFoundError):
-                    return []
-                raise answer
-        now = replies.clock(clock)  # type: ignore[arg-type]
-        info = replies.stream_info(stream, described)  # type: ignore[arg-type]
-        found = {group.name: group for group in replies.group_infos(listed)}  # type: ignore[arg-type]
-        watched = [found[group] for of_stream, group in self._groups if of_stream == stream and group in found]
+        described, listed = await link.call_many([("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)])
+        info, watched = replies.stream_info(stream, _reply(described)), self._watched(stream, listed)
         return list(await asyncio.gather(*(self._measure_group(info, group, now) for group in watched)))
+
+    def _watched(self, stream: str, listed: Answer) -> list[GroupInfo]:
+        found = {group.name: group for group in replies.group_infos(_reply(listed))}
+        return [found[group] for of_stream, group in self._groups if of_stream == stream and group in found]
 
     async def _measure_group(self, stream: StreamInfo, group: GroupInfo, now: float) -> LagReport:
         lag = known_lag(stream, group)
@@ -147,3 +161,10 @@ class LagWatcher:
     def _tell(self, callback: LagCallback | None, report: LagReport) -> None:
         if callback is not None:
             self._telemetry.guard(callback, report)
+
+
+def _reply(answer: Answer) -> Reply:
+    """The reply. Raises the error that took its place."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
