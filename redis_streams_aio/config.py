@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     command_timeout: _Seconds = 10.0
     """Seconds after which a command that Redis does not answer, or cannot be sent, fails."""
     reclaim_interval: _Seconds = 0.5
-    """Seconds between looks for entries of consumers that are gone.
+    """Seconds between looks for entries of consumers that are gone, where anything is pending.
 
     What a draining consumer gives back waits this long.
     """

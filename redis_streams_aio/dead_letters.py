@@ -212,7 +212,7 @@ class DeadLetters:
         reply = await self._connection.run(
             REPLAY,
             *(self._stream, naming.failures(self._stream, self._group), self._key),
-            naming.checkpoint(self._stream, self._group),
+            *(naming.checkpoint(self._stream, self._group), naming.releases(self._stream, self._group)),
             *(self._group, letter.id, _entry_id(letter), naming.RELEASED, replays.encode(history)),
             entry_ids.previous(_entry_id(letter)),
             *replays.wrap(list(letter.fields), self._group, history),

@@ -76,6 +76,11 @@ def done(stream: str, group: str, event_id: bytes) -> bytes:
     return sibling(stream, group, "done:").encode() + event_id
 
 
+def releases(stream: str, group: str) -> str:
+    """The key that counts how often entries were given back to the group."""
+    return sibling(stream, group, "released")
+
+
 def checkpoint(stream: str, group: str) -> str:
     """The key that holds the group's checkpoint."""
     return sibling(stream, group, "checkpoint")

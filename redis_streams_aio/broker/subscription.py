@@ -28,7 +28,7 @@ from ..delivery import Compose, Delivery
 from ..entries import EVENT_ID, get
 from ..routing import Plan
 from ..telemetry import Telemetry
-from .periodic import repeat
+from .periodic import repeat, wait_for
 from .progress import Progress
 
 _ONE_LANE = "stream"
@@ -92,6 +92,9 @@ class Subscription:
         self._pace = Pace(2 * settings.count)
         self._asked = 0
         self._more_to_reclaim = True
+        self._look = asyncio.Event()
+        self._taking_over = asyncio.Lock()
+        self._unhurried = max(options.lease, settings.reclaim_interval)
         self._member.holdings.on_lost = self._pool.lost
         self._stop = asyncio.Event()
         self._progress = Progress()
@@ -134,6 +137,7 @@ class Subscription:
         """No more reads, and no handler is begun."""
         self._stop.set()
         self._freed.set()
+        self._look.set()
         self._pool.stop()
 
     async def unblock(self) -> None:
@@ -164,12 +168,22 @@ class Subscription:
 
     async def reclaim(self) -> None:
         """Take over what the leases of others have let go, as there is room for it (P6), to its end."""
+        await self._until_something_is_pending()
         self._more_to_reclaim = True
         while self._more_to_reclaim and self._member.caught_up and not self._stop.is_set():
             if count := self._room():
                 await self._take_over(self._few(count))
             else:
                 await self._wait_freed()
+
+    def look(self) -> None:
+        """Look now for what others have left: something was given back, or may have been."""
+        self._look.set()
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether `save_checkpoint` has something to do."""
+        return self._member.checkpoint_due
 
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store."""
@@ -236,7 +250,8 @@ class Subscription:
         return max(1, min(count, max(self._pace.limit, self.options.concurrency - self._pool.busy)))
 
     async def _take_over(self, count: int) -> int:
-        came = await self._reserving(count, self._member.reclaim)
+        async with self._taking_over:  # two at once would have one more in hand than has begun: see `_few`
+            came = await self._reserving(count, self._member.reclaim)
         self._more_to_reclaim = came == count
         return came
 
@@ -248,6 +263,14 @@ class Subscription:
         finally:
             self._asked -= count
             self._freed.set()  # what did not come is room again, also for whoever waits beside us
+
+    async def _until_something_is_pending(self) -> None:
+        """What is not pending now, nobody can leave behind for a whole lease; but it may be given back: see `look`."""
+        while not self._stop.is_set():
+            self._look.clear()
+            if not await self._member.nothing_pending():
+                return
+            await wait_for(self._look, self._unhurried)
 
     async def _write_once(self) -> None:
         await self._settlement.acks.wait_for_no_read()

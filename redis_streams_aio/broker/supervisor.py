@@ -37,6 +37,7 @@ from ..routing import Plan
 from ..telemetry import StepFailed, Telemetry
 from .lease_thread import LeaseThread
 from .periodic import repeat
+from .releases import ReleaseWatch
 from .subscription import Subscription
 
 UNBLOCK_AGAIN = 0.05
@@ -150,6 +151,7 @@ class Supervisor:
     async def _run_work(self) -> None:
         async with anyio.create_task_group() as work:
             self._work = work.cancel_scope
+            self._start_watch(work)
             async with anyio.create_task_group() as reads:
                 for subscription in self.subscriptions:
                     reads.start_soon(subscription.read)
@@ -172,6 +174,12 @@ class Supervisor:
                 await subscription.unblock()
             await anyio.sleep(UNBLOCK_AGAIN)
 
+    def _start_watch(self, work: TaskGroup) -> None:
+        if self.subscriptions:
+            watch = ReleaseWatch(self._connection, self.subscriptions)
+            interval, emit = self._settings.reclaim_interval, self._telemetry.emit
+            work.start_soon(repeat, "look for what was given back", watch.run_once, interval, emit, self._stop)
+
     def _start_work(self, work: TaskGroup, subscription: Subscription) -> None:
         work.start_soon(
             repeat, "reclaim", subscription.reclaim, self._settings.reclaim_interval, self._telemetry.emit, self._stop
@@ -183,10 +191,10 @@ class Supervisor:
         settings, emit = self._settings, self._telemetry.emit
         for subscription in self.subscriptions:
             duties.start_soon(subscription.write)
-            duties.start_soon(repeat, "checkpoint", subscription.save_checkpoint, settings.checkpoint_interval, emit)
             duties.start_soon(repeat, "clean up", subscription.clean_up, self._clean_up_interval(), emit)
         if self.subscriptions:
             duties.start_soon(self._keep_leases)
+            duties.start_soon(repeat, "checkpoint", self._save_checkpoints, settings.checkpoint_interval, emit)
             duties.start_soon(repeat, "measure lag", self.lag.run_once, settings.lag_interval, emit)
         if bounds := {
             stream: options.alert_length
@@ -197,6 +205,13 @@ class Supervisor:
             for stream, bound in bounds.items():
                 manager.watch_length(stream, bound)
             duties.start_soon(repeat, "measure lengths", manager.check_lengths, settings.lag_interval, emit)
+
+    async def _save_checkpoints(self) -> None:
+        """Those that may have changed. One group's trouble keeps no other from it."""
+        saving = [each.save_checkpoint() for each in self.subscriptions if each.checkpoint_due]
+        for outcome in await asyncio.gather(*saving, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _keep_leases(self) -> None:
         holdings = [subscription.holdings for subscription in self.subscriptions]

@@ -248,7 +248,7 @@ return dead
 )
 
 REPLAY = Script(
-    4,  # stream, failures, dead-letter stream, checkpoint
+    5,  # stream, failures, dead-letter stream, checkpoint, releases
     """
 -- ARGV: group, dead letter's id, id of the event, whom to leave it with, its history, the id right before the event's,
 -- then the fields and values of a copy. One step: handed to the group again, and taken from the dead letters. A stored
@@ -288,6 +288,7 @@ elseif #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1) == 0
     redis.pcall('HDEL', KEYS[2], ARGV[3] .. ':history')
     return claimed
   end
+  redis.pcall('INCR', KEYS[5])
   local checkpoint = redis.pcall('GET', KEYS[4])
   if type(checkpoint) == 'string' and beyond(checkpoint, ARGV[6]) then redis.pcall('SET', KEYS[4], ARGV[6]) end
 end
@@ -297,10 +298,11 @@ return how
 )
 
 RELEASE = Script(
-    1,  # stream
+    2,  # stream, releases
     """
 -- ARGV: group, consumer, whom to leave them with, then pairs of id and the delivery count to leave behind. Makes the
--- entries claimable at once; the delivery is not counted. Returns how many, and the ids whose entries were deleted.
+-- entries claimable at once, and counts that it did, for others to see; the delivery is not counted. Returns how many,
+-- and the ids whose entries were deleted.
 local released, gone = 0, {}
 for i = 4, #ARGV, 2 do
   if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
@@ -309,6 +311,7 @@ for i = 4, #ARGV, 2 do
     if #claimed == 1 then released = released + 1 else gone[#gone + 1] = ARGV[i] end
   end
 end
+if released > 0 then redis.pcall('INCR', KEYS[2]) end
 return {released, gone}
 """,
 )

@@ -61,12 +61,13 @@ class ConsumerGroupManager:
         return entry_ids.parse(info.last_generated_id) < entry_ids.parse(checkpoint)
 
     async def delete_group(self, stream: str, group: str) -> bool:
-        """Delete a group with its pending entries, its checkpoint and its failure records; whether there was one.
+        """Delete a group with its pending entries and the keys it has beside the stream; whether there was one.
 
         A group of that name that is made later begins where its `start` says. Raises `StreamTypeError`.
         """
         _check(stream, group)
-        await self._connection.call("UNLINK", naming.checkpoint(stream, group), naming.failures(stream, group))
+        beside = (naming.checkpoint(stream, group), naming.failures(stream, group), naming.releases(stream, group))
+        await self._connection.call("UNLINK", *beside)
         try:
             return replies.integer(await self._connection.call("XGROUP", "DESTROY", stream, group)) == 1
         except StreamNotFoundError:

@@ -36,7 +36,7 @@ from .fetcher import Fetcher
 from .groups import ConsumerGroupManager
 from .holdings import Holdings
 from .lease import LeaseKeeper
-from .reclaimer import reclaim
+from .reclaimer import nothing_pending, reclaim
 from .recovery import recover_own
 from .settlement import DeadLetterOptions, Settlement
 
@@ -214,6 +214,16 @@ class Member:
             pass  # nothing is pending where there is no group; the next read makes it again
         return came
 
+    async def nothing_pending(self) -> bool:
+        """Whether nothing is pending in the group: then nobody can leave anything behind for a whole lease.
+
+        Raises `RedisUnavailableError`, `ServerError`.
+        """
+        try:
+            return await nothing_pending(self.holdings)
+        except GroupNotFoundError:
+            return True
+
     async def reclaim(self, room: int) -> int:
         """Take over up to `room` entries whose lease ran out at other consumers; how many."""
         try:
@@ -239,14 +249,19 @@ class Member:
         await self.settlement.trim_dead_letters()
         await remove_idle_consumers(self.holdings, consumer_expiry)
 
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether something was settled since the store was last found to have the group's checkpoint."""
+        return self._checkpoint_writer is not None and self.holdings.settled_count != self._checkpointed
+
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store, if something was settled since it was last found there.
 
         What was written is looked at once more the next time: it may have come late, over another process's newer one.
         """
-        settled = self.holdings.settled_count
-        if self._checkpoint_writer is None or settled == self._checkpointed:
+        if self._checkpoint_writer is None or not self.checkpoint_due:
             return
+        settled = self.holdings.settled_count
         try:
             position = await self._checkpoint_writer.run_once()
         except GroupNotFoundError:

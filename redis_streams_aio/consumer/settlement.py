@@ -231,7 +231,8 @@ class Settlement:
             try:
                 reply = await holdings.connection.run(
                     RELEASE,
-                    *(holdings.stream, holdings.group, holdings.consumer, naming.RELEASED, *pairs),
+                    *(holdings.stream, naming.releases(holdings.stream, holdings.group)),
+                    *(holdings.group, holdings.consumer, naming.RELEASED, *pairs),
                     purpose="settle",
                 )
             except StreamNotFoundError:

@@ -181,6 +181,7 @@ class Harness:
         for subscription in subscriptions:
             subscription.advance(seconds)  # what is held; then what is not, which it may take over from there
             await age(self.connection, subscription.options.stream, subscription.options.group, seconds, living)
+            subscription.look()
 
     # -- what goes wrong --------------------------------------------------------------------------------------
 
@@ -324,11 +325,11 @@ class Harness:
     async def _give(
         self, subscription: Subscription, consumer: str, ids: Sequence[str | bytes], *options: str | int
     ) -> int:
-        command = ("XCLAIM", subscription.options.stream, subscription.options.group, consumer, 0)
-        count = 0
+        count, command = 0, ("XCLAIM", subscription.options.stream, subscription.options.group, consumer, 0)
         for at in range(0, len(ids), _MOST_AT_ONCE):
-            some = ids[at : at + _MOST_AT_ONCE]
-            count += len(replies.rows(await self.connection.call(*command, *some, *options, "JUSTID")))
+            reply = await self.connection.call(*command, *ids[at : at + _MOST_AT_ONCE], *options, "JUSTID")
+            count += len(replies.rows(reply))
+        subscription.look()
         return count
 
     async def _unsettled(self, what: str) -> str:

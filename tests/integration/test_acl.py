@@ -178,11 +178,13 @@ RIGHTS = [
 ]
 
 
-FAILURES, DONE, INVOICES = (
+FAILURES, DONE, INVOICES, RELEASED = (
     next(part for part, rules in enumerate(PARTS) if f"{key} +" in rules)
-    for key in (":failures", ":done:*", ":invoices")
+    for key in (":failures", ":done:*", ":invoices", ":released")
 )
-QUIET = {(FAILURES, "+hget"), (DONE, "+get"), (DONE, "+del"), (FAILURES, "+hdel"), (INVOICES, "+xdel")}
+QUIET = {(FAILURES, "+hget"), (DONE, "+get"), (DONE, "+del"), (FAILURES, "+hdel"), (INVOICES, "+xdel")} | {
+    (RELEASED, right) for right in PARTS[RELEASED].strip("()").split()
+}
 """docs/security.md says what is lost: nobody is told by the library, only by `ACL LOG`."""
 
 

@@ -1,0 +1,43 @@
+"""The watch for what is given back: one command tells it for all subscriptions of a process (P27).
+
+Whoever gives entries back counts that in a key beside the stream (`naming.releases`), in the same atomic step. When a
+count is another than before, its subscription looks at once. So none has to look for itself as often as a drain is to
+be noticed.
+
+When things fail: a count that was lost, or never written (by hand, with `XCLAIM`), means that the entries are found
+with the subscription's next look, after a lease at the latest. Where the counts may not be read, all subscriptions look
+at every turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import naming
+from ..connection import Connection, replies
+from ..connection.replies import Reply
+from ..exceptions import PermissionDeniedError
+from .subscription import Subscription
+
+
+class ReleaseWatch:
+    """See the module."""
+
+    def __init__(self, connection: Connection, subscriptions: Sequence[Subscription]) -> None:
+        self._connection = connection
+        self._watched = {
+            naming.releases(subscription.options.stream, subscription.options.group): subscription
+            for subscription in subscriptions
+        }
+        self._counts: dict[str, Reply] = {}
+
+    async def run_once(self) -> None:
+        """Compare the counts with those of the last turn. Raises `RedisUnavailableError`, `ServerError`."""
+        try:
+            counts = replies.rows(await self._connection.call("MGET", *self._watched))
+        except PermissionDeniedError:
+            self._counts, counts = {}, [None] * len(self._watched)
+        for (key, subscription), count in zip(self._watched.items(), counts, strict=False):
+            if key not in self._counts or self._counts[key] != count:
+                subscription.look()
+            self._counts[key] = count
