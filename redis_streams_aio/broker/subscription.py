@@ -241,7 +241,8 @@ class Subscription:
             return
         if self._more_to_reclaim and await self._take_over(self._few(count)):
             return
-        await self._reserving(count, self._member.fetch)
+        if 0 < await self._reserving(count, self._member.fetch) < count:
+            await asyncio.sleep(0)  # nothing more waits in Redis: first those who work, then the next read
 
     def _few(self, count: int) -> int:
         """Of what was in other hands, no more than can be begun one by one: it may kill this process too, and then

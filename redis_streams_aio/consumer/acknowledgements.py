@@ -56,11 +56,12 @@ class Acknowledgements:
 
     async def wait_for_no_read(self) -> None:
         """Until there is something to flush that no read has taken along."""
-        await self._waiting.wait()
-        departures = -1
-        while departures != self._departures:
+        while True:
+            await self._waiting.wait()
             departures = self._departures
             await asyncio.sleep(LONGEST_WAIT)
+            if self._gathered and departures == self._departures:
+                return
 
     async def flush(self) -> None:
         """Write those that have gathered.
