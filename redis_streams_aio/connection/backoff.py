@@ -34,6 +34,11 @@ class Gate:
         self._waits: Iterator[float] | None = None
         self._next_turn = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody was refused lately: ask at once, and take no turn."""
+        return self._waits is None
+
     def wait(self, now: float) -> float:
         """Seconds to wait before asking for a turn again; 0: it is yours."""
         if self._waits is None:

@@ -3,8 +3,12 @@
 Commands that are posted while a round trip is under way gather, and leave together in the next one: no timer, no
 added latency, and a hundred publishing tasks share round trips (P23). Order of posting is the order on the wire.
 
-States: *idle* (nothing queued) -> *connecting* -> *serving* (a batch is written and its replies are read) ->
-*idle*. One task runs them; it is started with the first command and ended by `close()`.
+States: *unconnected* -> *connecting* (something is queued) -> *connected*, and there *idle* or with one batch *under
+way*. One task connects and watches the time; it is started with the first command and ended by `close()`. It is not
+in the way of a command: on a `Wire` (see there) `send` writes to the socket itself when nothing is under way, and the
+replies resolve the callers' futures. When a batch is answered, those who waited for it have a turn of the event loop
+before the next one leaves: what they post then is in it. Connections that are no matter for a `Wire` (fakeredis,
+those with a credential provider) are served by the task, batch after batch.
 
 What happens when things fail:
 
@@ -16,7 +20,7 @@ What happens when things fail:
 * A caller is cancelled: its command may still be sent; the reply is read and dropped, so that the next one gets
   its own.
 
-The replies are read raw, without redis-py's response callbacks, which cost ten times as much as the bytes;
+The replies are taken raw, without redis-py's response callbacks, which cost ten times as much as the bytes;
 redis-py's `Connection` does the connecting, TLS, authentication and handshake.
 """
 
@@ -27,6 +31,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from redis import exceptions as redis_errors
+
 from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError
 from . import errors
 from .backoff import delays
@@ -34,6 +40,7 @@ from .credentials import stay_authenticated
 from .packing import Argument, Command, pack
 from .replies import Reply
 from .scripts import Script
+from .wire import Answer, Wire, fits
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -44,19 +51,19 @@ MOST_AT_ONCE = 1024 * 1024
 """Bytes in one round trip: a long queue must not hold the first caller until the last one's reply."""
 
 Dial = Callable[[], Awaitable["AbstractConnection"]]
-Answer = Reply | RedisStreamsError
 
 
 class _Request:
     """One caller's commands, written together; its future gets a list with one answer for each."""
 
-    __slots__ = ("expected", "expires", "future", "packed")
+    __slots__ = ("answers", "expected", "expires", "future", "packed")
 
     def __init__(self, packed: bytes, expected: int, future: asyncio.Future[list[Answer]], expires: float) -> None:
         self.packed = packed
         self.expected = expected
         self.future = future
         self.expires = expires
+        self.answers: list[Answer] = []
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
@@ -77,6 +84,9 @@ class Link:
         self._room = asyncio.Event()
         self._room.set()
         self._task: asyncio.Task[None] | None = None
+        self._wire: Wire | None = None
+        self._answer_by = 0.0
+        self._turn_is_given = False
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
@@ -107,6 +117,8 @@ class Link:
 
     async def send(self, packed: bytes, expected: int) -> list[Answer]:
         """Send packed commands and return their `expected` answers; waits first while too much is queued."""
+        if not expected:
+            return []
         expires = self._loop.time() + self._timeout
         if not self._room.is_set():
             await self._wait_for_room(expires)
@@ -119,7 +131,10 @@ class Link:
         self._queued_bytes += len(packed)
         if self._queued_bytes > MOST_QUEUED:
             self._room.clear()
-        self._wake.set()
+        if self._wire is None:
+            self._wake.set()
+        elif not self._under_way and not self._turn_is_given:
+            self._write_batch()
         return await future
 
     async def _wait_for_room(self, expires: float) -> None:
@@ -152,7 +167,7 @@ class Link:
     async def _connect_and_serve(self) -> None:
         waits = delays()
         while True:
-            await self._wake.wait()
+            await self._until_queued()
             try:
                 connection = await self._dial_for_the_queue()
             except RedisUnavailableError as error:
@@ -160,13 +175,19 @@ class Link:
                 continue
             except RedisStreamsError as error:
                 self._fail(self._queue, error)
-                self._wake.clear()
                 continue
             waits = delays()
             try:
                 await self._serve(connection)
+            except errors.LOST_CONNECTION as error:
+                self._fail(self._under_way, errors.from_lost(error, self._where))
             finally:
                 await connection.disconnect(nowait=True)
+
+    async def _until_queued(self) -> None:
+        while not self._queue:
+            self._wake.clear()
+            await self._wake.wait()
 
     async def _dial_for_the_queue(self) -> AbstractConnection:
         """Connect; commands whose time is up meanwhile fail."""
@@ -193,52 +214,77 @@ class Link:
         while self._queue and self._queue[0].expires <= until:
             await asyncio.sleep(max(0.0, self._queue[0].expires - self._loop.time()))
             self._fail_expired(str(error))
-        if not self._queue:
-            self._wake.clear()
         await asyncio.sleep(max(0.0, until - self._loop.time()))
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        """Batch after batch, until the connection is of no more use."""
-        try:
-            while True:
-                await self._wake.wait()
-                if await connection.can_read():
-                    return  # the server has closed it: nothing may be sent on it
-                async with asyncio.timeout(self._timeout):
-                    await stay_authenticated(connection)
-                    self._fill_batch()
-                    await connection.send_packed_command(
-                        [request.packed for request in self._under_way], check_health=False
-                    )
-                    await self._answer_batch(connection)
-        except errors.LOST_CONNECTION as error:
-            self._fail(self._under_way, errors.from_lost(error, self._where))
+        """Until the connection is of no more use. Raises one of `LOST_CONNECTION`, if anything was under way."""
+        if await connection.can_read():
+            return  # the server has closed it: nothing may be sent on it
+        if fits(connection):
+            await self._watch(Wire(connection, self._take_reply))
+        else:
+            await self._serve_by_turns(connection)
 
-    def _fill_batch(self) -> None:
+    async def _watch(self, wire: Wire) -> None:
+        """Let callers write on the wire, and end it when an answer is late."""
+        self._wire = wire
+        try:
+            self._write_batch()
+            while not wire.lost.done():
+                now = self._loop.time()
+                if self._under_way and now >= self._answer_by:
+                    wire.lose(TimeoutError())
+                left = self._answer_by - now if self._under_way else self._timeout  # no batch is late sooner than that
+                await asyncio.wait((wire.lost,), timeout=left)
+            wire.lost.result()
+        finally:
+            self._wire = None
+            wire.lost.cancel()
+
+    def _write_batch(self) -> None:
+        """Write what is queued, unless a batch is under way."""
+        self._turn_is_given = False
+        if self._wire is None or self._under_way or not self._wire.is_open:
+            return
+        if batch := self._fill_batch():
+            self._answer_by = self._loop.time() + self._timeout
+            self._wire.write(batch[0] if len(batch) == 1 else b"".join(batch))
+
+    def _take_reply(self, answer: Answer) -> None:
+        if not self._under_way:
+            raise redis_errors.ConnectionError("a reply came that nobody had asked for")
+        request = self._under_way[0]
+        request.answers.append(answer)
+        if len(request.answers) == request.expected:
+            self._under_way.popleft()
+            if not request.future.done():
+                request.future.set_result(request.answers)
+            if not self._under_way:  # behind the callers just woken: what they post now leaves with the rest
+                self._turn_is_given = True
+                self._loop.call_soon(self._write_batch)
+
+    async def _serve_by_turns(self, connection: AbstractConnection) -> None:
+        """Batch after batch, by redis-py's own reading and writing."""
+        while True:
+            await self._until_queued()
+            if await connection.can_read():
+                return
+            async with asyncio.timeout(self._timeout):
+                await stay_authenticated(connection)
+                await connection.send_packed_command(self._fill_batch(), check_health=False)
+                while self._under_way:
+                    self._take_reply(await _read(connection))
+
+    def _fill_batch(self) -> list[bytes]:
+        batch: list[bytes] = []
         size = 0
         while self._queue and size < MOST_AT_ONCE:
             request = self._take()
             if not request.future.done():  # else its caller is gone, and nothing was sent: not sent then
                 size += len(request.packed)
+                batch.append(request.packed)
                 self._under_way.append(request)
-        if not self._queue:
-            self._wake.clear()
-
-    async def _answer_batch(self, connection: AbstractConnection) -> None:
-        read = connection.read_response
-        while self._under_way:
-            request = self._under_way[0]
-            answers: list[Answer] = []
-            for _ in range(request.expected):
-                try:
-                    answers.append(await read(disable_decoding=True, disconnect_on_error=False))
-                except errors.REPLIES as error:
-                    answers.append(errors.from_reply(error))
-                except errors.NO_REPLY as error:
-                    raise errors.unreadable(error) from error
-            self._under_way.popleft()
-            if not request.future.done():
-                request.future.set_result(answers)
+        return batch
 
     def _take(self) -> _Request:
         request = self._queue.popleft()
@@ -258,3 +304,12 @@ async def _end(dialling: asyncio.Task[AbstractConnection]) -> None:
     await asyncio.wait((dialling,))
     if not dialling.cancelled() and dialling.exception() is None:
         await dialling.result().disconnect(nowait=True)
+
+
+async def _read(connection: AbstractConnection) -> Answer:
+    try:
+        return await connection.read_response(disable_decoding=True, disconnect_on_error=False)  # type: ignore[no-any-return]
+    except errors.REPLIES as error:
+        return errors.from_reply(error)
+    except errors.NO_REPLY as error:
+        raise errors.unreadable(error) from error

@@ -1,14 +1,24 @@
-"""The link's life, with connections that are not of this world: what a real server cannot be made to do on time."""
+"""The link's life, with connections and servers that are not of this world: what a real one cannot be made to do."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from redis.asyncio.connection import Connection as RedisConnection
 
-from redis_streams_aio import RedisStreamsError
+from redis_streams_aio import (
+    AuthenticationFailedError,
+    RedisRefusedError,
+    RedisStreamsError,
+    ServerError,
+    UnansweredError,
+)
 from redis_streams_aio.connection.link import Link
+from redis_streams_aio.testing.waiting import until
 
 
 class Connection:
@@ -51,3 +61,148 @@ async def test_p26_a_connection_that_comes_about_while_the_link_is_closed_is_clo
         await call
     assert not any(connection.is_open for connection in made)
     assert len(asyncio.all_tasks()) == 1
+
+
+Answers = Callable[[bytes], bytes | Awaitable[bytes] | None]
+
+
+@asynccontextmanager
+async def link_to(answers: Answers, timeout: float = 5.0) -> AsyncIterator[tuple[Link, list[RedisConnection]]]:
+    """A link to a server that answers what it reads with `answers`, and closes the connection for `None`."""
+    dialled: list[RedisConnection] = []
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())  # type: ignore[arg-type]
+        while read := await reader.read(1_000_000):
+            answer = answers(read)
+            if isinstance(answer, Awaitable):
+                answer = await answer
+            if answer is None:
+                break
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def dial() -> RedisConnection:
+        dialled.append(RedisConnection(host="127.0.0.1", port=port, protocol=2, driver_info=None))
+        dialled[-1].redis_connect_func = lambda connection: connection._parser.on_connect(connection)
+        await dialled[-1].connect()
+        return dialled[-1]
+
+    link = Link(dial, timeout=timeout, where="here")
+    try:
+        yield link, dialled
+    finally:
+        await link.close()
+        server.close()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "is_kept"),
+    [
+        (b"-OOM command not allowed\r\n", RedisRefusedError, True),
+        (b"-LOADING Redis is loading\r\n", RedisRefusedError, True),
+        (b"-ERR what\r\n", ServerError, True),
+        (b"-NOAUTH Authentication required.\r\n", AuthenticationFailedError, False),
+        (b"*2\r\n-NOAUTH Authentication required.\r\n:1\r\n", AuthenticationFailedError, False),
+        (b"HTTP/1.1 400 Bad Request\r\n", UnansweredError, False),
+        (b"*4294967295\r\n", UnansweredError, False),
+        (None, UnansweredError, False),
+    ],
+)
+async def test_p16_an_error_is_an_answer_or_the_end_of_the_connection(
+    reply: bytes | None, error: type[Exception], is_kept: bool
+) -> None:
+    to_come = [b"+OK\r\n", reply]
+    async with link_to(lambda _: to_come.pop(0) if to_come else b"+OK\r\n") as (link, dialled):
+        assert await link.call("PING") == b"OK"
+        with pytest.raises(error):
+            await link.call("PING")
+        assert await link.call("PING") == b"OK"
+        assert len(dialled) == (1 if is_kept else 2)
+
+
+async def test_p16_what_was_answered_before_the_connection_was_lost_is_answered() -> None:
+    to_come: list[bytes | None] = [b"+OK\r\n", b"+OK\r\n", b":1\r\n$1\r\nx\r\n*1\r\n:3\r\n:4", None]
+    async with link_to(lambda _: to_come.pop(0) if to_come else b"+OK\r\n") as (link, _):
+        await link.call("PING")
+        first = asyncio.create_task(link.call("PING"))
+        several = asyncio.gather(*(link.call("GET", n) for n in range(4)), return_exceptions=True)
+        assert await first == b"OK"
+        await until(lambda: len(link._under_way) == 1)
+        await link.close()
+        *answered, lost = await several
+        assert answered == [1, b"x", [3]]
+        assert isinstance(lost, UnansweredError)
+
+
+async def test_p16_an_answer_that_is_late_ends_the_connection_and_is_nobody_elses() -> None:
+    late = asyncio.Event()
+    calls = 0
+
+    async def second_is_late() -> bytes:
+        await late.wait()
+        return b":2\r\n"
+
+    def answers(_: bytes) -> Any:
+        nonlocal calls
+        calls += 1
+        return second_is_late() if calls == 2 else b":%d\r\n" % calls
+
+    async with link_to(answers, timeout=0.2) as (link, dialled):
+        assert await link.call("PING") == 1
+        with pytest.raises(UnansweredError, match="timed out"):
+            await link.call("PING")
+        late.set()
+        assert await link.call("PING") == 3
+        assert len(dialled) == 2
+
+
+async def test_p16_a_reply_that_nobody_had_asked_for_ends_the_connection() -> None:
+    """Else it would be taken for the answer to the next command."""
+    to_come = [b"+OK\r\n+and more\r\n"]
+    async with link_to(lambda _: to_come.pop() if to_come else b":1\r\n") as (link, dialled):
+        assert await link.call("PING") == b"OK"
+        await until(lambda: link._wire is None)
+        assert await link.call("PING") == 1
+        assert len(dialled) == 2
+
+
+async def test_p23_a_caller_that_was_cancelled_leaves_its_reply_to_nobody() -> None:
+    may_answer = asyncio.Event()
+
+    async def answer(read: bytes) -> bytes:
+        await may_answer.wait()
+        return b"".join(b"$1\r\n%b\r\n" % part[-3:-2] for part in read.split(b"*2\r\n")[1:])
+
+    async with link_to(answer) as (link, _):
+        calls = [asyncio.create_task(link.call("GET", name)) for name in "abcdef"]
+        await asyncio.sleep(0.01)
+        for call in calls[::2]:
+            call.cancel()
+        may_answer.set()
+        answered = await asyncio.gather(*calls, return_exceptions=True)
+        assert answered[1::2] == [b"b", b"d", b"f"]
+        assert all(isinstance(gone, asyncio.CancelledError) for gone in answered[::2])
+
+
+async def test_a_call_of_no_commands_is_answered_with_nothing_and_waits_for_nothing() -> None:
+    async with link_to(lambda _: None) as (link, dialled):
+        assert await link.call_many([]) == []
+        assert dialled == []
+
+
+async def test_a_bug_of_ours_in_reading_replies_fails_all_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Link, answer: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Link, "_take_reply", broken)
+    async with link_to(lambda _: b"+OK\r\n") as (link, _):
+        with pytest.raises(ZeroDivisionError):
+            await link.call("PING")
+        with pytest.raises(ZeroDivisionError):
+            await link._task  # type: ignore[misc]

@@ -1,0 +1,103 @@
+"""`Wire`: the socket of an open connection, without redis-py's streams around it.
+
+redis-py connects, does TLS, authenticates and greets; then its transport is given to a `Wire`, which is the
+transport's protocol from there on. Bytes that come are parsed in the loop's own callback and each reply is handed on
+at once: no task, no coroutine and no timer for a reply. That is half of what a publish costs.
+
+States: *open* -> *lost*, for ever. `lost` is a future with the reason: the server closed the connection, it sent what
+is no reply, an error after which the connection is of no more use (`NOAUTH`), or something that nobody had asked for.
+What the receiver of the replies raises is the reason too: a bug, which whoever awaits `lost` gets.
+
+Only for connections that read as redis-py's own do, and that send nothing between our commands; `fits` says which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import hiredis
+from redis import exceptions as redis_errors
+from redis.asyncio.connection import AbstractConnection
+
+from ..exceptions import RedisStreamsError
+from . import errors
+from .replies import Reply
+
+Answer = Reply | RedisStreamsError
+_NOTHING = object()
+"""What the parser says when no whole reply is there."""
+
+
+def fits(connection: AbstractConnection) -> bool:
+    """Whether a `Wire` may take the connection over.
+
+    Not where `read_response` is somebody's own (fakeredis has no socket, Sentinel's looks at the errors), and not
+    where a credential provider may want an `AUTH` in between (credentials.py).
+    """
+    read = getattr(getattr(connection, "read_response", None), "__func__", None)
+    return read is AbstractConnection.read_response and connection.credential_provider is None
+
+
+class Wire(asyncio.Protocol):
+    """See the module. `take` gets each reply; what it raises ends the connection."""
+
+    def __init__(self, connection: AbstractConnection, take: Callable[[Answer], None]) -> None:
+        error_of = connection._parser.parse_error  # noqa: SLF001  # redis-py's classes of error replies
+        self._reader = hiredis.Reader(
+            protocolError=redis_errors.InvalidResponse, replyError=error_of, notEnoughData=_NOTHING
+        )
+        self._take = take
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport = cast("asyncio.StreamWriter", connection._writer).transport  # noqa: SLF001
+        self._transport.set_protocol(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is written now may still arrive."""
+        return not (self.lost.done() or self._transport.is_closing())
+
+    def write(self, packed: bytes) -> None:
+        """Send commands. Never waits: write more only when their replies have come, or nothing bounds the buffer."""
+        self._transport.write(packed)
+
+    def lose(self, error: Exception) -> None:
+        """The connection is of no more use: nothing more is sent, and nothing more is taken from it."""
+        if not self.lost.done():
+            self.lost.set_exception(error)
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the transport."""
+        if self.lost.done():
+            return
+        take = self._take
+        try:
+            for reply in self._replies_in(data):
+                take(reply if type(reply) is bytes else _judged(reply))  # an id, nearly always
+        except Exception as error:  # noqa: BLE001  # one of LOST_CONNECTION, or a bug: `lost` tells it
+            self.lose(error)
+
+    def _replies_in(self, data: bytes) -> Iterator[Reply | Exception]:
+        try:
+            self._reader.feed(data)
+            yield from iter(self._reader.gets, _NOTHING)
+        except errors.NO_REPLY as error:
+            raise errors.unreadable(error) from error
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport, once."""
+        self.lose(exc or redis_errors.ConnectionError("Connection closed by server."))
+
+
+def _judged(reply: Reply | Exception) -> Answer:
+    """An error reply as our error; raised are those after which the connection is of no more use, as redis-py does."""
+    error = (
+        reply[0] if isinstance(reply, list) and reply and isinstance(reply[0], redis_errors.ConnectionError) else reply
+    )
+    if isinstance(error, errors.REPLIES):
+        return errors.from_reply(error)
+    if isinstance(error, Exception):
+        raise error
+    return cast("Reply", reply)
