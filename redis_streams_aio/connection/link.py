@@ -5,10 +5,10 @@ added latency, and a hundred publishing tasks share round trips (P23). Order of 
 
 States: *unconnected* -> *connecting* (something is queued) -> *connected*, and there *idle* or with one batch *under
 way*. One task connects and watches the time; it is started with the first command and ended by `close()`. It is not
-in the way of a command: on a `Wire` (see there) `send` writes to the socket itself when nothing is under way, and the
-replies resolve the callers' futures. When a batch is answered, those who waited for it have a turn of the event loop
-before the next one leaves: what they post then is in it. Connections that are no matter for a `Wire` (fakeredis,
-those with a credential provider) are served by the task, batch after batch.
+in the way of a command: on a `Wire` (see there) what is queued while nothing is under way is written in the next turn
+of the event loop, and the replies resolve the callers' futures. Those who waited for a batch have that turn before
+the next one leaves: what they post then is in it. Connections that are no matter for a `Wire` (fakeredis, those with
+a credential provider) are served by the task, batch after batch.
 
 What happens when things fail:
 
@@ -133,8 +133,8 @@ class Link:
             self._room.clear()
         if self._wire is None:
             self._wake.set()
-        elif not self._under_way and not self._turn_is_given:
-            self._write_batch()
+        elif not self._under_way:
+            self._write_next_turn()
         return await future
 
     async def _wait_for_room(self, expires: float) -> None:
@@ -241,6 +241,12 @@ class Link:
             self._wire = None
             wire.lost.cancel()
 
+    def _write_next_turn(self) -> None:
+        """Not at once: a connection that was lost while nobody looked is noticed in this turn, and not written to."""
+        if not self._turn_is_given:
+            self._turn_is_given = True
+            self._loop.call_soon(self._write_batch)
+
     def _write_batch(self) -> None:
         """Write what is queued, unless a batch is under way."""
         self._turn_is_given = False
@@ -260,8 +266,7 @@ class Link:
             if not request.future.done():
                 request.future.set_result(request.answers)
             if not self._under_way:  # behind the callers just woken: what they post now leaves with the rest
-                self._turn_is_given = True
-                self._loop.call_soon(self._write_batch)
+                self._write_next_turn()
 
     async def _serve_by_turns(self, connection: AbstractConnection) -> None:
         """Batch after batch, by redis-py's own reading and writing."""

@@ -127,11 +127,19 @@ async def test_p16_an_error_is_an_answer_or_the_end_of_the_connection(
 
 
 async def test_p16_what_was_answered_before_the_connection_was_lost_is_answered() -> None:
-    to_come: list[bytes | None] = [b"+OK\r\n", b"+OK\r\n", b":1\r\n$1\r\nx\r\n*1\r\n:3\r\n:4", None]
+    may_answer = asyncio.Event()
+
+    async def held() -> bytes:
+        await may_answer.wait()
+        return b"+OK\r\n"
+
+    to_come: list[Any] = [b"+OK\r\n", held(), b":1\r\n$1\r\nx\r\n*1\r\n:3\r\n:4", None]
     async with link_to(lambda _: to_come.pop(0) if to_come else b"+OK\r\n") as (link, _):
         await link.call("PING")
         first = asyncio.create_task(link.call("PING"))
+        await until(lambda: link._under_way)
         several = asyncio.gather(*(link.call("GET", n) for n in range(4)), return_exceptions=True)
+        may_answer.set()
         assert await first == b"OK"
         await until(lambda: len(link._under_way) == 1)
         await link.close()
