@@ -40,7 +40,8 @@ from .credentials import stay_authenticated
 from .packing import Argument, Command, pack
 from .replies import Reply
 from .scripts import Script
-from .wire import Answer, Wire, fits
+from .wire import Answer as Answer  # noqa: PLC0414  # for callers of `call_many`
+from .wire import Wire, fits
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
