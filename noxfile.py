@@ -31,7 +31,17 @@ SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
 AT_ONCE = "3"
 """Tests at once: most of them wait for something most of the time."""
-SAME_ON_EVERY_SERVER = ["cli", "cli_dead_letters", "demo", "embedded", "memory", "plugin", "soak"]
+SAME_ON_EVERY_SERVER = [
+    "benchmarks",
+    "cli",
+    "cli_dead_letters",
+    "demo",
+    "embedded",
+    "memory",
+    "plugin",
+    "soak",
+    "uvloop",
+]
 MUTANT = re.compile(
     r"redis_streams_aio\.(?P<module>[\w.]+)\.x[_ǁ](?P<function>\w+)__mutmut_(?P<number>\d+): (?P<fate>.+)"
 )
@@ -88,6 +98,13 @@ def fuzz(session: nox.Session) -> None:
     """A million inputs for all that reads what others wrote: `nox -s fuzz -- --inputs 10000000 --seed 2`."""
     install(session, "test")
     session.run("python", "-m", "tests.fuzz", *(session.posargs or ["--inputs", "1000000"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Ours beside a loop written by hand and FastStream: `nox -s bench -- consume publish --rounds 5`, `-- --docs`."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session
