@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -9,6 +10,9 @@ import msgspec
 import pytest
 
 from benchmarks import pages, plots, report, workload
+from benchmarks.consuming import Tally, work_off
+from benchmarks.contenders import Handlers, Way
+from benchmarks.job import Job
 from benchmarks.results import Results, Spread
 from benchmarks.runner import Case, Measurement
 from benchmarks.scenarios import NAMES, cases, rounds
@@ -29,6 +33,39 @@ def test_an_order_has_200_bytes_and_becomes_another_one_by_replacing_its_number(
     first, last = (msgspec.json.encode(workload.order(number)) for number in (workload.FIRST, 9_999_999))
     assert len(first) == len(last) == 200
     assert first.replace(b"%d" % workload.FIRST, b"9999999") == last
+
+
+def test_the_books_know_what_was_handled_twice_and_when_enough_was_handled() -> None:
+    tally = Tally(3, enough=2)
+    for number in (0, 2, 2):
+        assert not tally.done.is_set() or number == 2
+        tally.add(workload.order(workload.FIRST + number))
+    assert (tally.count, tally.twice, tally.done.is_set()) == (2, 1, True)
+    assert tally.first <= tally.last
+
+
+async def test_a_contender_that_hands_out_an_event_twice_is_told() -> None:
+    job = Job(scenario="consume", variant="one by one", contender="ours", url="", events=2, cpus=[])
+    with pytest.raises(RuntimeError, match="1 events were handled twice"):
+        await work_off(job, Stutterer())
+
+
+class Stutterer:
+    """Hands out the first event twice."""
+
+    IMPORTS = ""
+
+    async def open(self, url: str) -> None: ...
+
+    async def publish(self, stream: str, order: workload.Order) -> None: ...
+
+    async def publish_many(self, stream: str, orders: Sequence[workload.Order]) -> None: ...
+
+    async def consume(self, streams: Sequence[str], handlers: Handlers, way: Way) -> None:
+        for number in (0, 0, 1):
+            await handlers.one(workload.order(workload.FIRST + number))
+
+    async def close(self) -> None: ...
 
 
 # -- figures ----------------------------------------------------------------------------------------------------
