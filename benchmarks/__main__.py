@@ -21,13 +21,11 @@ from . import machine, pages, scenarios
 from .contenders import NAMES
 from .report import report
 from .results import Results
-from .runner import Bench, Measurement, Options, measure
+from .runner import Bench, Case, Measurement, Options, measure, take_processors
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _WITH_UVLOOP = ("consume", "publish", "io")
 _OF_UVLOOP = ("raw", "ours")
-_PART_FOR_UVLOOP = 0.6
-"""Of the rounds."""
 
 
 class Record(msgspec.Struct):
@@ -68,22 +66,26 @@ def _measured(asked: argparse.Namespace) -> Record:
     if unknown := {*names} - {*scenarios.NAMES}:
         raise SystemExit(f"no such scenario: {', '.join(unknown)}; there are {', '.join(scenarios.NAMES)}")
     options = Options(asked.rounds, asked.events, tuple(asked.contenders.split(",")), asked.uvloop)
-    found = list(_run(names, options))
-    if asked.docs:
-        few = max(1, int(asked.rounds * _PART_FOR_UVLOOP))
-        with_uvloop = msgspec.structs.replace(options, rounds=few, contenders=_OF_UVLOOP, uvloop=True)
-        found += _run([name for name in names if name in _WITH_UVLOOP], with_uvloop)
-    return Record(machine.described(), found)
+    cpus = take_processors()
+    bench = Bench(options, cpus)
+    with_uvloop = Bench(msgspec.structs.replace(options, uvloop=True), cpus) if asked.docs else None
+    return Record(machine.described(), list(_run(names, bench, with_uvloop)))
 
 
-def _run(names: Sequence[str], options: Options) -> Iterator[Measurement]:
-    bench = Bench(options)
+def _run(names: Sequence[str], bench: Bench, with_uvloop: Bench | None) -> Iterator[Measurement]:
     for name in names:
         began = time.monotonic()
-        rounds = scenarios.rounds(name, options.rounds)
-        cases = scenarios.cases(name, options.contenders)
-        yield from measure(cases, rounds, bench, scenarios.load(name).measure)
+        rounds = scenarios.rounds(name, bench.options.rounds)
+        yield from measure(list(_cases(name, bench, with_uvloop)), rounds, scenarios.load(name).measure)
         sys.stderr.write(f"{name}: {rounds} rounds, {time.monotonic() - began:.0f} s\n")
+
+
+def _cases(name: str, bench: Bench, with_uvloop: Bench | None) -> Iterator[tuple[Case, Bench]]:
+    """What is measured in a round; with uvloop right after it was measured without."""
+    for case in scenarios.cases(name, bench.options.contenders):
+        yield case, bench
+        if with_uvloop is not None and name in _WITH_UVLOOP and case.contender in _OF_UVLOOP:
+            yield case, with_uvloop
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

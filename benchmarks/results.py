@@ -54,11 +54,8 @@ class Results:
         return _ratio(self.of(case, figure, uvloop=uvloop), base)
 
     def gain(self, case: Case, figure: str) -> float | None:
-        """The median of what uvloop makes of a figure."""
-        with_it, without = self.of(case, figure, uvloop=True), self.of(case, figure)
-        if not with_it or not without:
-            return None
-        return median(with_it.values()) / median(without.values())
+        """What uvloop makes of a figure: the median of the ratios in the same rounds."""
+        return _ratio(self.of(case, figure, uvloop=True), self.of(case, figure))
 
     def _baseline(self, case: Case, *, uvloop: bool) -> Case:
         raw = [known for loop, known in self._rounds if loop == uvloop and known.contender == BASELINE]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -52,12 +52,10 @@ class Measurement(msgspec.Struct, frozen=True):
 class Bench:
     """What scenarios measure with."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, cpus: list[int]) -> None:
         self.options = options
-        self._cpus = _processors()
+        self._cpus = cpus
         self._templates: dict[str, Template] = {}
-        if self._cpus:
-            os.sched_setaffinity(0, self._cpus[:1])
 
     def events(self, contender: str) -> int:
         """How many one run has."""
@@ -84,12 +82,13 @@ class Bench:
         return self._templates[contender]
 
 
-def _processors() -> list[int]:
-    """Where this process may run, when that is several processors."""
-    if not hasattr(os, "sched_getaffinity"):
+def take_processors() -> list[int]:
+    """Stay on the first processor, with the servers to come. Returns all, or none where there are no several."""
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cpus) < 2:
         return []
-    cpus = sorted(os.sched_getaffinity(0))
-    return cpus if len(cpus) > 1 else []
+    os.sched_setaffinity(0, cpus[:1])
+    return cpus
 
 
 class Child:
@@ -146,12 +145,11 @@ def run(job: Job) -> Figures:
 
 
 def measure(
-    cases: Iterable[Case], rounds: int, bench: Bench, of_case: Callable[[Case, Bench], Figures]
+    cases: Sequence[tuple[Case, Bench]], rounds: int, of_case: Callable[[Case, Bench], Figures]
 ) -> Iterator[Measurement]:
     """All cases in turn, round after round, so that what slows the machine for a while hits all of them."""
-    every = list(cases)
     for number in range(rounds):
-        for case in every:
+        for case, bench in cases:
             figures: Figures = {}
             problem = ""
             try:

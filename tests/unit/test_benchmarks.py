@@ -84,9 +84,9 @@ def test_variants_that_raw_does_not_have_are_compared_with_its_first() -> None:
 
 
 def test_what_uvloop_makes_of_a_figure_and_runs_with_it_are_kept_apart() -> None:
-    measured = Results([*results(OURS, 100), *results(OURS, 130, uvloop=True)])
+    measured = Results([*results(OURS, 100, 10), *results(OURS, 130, 13, uvloop=True)])
     assert measured.gain(OURS, "rate") == 1.3
-    assert measured.spread(OURS, "rate") == Spread(100, 100, 100)
+    assert measured.spread(OURS, "rate") == Spread(55, 10, 100)
     assert Results(results(OURS, 100)).gain(OURS, "rate") is None
 
 
