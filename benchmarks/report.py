@@ -24,7 +24,7 @@ OTHERS = {
         "cpu_ms": "idle, 50 subscriptions: processor, ms/s",
     },
     "imports": {"import_ms": "import, ms", "first_ms": "connecting and first event after it, ms"},
-    "memory": {"rss_mb": "memory after a backlog, MB", "growth_kb": "growth, KB for 10,000 events"},
+    "memory": {"rss_mib": "memory after a backlog, MiB", "growth_kib": "growth of it, KiB for 10,000 events"},
     "recovery": {
         "seconds": "killed half way: all handled after, s",
         "lost": "killed half way: lost",

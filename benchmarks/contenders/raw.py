@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Sequence
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -36,7 +37,7 @@ class Contender:
         self._working = asyncio.Lock()
 
     async def open(self, url: str) -> None:
-        self._redis = Redis.from_url(url, socket_timeout=None)  # its default of 5 s would end reads that wait
+        self._redis: Any = Redis.from_url(url, socket_timeout=None)  # its default of 5 s would end reads that wait
 
     async def publish(self, stream: str, order: Order) -> None:
         await self._redis.xadd(stream, {"payload": _encode(order)})

@@ -26,10 +26,10 @@ class Weighing(Tally):
     def add(self, order: Order) -> None:
         super().add(order)
         if self.count == len(self.seen) // 5:
-            self.early = resident_mb()
+            self.early = resident_mib()
 
 
-def resident_mb() -> float:
+def resident_mib() -> float:
     """Memory of this process."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
@@ -48,7 +48,7 @@ async def work(job: Job, contender: Contender) -> Figures:
     tally = Weighing(job.events)
     working = asyncio.create_task(work_off(job, contender, tally))
     await tally.done.wait()
-    late = resident_mb()
+    late = resident_mib()
     await working
     more = (late - tally.early) * 1024 / (job.events * 4 / 5 / 10_000)
-    return {"rss_mb": late, "growth_kb": more}
+    return {"rss_mib": late, "growth_kib": more}
