@@ -14,7 +14,7 @@ from . import Handlers, Way
 class Contender:
     """See the module."""
 
-    IMPORTS = "import redis_streams_aio"
+    IMPORTS = "from redis_streams_aio import Broker"
 
     def __init__(self) -> None:
         self._opened = AsyncExitStack()
