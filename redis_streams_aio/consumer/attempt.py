@@ -67,7 +67,7 @@ def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | 
     """
     if route is None or delivery.refusal is FOR_ANOTHER_GROUP:
         return DISCARD if unknown == "skip" or delivery.refusal is FOR_ANOTHER_GROUP else _unhandled(delivery)
-    if delivery.deliveries > route.retry.max_deliveries:
+    if delivery.deliveries > 1 and delivery.deliveries > route.retry.max_deliveries:
         return _too_many_deliveries(delivery)
     if not delivery.prepared:
         prepare(delivery, route)
@@ -75,13 +75,8 @@ def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | 
     return route if refusal is None else _failed(refusal, delivery, route)
 
 
-def calling(route: Route, payload: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
-    """The handler's run, to be awaited; what it raises is to be taken by `as_value`."""
-    run = route.call(payload, delivery)
-    return run if route.timeout is None else _within(route.timeout, run)
-
-
-async def _within(seconds: float, run: Awaitable[None]) -> None:
+async def within(seconds: float, run: Awaitable[None]) -> None:
+    """Await a handler's run for so long. Raises `TimeoutError`, and what it raises."""
     async with asyncio.timeout(seconds):
         await run
 
@@ -103,7 +98,8 @@ def as_value(raised: BaseException) -> BaseException:
 async def call(route: Route, payload: object, delivery: Delivery | BatchDelivery) -> BaseException | None:
     """Call the handler; what it raised, `None` when it returned."""
     try:
-        await calling(route, payload, delivery)
+        run = route.call(payload, delivery)
+        await (run if route.timeout is None else within(route.timeout, run))
     except BaseException as raised:  # noqa: BLE001  # see there
         return as_value(raised)
     return None

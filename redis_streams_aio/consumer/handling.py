@@ -21,10 +21,10 @@ from .attempt import (
     absorb_cancellation,
     admit,
     as_value,
-    calling,
     fate_after,
     forget_cancellation,
     is_drain_over,
+    within,
 )
 from .holdings import Holdings
 from .schedule import Schedule, is_suspect
@@ -125,7 +125,8 @@ class OneByOne:
             self._workers[delivery] = worker
             error = None
             try:
-                await calling(route, delivery.payload, delivery)
+                run = route.call(delivery.payload, delivery)
+                await (run if route.timeout is None else within(route.timeout, run))
             except BaseException as raised:  # noqa: BLE001  # `call` would do the same, for one more coroutine an event
                 error = as_value(raised)
             finally:

@@ -139,9 +139,8 @@ class Schedule:
 
     def leave(self, delivery: Delivery) -> None:
         """A delivery that was taken out is done with: the next of its lane is ready."""
-        lane = delivery.lane
-        if lane is not None:
-            self._start_next(lane)
+        if delivery.lane is not None:
+            self._start_next(delivery.lane)
 
     def end_batch(self, batch: Sequence[Delivery], again: Sequence[Delivery]) -> None:
         """A batch that was taken out is done with, but for those to be handled `again` at their `due` time."""
