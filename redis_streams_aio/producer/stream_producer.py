@@ -82,7 +82,8 @@ class StreamProducer:
     ) -> list[str]:
         """Add events to a stream, in their order and together in few round trips; return their entry ids.
 
-        All are checked before the first is sent. No transaction: other publishers' events may stand between.
+        All are checked before the first is sent, with a turn for other tasks now and then: payloads must not be changed
+        before it returns. No transaction: other publishers' events may stand between.
         Raises as `publish` does, and `PartialPublishError` (with the ids of the others) when Redis refused some.
         """
         packed = await self._composer.pack_many(stream, payloads, event_type, headers)
