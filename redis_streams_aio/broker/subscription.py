@@ -274,7 +274,7 @@ class Subscription:
             await wait_for(self._look, self._unhurried)
 
     async def _write_once(self) -> None:
-        await self._settlement.acks.wait_for_no_read()
+        await self._settlement.acks.overdue()
         await self._settlement.acks.flush()
 
     def _room(self) -> int:

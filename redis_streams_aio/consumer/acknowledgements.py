@@ -38,8 +38,8 @@ class Acknowledgements:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._gathered: list[Delivery] = []
-        self._departures = 0
-        self._waiting = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._overdue = asyncio.Event()
         self._none_under_way = asyncio.Event()
         self._none_under_way.set()
 
@@ -50,18 +50,13 @@ class Acknowledgements:
     def add(self, delivery: Delivery) -> None:
         """Acknowledge with the next group. Does not wait and cannot fail."""
         delivery.settled = True
-        if not self._gathered:
-            self._waiting.set()
         self._gathered.append(delivery)
+        if self._alarm is None:
+            self._set_alarm()
 
-    async def wait_for_no_read(self) -> None:
-        """Until there is something to flush that no read has taken along."""
-        while True:
-            await self._waiting.wait()
-            departures = self._departures
-            await asyncio.sleep(LONGEST_WAIT)
-            if self._gathered and departures == self._departures:
-                return
+    async def overdue(self) -> None:
+        """Until there is something to flush that no read has taken along in time."""
+        await self._overdue.wait()
 
     async def flush(self) -> None:
         """Write those that have gathered.
@@ -90,15 +85,25 @@ class Acknowledgements:
         """Those that are to be sent now, by whoever asks; `None` when there are none, or others are under way."""
         if not self._gathered or not self._none_under_way.is_set():
             return None
-        self._departures += 1
+        self._stop_alarm()
         self._none_under_way.clear()
         return Group(self._holdings, self._gathered[:IDS_AT_ONCE], self._returned)
 
     def _returned(self, written: int) -> None:
         del self._gathered[:written]
-        if not self._gathered:
-            self._waiting.clear()
         self._none_under_way.set()
+        if self._gathered and self._alarm is None:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """A timer, and no task that sleeps: where the next read takes them along, nobody is woken for nothing."""
+        self._alarm = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._overdue.set)
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None
+        self._overdue.clear()
 
 
 class Group:
