@@ -179,7 +179,8 @@ def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object], 
             payload: bytes | None = fields[3]
         else:
             payload = payload_of(fields)
-            read = by_content_type.get(get(fields, CONTENT_TYPE) or b"", default)
+            if CONTENT_TYPE in fields:
+                read = by_content_type.get(get(fields, CONTENT_TYPE) or b"", default)
         if payload is None:
             raise DecodeError("the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()")
         if len(payload) > limit:

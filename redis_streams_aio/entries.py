@@ -55,6 +55,13 @@ def payload_of(fields: Fields) -> bytes | None:
     return get(fields, PAYLOAD)
 
 
+def key_of(fields: Fields) -> bytes | None:
+    """The publisher's key, or `None` where the entry has none. Our own JSON entries have it right after the payload."""
+    if len(fields) > 5 and fields[4] == KEY and fields[2] == PAYLOAD and fields[0] == EVENT_TYPE:
+        return fields[5]
+    return get(fields, KEY)
+
+
 def attributes(fields: Fields) -> Attributes:
     """All that the entry says about its event. Text that is not UTF-8 is kept readable with replacement characters."""
     values: dict[str, str] = {}

@@ -18,7 +18,7 @@ import anyio
 from ..batch import BatchDelivery
 from ..declaration import KeyFunction, Unknown
 from ..delivery import Delivery
-from ..entries import EVENT_ID, event_type_of, get
+from ..entries import EVENT_ID, event_type_of, get, key_of
 from ..exceptions import DecodeError
 from ..replays import FOR_ANOTHER_GROUP
 from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Outcome, decide, shortened
@@ -44,7 +44,7 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
     A delivery without a key waits for no other. An error of the key function counts as raised by the handler.
     """
     if key is None:
-        return get(delivery.fields, b"key")
+        return key_of(delivery.fields)
     route = routes.find(delivery.fields)
     if route is None or delivery.prepared:
         return None

@@ -94,9 +94,11 @@ def test_what_an_event_says_of_itself_is_read_as_it_was_written(
     assert known.headers == headers
     assert entries.event_type_of(fields) == event_type.encode()
     assert entries.payload_of(fields) == payload
+    assert entries.key_of(fields) == (None if key is None else key.encode())
     shuffled = [item for pair in reversed(list(zip(fields[::2], fields[1::2], strict=True))) for item in pair]
     assert entries.attributes(shuffled) == known, "whatever the order of the fields"
     assert (entries.event_type_of(shuffled), entries.payload_of(shuffled)) == (event_type.encode(), payload)
+    assert entries.key_of(shuffled) == entries.key_of(fields)
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"event_type"]), st.binary(max_size=3)), max_size=5))
@@ -108,6 +110,7 @@ def test_the_first_field_of_a_name_counts(pairs: list[tuple[bytes, bytes]]) -> N
     assert entries.get([*fields, b"c"], b"c") is None, "a name without a value"
     assert entries.event_type_of([b"a", b"event_type", b"event_type", b"T"]) == b"T", "a value is no name"
     assert entries.payload_of([b"a", b"b", b"c", b"payload", b"payload", b"P"]) == b"P"
+    assert entries.key_of([b"key", b"K", b"payload", b"P", b"key", b"L"]) == b"K"
 
 
 @pytest.mark.parametrize("count", [2, 5_998, 6_000, 6_002, 20_000])
