@@ -8,7 +8,7 @@ encoding and one more copy of the bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 
 from .. import entries, naming
@@ -72,7 +72,12 @@ class Composer:
     async def pack_many(
         self, stream: str, payloads: Iterable[object], event_type: str | None, headers: Mapping[str, str]
     ) -> list[bytes]:
-        """All of them, with a turn for others now and then: a hundred thousand take a while."""
+        """All of them, with a turn for others now and then: a hundred thousand take a while.
+
+        Those that are there at the call: in their turn, others may change a collection.
+        """
+        if not isinstance(payloads, Iterator):
+            payloads = tuple(payloads)
         packed: list[bytes] = []
         pack = self.pack
         others_turn = monotonic() + _LONGEST_TURN

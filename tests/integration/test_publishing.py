@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 
 import pytest
 import redis as sync_redis
@@ -98,6 +99,22 @@ async def test_publishing_very_many_holds_the_event_loop_for_moments_only(url: s
         watching.cancel()
     assert len(set(ids)) == 100_000 == await redis.xlen("orders") - 1
     assert longest < 0.03
+
+
+async def test_p23_what_is_published_is_what_was_there_at_the_call(url: str, redis: Redis) -> None:
+    """Others have a turn while very many are composed, and may add to the same collection then."""
+    buffer = deque(Order(number) for number in range(20_000))
+
+    async def add() -> None:
+        while True:
+            buffer.append(Order(-1))
+            await asyncio.sleep(0)
+
+    async with Broker(url) as broker:
+        adding = asyncio.create_task(add())
+        ids = await broker.publish_many("orders", buffer)
+        adding.cancel()
+    assert len(ids) == 20_000 == await redis.xlen("orders")
 
 
 async def test_p24_the_last_of_very_many_is_checked_before_the_first_is_sent(url: str, redis: Redis) -> None:
