@@ -21,6 +21,8 @@ from ..connection.backoff import Gate
 from ..connection.packing import Command
 from ..connection.replies import Reply
 from ..exceptions import (
+    AuthenticationFailedError,
+    NotOpenError,
     PartialPublishError,
     PermissionDeniedError,
     RedisRefusedError,
@@ -156,10 +158,10 @@ class StreamProducer:
 
     async def _ask(self, packed: list[bytes]) -> list[_Fate]:
         """Send XADDs in one round trip; where it is lost, all of them have that error."""
-        link = self._connection.link("publish")
         try:
+            link = self._connection.link("publish")
             return [_id_or_error(answer) for answer in await link.send(b"".join(packed), len(packed))]
-        except RedisUnavailableError as error:
+        except RedisStreamsError as error:
             return [error] * len(packed)
 
 
@@ -172,7 +174,7 @@ _PART = 1000
 
 def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError | None:
     """What the events behind a failed one have: they would be refused too, or overtake it, or be lost as well."""
-    if isinstance(error, RedisRefusedError):
+    if isinstance(error, RedisRefusedError | NotOpenError | AuthenticationFailedError):
         return error
     if isinstance(error, RedisUnavailableError):
         return RedisUnavailableError(f"not sent, as those before it failed: {error}")

@@ -10,7 +10,16 @@ import pytest
 import redis as sync_redis
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, InvalidEventError, PartialPublishError, RedisRefusedError, UnansweredError
+from redis_streams_aio import (
+    AuthenticationFailedError,
+    Broker,
+    InvalidEventError,
+    NotOpenError,
+    PartialPublishError,
+    RedisRefusedError,
+    RedisStreamsError,
+    UnansweredError,
+)
 from redis_streams_aio.connection import link
 from redis_streams_aio.connection.wire import Wire
 from redis_streams_aio.testing.waiting import until
@@ -166,6 +175,32 @@ async def test_p25_one_refused_and_then_lost_of_many_says_what_was_written(
     assert caught.value.ids[:4] == [entry_id for entry_id, _ in await redis.xrange("orders", count=4)]
     assert caught.value.ids[4] is None
     assert isinstance(caught.value.errors[0], UnansweredError)
+
+
+@pytest.mark.parametrize("error", [NotOpenError("closed"), AuthenticationFailedError("WRONGPASS")])
+async def test_p25_many_that_cannot_be_gone_on_with_say_what_was_written(
+    url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, error: RedisStreamsError
+) -> None:
+    """The connection is closed, or the credentials are refused, between two of their round trips."""
+    send, calls = link.Link.send, 0
+
+    async def send_once(self: link.Link, packed: bytes, expected: int) -> list[object]:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise error
+        return [*await send(self, packed, expected)]
+
+    async with Broker(url) as broker:
+        monkeypatch.setattr(link.Link, "send", send_once)
+        with pytest.raises(PartialPublishError, match="2000 of 3000 events were not published") as caught:
+            await broker.publish_many("orders", [Order(number) for number in range(3000)])
+        with pytest.raises(type(error)):
+            await broker.publish_many("orders", [Order(1)])
+        monkeypatch.undo()
+    assert caught.value.ids[:1000] == [entry_id for entry_id, _ in await redis.xrange("orders")]
+    assert caught.value.errors[0] is error
+    assert calls == 3, "and the last part was not tried"
 
 
 async def test_p16_a_link_that_lost_its_connection_while_idle_makes_another(url: str, redis: Redis) -> None:
