@@ -54,6 +54,11 @@ class Reader:
         True at the start, for a stable name.
         """
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the next read is sent at once, and with it what goes ahead; else it connects first."""
+        return self._connection is not None
+
     async def read(
         self,
         stream: str,

@@ -52,7 +52,7 @@ class Fetcher:
         """Read, and take along what has been handled."""
         holdings = self._holdings
         read = partial(self._reader.read, holdings.stream, holdings.group, holdings.consumer, count=count, block=block)
-        group = self._acks.depart()
+        group = self._acks.depart() if self._reader.is_connected else None  # connecting may take its time
         if group is None:
             return await read()
         try:

@@ -117,6 +117,33 @@ async def test_p1_acknowledgements_of_a_read_that_is_lost_are_sent_again(
         await member.close()
 
 
+async def test_p1_acknowledgements_do_not_wait_for_a_read_that_cannot_connect(
+    member: Member, sunk: list[Delivery], redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New connections get no answer, say, and those that are there work."""
+    reader = member._reader
+    assert reader is not None
+    await add(redis, 1)
+    await member.fetch(1)
+    await reader.close()
+    dialling = asyncio.Event()
+
+    async def dial() -> Any:
+        dialling.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader, "_dial", dial)
+        reader.interrupted = False
+        member.settlement.ack(sunk[0])
+        reading = asyncio.create_task(member.fetch(1))
+        await dialling.wait()
+        await asyncio.wait_for(member.settlement.acks.flush(), 5)
+        assert await pending(redis) == 0
+        reading.cancel()
+        await asyncio.wait((reading,))
+
+
 async def test_p1_while_a_group_is_under_way_the_next_gathers(
     member: Member, sunk: list[Delivery], redis: Redis
 ) -> None:
