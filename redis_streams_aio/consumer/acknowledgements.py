@@ -24,7 +24,7 @@ from .holdings import Holdings
 
 IDS_AT_ONCE = 1000
 """Ids in one XACK; more would hold up the server (10,000 block it for 3 to 8 ms)."""
-LONGEST_WAIT = 0.002
+LONGEST_WAIT = 0.001
 """Seconds for a read to come and take acknowledgements along, before they leave on their own."""
 
 Answer = Reply | RedisStreamsError
