@@ -84,12 +84,18 @@ class Actor:
         process.terminate()
         try:
             async with asyncio.timeout(DRAIN):
-                return await process.wait() == 0
+                return await process.wait() == 0 or not self._has_begun
         except TimeoutError:
             process.kill()
             return False
         finally:
             await self._ended(process)
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether this life has noted anything. Before that nobody listens to signals, and SIGTERM simply ends it."""
+        notes = self._folder / f"{self.name}.{self._life}.jsonl"
+        return notes.exists() and notes.stat().st_size > 0
 
     async def _ended(self, process: asyncio.subprocess.Process | None) -> None:
         if process is not None:
