@@ -10,18 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from . import entry_ids
 from .connection import Connection, replies
 from .connection.packing import Command
+from .connection.replies import Answer, Reply
 from .exceptions import StreamNotFoundError
 from .models import GroupInfo, LagReport, StreamInfo
 from .telemetry import SILENT, LagHigh, LagLow, LagMeasured, Telemetry
-
-if TYPE_CHECKING:
-    from .connection.link import Answer  # imports redis-py
-    from .connection.replies import Reply
 
 LagCallback = Callable[[LagReport], None]
 COUNTED_AT_MOST = 1000

@@ -35,12 +35,12 @@ from redis import exceptions as redis_errors
 
 from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError
 from . import errors
+from .answers import read_answer
 from .backoff import delays
 from .credentials import stay_authenticated
 from .packing import Argument, Command, pack
-from .replies import Reply
+from .replies import Answer, Reply
 from .scripts import Script
-from .wire import Answer as Answer  # noqa: PLC0414  # for callers of `call_many`
 from .wire import Wire, fits
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class Link:
                 await stay_authenticated(connection)
                 await connection.send_packed_command(self._fill_batch(), check_health=False)
                 while self._under_way:
-                    self._take_reply(await _read(connection))
+                    self._take_reply(await read_answer(connection))
 
     def _fill_batch(self) -> list[bytes]:
         batch: list[bytes] = []
@@ -310,12 +310,3 @@ async def _end(dialling: asyncio.Task[AbstractConnection]) -> None:
     await asyncio.wait((dialling,))
     if not dialling.cancelled() and dialling.exception() is None:
         await dialling.result().disconnect(nowait=True)
-
-
-async def _read(connection: AbstractConnection) -> Answer:
-    try:
-        return await connection.read_response(disable_decoding=True, disconnect_on_error=False)  # type: ignore[no-any-return]
-    except errors.REPLIES as error:
-        return errors.from_reply(error)
-    except errors.NO_REPLY as error:
-        raise errors.unreadable(error) from error

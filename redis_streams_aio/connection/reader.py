@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import RedisStreamsError
 from . import errors
+from .answers import read_answer, read_reply
 from .credentials import stay_authenticated
 from .packing import Command, pack
-from .replies import NewEntry, Reply, Server, new_entries
+from .replies import Answer, NewEntry, Server, new_entries
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -31,7 +32,6 @@ blocking XREADGROUP at once."""
 
 DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
 Call = Callable[..., Awaitable[object]]
-Answer = Reply | RedisStreamsError
 
 
 def _nothing(_: list[Answer]) -> None:
@@ -109,8 +109,8 @@ class Reader:
                     [pack(each) for each in (*ahead, command)], check_health=False
                 )
                 if ahead:
-                    answered([await _answer(self._connection) for _ in ahead])
-                return new_entries(await _response(self._connection))
+                    answered([await read_answer(self._connection) for _ in ahead])
+                return new_entries(await read_reply(self._connection))
         except errors.REPLIES as error:
             raise errors.from_reply(error) from None
         except BaseException as error:
@@ -133,17 +133,3 @@ class Reader:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
-
-
-async def _answer(connection: AbstractConnection) -> Answer:
-    try:
-        return await _response(connection)
-    except errors.REPLIES as error:
-        return errors.from_reply(error)
-
-
-async def _response(connection: AbstractConnection) -> Reply:
-    try:
-        return await connection.read_response(disable_decoding=True, disconnect_on_error=False)  # type: ignore[no-any-return]
-    except errors.NO_REPLY as error:
-        raise errors.unreadable(error) from error

@@ -14,7 +14,7 @@ from typing import NamedTuple, ParamSpec, TypeVar, Union
 
 from .. import entry_ids
 from ..entries import Fields
-from ..exceptions import ServerError, UnsupportedServerError
+from ..exceptions import RedisStreamsError, ServerError, UnsupportedServerError
 from ..models import ConsumerInfo, GroupInfo, PendingMessage, StreamInfo
 
 P = ParamSpec("P")
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 Reply = Union[bytes, int, None, list["Reply"]]  # noqa: UP007  # a forward reference has no "|"
 """Whatever Redis answers in RESP2, errors apart."""
+Answer = Reply | RedisStreamsError
+"""The same, with error replies as our errors."""
 
 OLDEST_REDIS = (7, 0)
 _LARGEST = 2**64 - 1

@@ -21,11 +21,9 @@ import hiredis
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
-from ..exceptions import RedisStreamsError
 from . import errors
-from .replies import Reply
+from .replies import Answer, Reply
 
-Answer = Reply | RedisStreamsError
 _NOTHING = object()
 """What the parser says when no whole reply is there."""
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ..connection.packing import Command
-from ..connection.replies import Reply
+from ..connection.replies import Answer
 from ..delivery import Delivery
 from ..exceptions import RedisStreamsError
 from .holdings import Holdings
@@ -26,8 +26,6 @@ IDS_AT_ONCE = 1000
 """Ids in one XACK; more would hold up the server (10,000 block it for 3 to 8 ms)."""
 LONGEST_WAIT = 0.001
 """Seconds for a read to come and take acknowledgements along, before they leave on their own."""
-
-Answer = Reply | RedisStreamsError
 
 _logger = logging.getLogger("redis_streams_aio")
 

@@ -181,15 +181,16 @@ async def test_p16_a_reply_that_nobody_had_asked_for_ends_the_connection() -> No
 
 
 async def test_p23_a_caller_that_was_cancelled_leaves_its_reply_to_nobody() -> None:
-    may_answer = asyncio.Event()
+    asked, may_answer = asyncio.Event(), asyncio.Event()
 
     async def answer(read: bytes) -> bytes:
+        asked.set()
         await may_answer.wait()
         return b"".join(b"$1\r\n%b\r\n" % part[-3:-2] for part in read.split(b"*2\r\n")[1:])
 
     async with link_to(answer) as (link, _):
         calls = [asyncio.create_task(link.call("GET", name)) for name in "abcdef"]
-        await asyncio.sleep(0.01)
+        await asked.wait()
         for call in calls[::2]:
             call.cancel()
         may_answer.set()
