@@ -12,16 +12,14 @@ twice, never that one is lost.
 
 from __future__ import annotations
 
-import logging
 from typing import Protocol
 
 from . import entry_ids, naming
 from .connection import Connection, replies
 from .connection.scripts import CHECKPOINT
 from .exceptions import StreamTypeError
+from .logs import log
 from .telemetry import SILENT, CheckpointSaved, Telemetry
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class CheckpointStore(Protocol):
@@ -68,7 +66,7 @@ class RedisCheckpointStore:
             found = "(no text)"
         if found is None or entry_ids.is_id(found):
             return found
-        _logger.error("checkpoint %r of %s/%s is no entry id and is ignored", found, stream, group)
+        log.error("checkpoint %r of %s/%s is no entry id and is ignored", found, stream, group)
         return None
 
     async def save(self, stream: str, group: str, entry_id: str) -> None:

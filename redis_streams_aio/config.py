@@ -7,7 +7,6 @@ Strict: an unknown key, a wrong type or a value out of range raises `ConfigError
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from msgspec import Meta
 
 from . import naming
 from .exceptions import ConfigError
+from .logs import log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,6 @@ MAX_PAYLOAD_BYTES = 1024 * 1024
 
 _Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,7 +173,7 @@ def _on_top(settings: Settings, environment: Mapping[str, str]) -> Settings:
         if key not in Settings.__struct_fields__ or key == "streams":
             # no error: an orchestrator may set such names too (a Kubernetes service called redis-streams does)
             shown = variable.encode("utf-8", "backslashreplace").decode()
-            _logger.warning("environment variable %s is no setting and is ignored%s", shown, _suggestion(key))
+            log.warning("environment variable %s is no setting and is ignored%s", shown, _suggestion(key))
             continue
         try:
             value.encode()  # bytes that are no UTF-8 come as text that cannot be sent

@@ -69,6 +69,14 @@ class UnansweredError(RedisUnavailableError):
     Redis may or may not have carried it out. For a publish: the event may or may not be in the stream.
     """
 
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; the command was sent, and whether Redis carried it out is not known")
+        self.reason: str = reason
+        """What happened, without the doubt: it is no matter for what only reads, or is done again anyway."""
+
+    def __reduce__(self) -> tuple[type[UnansweredError], tuple[str]]:
+        return type(self), (self.reason,)  # pickled and copied as it was made
+
 
 class RedisRefusedError(RedisUnavailableError):
     """Redis answered that it cannot do it now (LOADING, READONLY, OOM, MISCONF, ...).

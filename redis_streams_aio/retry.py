@@ -44,6 +44,29 @@ class Postpone(msgspec.Struct, frozen=True):
     delay: float
 
 
+class Failure:
+    """What an attempt raised, and how long it took. Goes with a fate for whoever is told of it, and decides nothing:
+    fates that differ in it alone are equal.
+    """
+
+    __slots__ = ("exception", "is_told", "seconds")
+
+    def __init__(self, exception: BaseException, seconds: float | None) -> None:
+        self.exception: BaseException = exception
+        self.seconds: float | None = seconds
+        self.is_told: bool = False
+        """Whether its traceback is logged with another event of the same batch."""
+
+    def forget_locals(self) -> None:
+        """Let go of the local variables that the traceback holds: the exception may be kept until Redis is back."""
+        traceback.clear_frames(self.exception.__traceback__)
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, Failure)
+
+    __hash__ = None  # type: ignore[assignment]  # equal to `None`
+
+
 class Retry(msgspec.Struct, frozen=True):
     """Handle it again, not before `delay` seconds from now."""
 
@@ -51,6 +74,7 @@ class Retry(msgspec.Struct, frozen=True):
     failures: int
     """Failures so far, this one included (unchanged by `RetryLater`)."""
     error: str
+    failure: Failure | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -61,6 +85,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     error: str
     failures: int
     traceback: str = ""
+    failure: Failure | None = None
 
 
 Outcome = Ack | Discard | Complete | Abandon | Postpone | Retry | DeadLetter

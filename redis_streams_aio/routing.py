@@ -90,6 +90,11 @@ class RouteTable(msgspec.Struct, frozen=True):
         event_type = fields[1] if typed else entries.event_type_of(fields)
         return self.by_event_type.get(event_type) or self.catch_all or (None if event_type else self.only)
 
+    def handler_name(self, fields: Fields) -> str:
+        """The name of the handler for an entry, `""` when none takes it."""
+        route = self.find(fields)
+        return "" if route is None else route.name
+
 
 class Plan(msgspec.Struct, frozen=True):
     """One subscription: its options and its handlers."""

@@ -18,7 +18,7 @@ PACKAGE = Path(redis_streams_aio.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery", "batch", "replays"},
-    {"config", "yaml_files", "codecs", "retry", "declaration", "routing", "letters", "telemetry"},
+    {"config", "yaml_files", "codecs", "retry", "declaration", "routing", "letters", "telemetry", "logs"},
     {"connection"},
     {"producer", "consumer", "checkpoint", "monitoring", "dead_letters"},
     {"broker"},
@@ -125,6 +125,26 @@ def test_only_these_start_tasks_and_threads() -> None:
             }:
                 starters.add(name)
     assert starters == set(TASK_STARTERS)
+
+
+LOG_USERS = {
+    "logs.py": "the one fenced way to log",
+    "cli/session.py": "the command line tells errors itself",
+    "testing/conformance/consumer.py": "a program of its own",
+}
+"""Who touches loggers: an application's filter that raises must harm nothing (P14), and would, anywhere else."""
+
+
+def test_p14_only_the_fenced_log_logs() -> None:
+    users = set()
+    for name, tree in modules():
+        for node in ast.walk(tree):
+            logs = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "logging"
+            if logs and node.attr in {"getLogger", "debug", "info", "warning", "error", "exception", "critical", "log"}:
+                users.add(name)
+            if isinstance(node, ast.ImportFrom) and node.module == "logging":
+                users.add(name)
+    assert users == set(LOG_USERS)
 
 
 def test_functions_can_be_read_at_a_glance() -> None:

@@ -185,7 +185,7 @@ async def test_the_quick_start(url: str, redis: Redis, tmp_path: Path) -> None:
         said, log = await ended(service)
     assert service.returncode == 0, log.decode()
     assert said.decode().splitlines() == ["billing: ada owes 42.0", "billing: eve owes 3.0"]
-    assert log.decode().count("RetryScheduled(") == 2
+    assert log.decode().count("retry in ") == 2
     dead = [letter for _, letter in await redis.xrange("{orders}:billing:dead")]
     assert [(letter["dead:reason"], letter["dead:failures"]) for letter in dead] == [
         ("failures", "3"),

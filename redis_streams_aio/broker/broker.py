@@ -19,13 +19,13 @@ from ..codecs import Codec, JsonCodec, PayloadCodec
 from ..config import Settings
 from ..connection import Connection
 from ..declaration import HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown
-from ..exceptions import NotOpenError
+from ..logs import log
 from ..models import LagReport
 from ..producer import StreamProducer
 from ..retry import RetryPolicy
 from ..routing import Plan
 from ..telemetry import Observer, Telemetry
-from .host import Host
+from .host import Host, not_open
 from .router import Router
 from .signals import stop_on_signals
 from .subscription import SubscriptionStatus
@@ -82,6 +82,7 @@ class Broker:
         self._router = Router.of_broker(settings.group, self._codec, tuple(middleware), settings.max_payload_bytes)
         self._prepare: Callable[[Plan], Plan] = _as_it_is
         self._host: Host | None = None
+        self._failed: BaseException | None = None
         self._altered = False
 
     def _use(self, settings: Settings, client: Redis | None, observers: Sequence[Observer]) -> None:
@@ -177,7 +178,7 @@ class Broker:
         See `StreamProducer.publish`. Raises `NotOpenError` on a broker that is not open.
         """
         if not self._connection.is_open:
-            raise self._not_open()
+            raise not_open(self.failed) from self.failed
         return await self._producer.publish(
             stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers
         )
@@ -192,7 +193,7 @@ class Broker:
     ) -> list[str]:
         """Add events to a stream in few round trips, and return their entry ids; see `StreamProducer.publish_many`."""
         if not self._connection.is_open:
-            raise self._not_open()
+            raise not_open(self.failed) from self.failed
         return await self._producer.publish_many(stream, payloads, event_type=event_type, headers=headers)
 
     # -- looking ----------------------------------------------------------------------------------------------
@@ -220,7 +221,16 @@ class Broker:
         subscription whose handlers are all busy does not read, and stays as it was. A broker without handlers is
         ready while it is open.
         """
-        return self.supervisor is not None and self.supervisor.ready
+        return self._host is not None and self._host.is_alive and self._host.supervisor.ready
+
+    @property
+    def failed(self) -> BaseException | None:
+        """The error that ended the broker while it was open, for liveness probes; `None`: it lives, or was closed.
+
+        It does not come back by itself, as it does after an outage of Redis. Publishing raises `NotOpenError` from
+        this error. Opening it again resets it.
+        """
+        return self._host.failed if self._host is not None else self._failed
 
     @property
     def codec(self) -> PayloadCodec:
@@ -234,8 +244,8 @@ class Broker:
 
     async def measure_lag(self) -> list[LagReport]:
         """Measure all groups now, beside the regular measurements. Raises `NotOpenError`, `RedisUnavailableError`."""
-        if self.supervisor is None:
-            raise self._not_open()
+        if self.supervisor is None or not self._connection.is_open:
+            raise not_open(self.failed) from self.failed
         return await self.supervisor.lag.run_once()
 
     @contextmanager
@@ -262,8 +272,9 @@ class Broker:
     # -- running ----------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._host is not None:
+        if self._host is not None and self._host.is_alive:
             raise RuntimeError("the broker is open already")
+        self._failed = None
         plans = [self._prepare(plan) for plan in self._router.plans()]
         self._host = Host(Supervisor(self._connection, plans, self._settings, self._telemetry, self._producer.command))
         try:
@@ -280,15 +291,17 @@ class Broker:
             try:
                 await host.close()
             finally:
-                if host.ended and host is self._host:
-                    self._host = None
+                if not host.is_alive and host is self._host:
+                    self._host, self._failed = None, host.failed
 
     async def run(self) -> None:
         """Open the broker, and close it at SIGINT or SIGTERM: `asyncio.run(broker.run())`. A second signal gives
         handlers no more time.
 
-        Raises what opening raises, and bugs of ours.
+        Warns when there are no handlers. Raises what opening raises, and the error that ends the broker (`failed`).
         """
+        if not self._router.declarations:
+            log.warning("the broker has no handlers, and handles nothing: import the modules that declare them first")
         with anyio.CancelScope() as scope, stop_on_signals(scope.cancel, self._stop_now):
             async with self:
                 await anyio.sleep_forever()
@@ -321,11 +334,6 @@ class Broker:
     def _stop_now(self) -> None:
         if self.supervisor is not None:
             self.supervisor.stop_now()
-
-    def _not_open(self) -> NotOpenError:
-        return NotOpenError(
-            "the broker is not open: use 'async with broker:', 'await broker.run()' or your framework's lifespan"
-        )
 
     def __repr__(self) -> str:
         state = "open" if self._connection.is_open else "closed"

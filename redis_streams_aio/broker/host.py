@@ -8,13 +8,13 @@ open, whoever opened it is cancelled, and gets the error when it closes.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import anyio
 
+from ..exceptions import NotOpenError
+from ..logs import log
+from ..retry import describe
 from .supervisor import Supervisor, current_supervisor
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class Host:
@@ -25,11 +25,13 @@ class Host:
         self._task: asyncio.Task[None] | None = None
         self._opened_by: asyncio.Task[object] | None = None
         self._cancelled_opener = False
+        self.failed: BaseException | None = None
+        """The error that ended it after it had been open; `None`: it lives, or was stopped in order."""
 
     @property
-    def ended(self) -> bool:
-        """Whether its task has ended."""
-        return self._task is None or self._task.done()
+    def is_alive(self) -> bool:
+        """Whether its task runs."""
+        return self._task is not None and not self._task.done()
 
     @property
     def is_here(self) -> bool:
@@ -45,6 +47,7 @@ class Host:
         try:
             await started_or_ended.wait()
         except asyncio.CancelledError:
+            self.supervisor.stop()
             task.cancel()
             await self._ended(task)
             raise
@@ -76,18 +79,42 @@ class Host:
         here = asyncio.current_task()
         if self._cancelled_opener and here is not None and here is self._opened_by:
             here.uncancel()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise _single(error)
+        if (error := self._error_of(task)) is not None:
+            raise error
+
+    def _error_of(self, task: asyncio.Task[None]) -> BaseException | None:
+        """The error that a task ended by; a cancellation that nobody here asked for is one too."""
+        if not task.cancelled():
+            return _single(task.exception())
+        if self.supervisor.stopping:
+            return None
+        return self.failed or RuntimeError("the broker's task was cancelled from outside, and the broker with it")
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is None:
+        self.failed = self._error_of(task)
+        if self.failed is None:
             return
-        _logger.critical("the broker ended by an error", exc_info=task.exception())
+        log.critical(
+            "the broker ended by an error: it handles and publishes nothing until it is opened again",
+            error=self.failed,
+        )
         if not self.supervisor.stopping and self._opened_by is not None and not self._opened_by.done():
             self._cancelled_opener = self._opened_by.cancel()
 
 
-def _single(error: BaseException) -> BaseException:
+def not_open(failed: BaseException | None) -> NotOpenError:
+    """The error for whoever uses a broker that is not open; `failed`: what ended it."""
+    if failed is None:
+        return NotOpenError(
+            "the broker is not open: use 'async with broker:', 'await broker.run()' or your framework's lifespan"
+        )
+    return NotOpenError(
+        f"the broker ended by an error ({describe(failed)}) and is closed; its log has the traceback: restart the "
+        "process, or open the broker again"
+    )
+
+
+def _single(error: BaseException | None) -> BaseException | None:
     """The one error inside task groups' groups of one."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

@@ -34,7 +34,7 @@ async def repeat(
             await step()
         except RedisStreamsError as error:
             wait = min(next(waits), interval or LONGEST)
-            emit(StepFailed(duty=duty, error=str(error), delay=round(wait, 3)))
+            emit(StepFailed.of(duty, error, wait))
         else:
             waits = delays(longest=longest)
             wait = interval * random.uniform(1 - JITTER, 1)

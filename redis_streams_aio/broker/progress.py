@@ -16,7 +16,8 @@ class Progress:
     """Good until a step fails or is overdue; good again when one comes back."""
 
     def __init__(self) -> None:
-        self._failed = False
+        self.failing_since: float | None = None
+        """When the first of the steps that have failed in a row did, on the event loop's clock; `None`: none has."""
         self._overdue_at: float | None = None
 
     @contextmanager
@@ -26,10 +27,10 @@ class Progress:
         try:
             yield
         except RedisStreamsError:
-            self._failed = True
+            self.failing_since = self.failing_since or asyncio.get_running_loop().time()
             raise
         else:
-            self._failed = False
+            self.failing_since = None
         finally:
             self._overdue_at = None
 
@@ -37,4 +38,4 @@ class Progress:
     def good(self) -> bool:
         """Whether the last step came back with an answer, and the one under way is not overdue."""
         overdue = self._overdue_at is not None and asyncio.get_running_loop().time() > self._overdue_at
-        return not self._failed and not overdue
+        return self.failing_since is None and not overdue

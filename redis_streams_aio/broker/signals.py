@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+from ..logs import log
 
-_logger = logging.getLogger("redis_streams_aio")
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -31,7 +30,7 @@ def stop_on_signals(first: Callable[[], object], second: Callable[[], object]) -
         nonlocal came
         came += 1
         name = signal.Signals(number).name
-        _logger.info("%s: stopping%s", name, "" if came == 1 else " at once")
+        log.info("%s: stopping%s", name, "" if came == 1 else " at once")
         (first if came == 1 else second)()
 
     before = {number: signal.getsignal(number) for number in STOPPING}

@@ -27,7 +27,7 @@ from ..consumer.settlement import DeadLetterOptions
 from ..delivery import Compose, Delivery
 from ..entries import EVENT_ID, get
 from ..routing import Plan
-from ..telemetry import Telemetry
+from ..telemetry import ReadingAgain, Subscribed, Telemetry
 from .periodic import repeat, wait_for
 from .progress import Progress
 
@@ -96,10 +96,11 @@ class Subscription:
         self._taking_over = asyncio.Lock()
         self._unhurried = max(options.lease, settings.reclaim_interval)
         self._member.holdings.on_lost = self._pool.lost
+        self._member.holdings.handler_of = plan.routes.handler_name
         self._stop = asyncio.Event()
         self._progress = Progress()
         self._block = settings.block_ms / 1000
-        self._name = f"{options.stream}/{options.group}"
+        self.name: str = f"{options.stream}/{options.group}"
         self.reading: bool = False
         """Whether `read` has not yet come to its end."""
 
@@ -130,8 +131,19 @@ class Subscription:
         return self._progress.good
 
     async def open(self) -> None:
-        """Join the group. Raises `ServerError`, `RedisUnavailableError`."""
+        """Join the group, and tell that. Raises `ServerError`, `RedisUnavailableError`."""
         await self._member.open()
+        options = self.options
+        self._telemetry.emit(
+            Subscribed(
+                stream=options.stream,
+                group=options.group,
+                handlers=tuple(route.name for route in self._plan.routes.all),
+                concurrency=options.concurrency,
+                order=options.order,
+                batch=options.batch,
+            )
+        )
 
     def stop(self) -> None:
         """No more reads, and no handler is begun."""
@@ -154,7 +166,7 @@ class Subscription:
         """Read as there is room, until `stop`."""
         self.reading = True
         try:
-            await repeat(f"read {self._name}", self._read_once, 0, self._telemetry.emit, self._stop)
+            await repeat(f"read {self.name}", self._read_once, 0, self._telemetry.emit, self._stop)
         finally:
             self.reading = False
 
@@ -164,7 +176,7 @@ class Subscription:
 
     async def write(self) -> None:
         """Write acknowledgements as they gather, without end."""
-        await repeat(f"acknowledge {self._name}", self._write_once, 0, self._telemetry.emit)
+        await repeat(f"acknowledge {self.name}", self._write_once, 0, self._telemetry.emit)
 
     async def reclaim(self) -> None:
         """Take over what the leases of others have let go, as there is room for it (P6), to its end."""
@@ -232,8 +244,12 @@ class Subscription:
         if waited and self._work.done > done:
             self._pace.measured(self._work.done - done, loop.time() - began)
             count = self._room() or count
+        failing_since = self._progress.failing_since
         with self._progress.step(self._block):
             await self._read_into(count)
+        if failing_since is not None:
+            seconds = round(loop.time() - failing_since, 3)
+            self._telemetry.emit(ReadingAgain(stream=self.options.stream, group=self.options.group, seconds=seconds))
 
     async def _read_into(self, count: int) -> None:
         """Oldest first (P7): what is pending for this consumer, then what others left behind, then what is new."""

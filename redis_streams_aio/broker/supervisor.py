@@ -31,10 +31,11 @@ from ..connection.backoff import delays
 from ..consumer.lease import LeaseKeeper
 from ..delivery import Compose
 from ..exceptions import RedisUnavailableError
+from ..logs import log
 from ..monitoring import LagWatcher
 from ..producer import StreamManager
 from ..routing import Plan
-from ..telemetry import StepFailed, Telemetry
+from ..telemetry import Drained, StepFailed, Telemetry
 from .lease_thread import LeaseThread
 from .periodic import repeat
 from .releases import ReleaseWatch
@@ -72,6 +73,9 @@ class Supervisor:
         self._telemetry = telemetry
         self._stop = asyncio.Event()
         self._work: anyio.CancelScope | None = None
+        self._crashed = False
+        self._stopped_at = 0.0
+        self._settled_before = 0
         self.started: asyncio.Event = asyncio.Event()
         self.subscriptions: list[Subscription] = []
         groups = [(plan.options.stream, plan.options.group) for plan in plans]
@@ -87,7 +91,7 @@ class Supervisor:
     @property
     def ready(self) -> bool:
         """Whether it has started, is not stopping, and the reads of all subscriptions come back."""
-        if not self.started.is_set() or self._stop.is_set():
+        if not self.started.is_set() or self._stop.is_set() or self._crashed:
             return False
         return all(subscription.ready for subscription in self.subscriptions)
 
@@ -110,7 +114,6 @@ class Supervisor:
                 Subscription(plan, self._connection, settings, checkpoints, self._telemetry, compose=self._compose)
                 for plan in self._plans
             ]
-            crashed = False
             try:
                 await self._open_subscriptions()
                 async with anyio.create_task_group() as duties:
@@ -119,16 +122,29 @@ class Supervisor:
                     self._check_stopped()
                     duties.cancel_scope.cancel()
             except Exception:
-                crashed = True  # nothing is given back then: what brought us down must count its delivery (P13)
+                self._crashed = True  # nothing is given back then: what brought us down must count its delivery (P13)
                 raise
             finally:
                 with anyio.CancelScope(shield=True):
                     await asyncio.gather(
-                        *(subscription.close(give_back=not crashed) for subscription in self.subscriptions)
+                        *(subscription.close(give_back=not self._crashed) for subscription in self.subscriptions)
                     )
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        released = sum(subscription.holdings.released for subscription in self.subscriptions)
+        seconds = round(anyio.current_time() - self._stopped_at, 3)
+        self._telemetry.emit(Drained(seconds=seconds, settled=self._settled - self._settled_before, released=released))
+
+    @property
+    def _settled(self) -> int:
+        """Events settled since the start."""
+        return sum(subscription.holdings.settled_count for subscription in self.subscriptions)
 
     async def _open_subscriptions(self) -> None:
         """Join every group; a Redis that answers and refuses for now (LOADING, READONLY, ...) is waited for (P16)."""
+        if not self.subscriptions:
+            log.info("no handlers: this broker publishes, and handles nothing")
         give_up = anyio.current_time() + (self._settings.connect_timeout or float("inf"))
         waits = delays()
         for subscription in self.subscriptions:
@@ -140,7 +156,7 @@ class Supervisor:
                     wait = next(waits)
                     if anyio.current_time() + wait > give_up:
                         raise
-                    self._telemetry.emit(StepFailed(duty=f"open {subscription}", error=str(error), delay=wait))
+                    self._telemetry.emit(StepFailed.of(f"open {subscription.name}", error, wait))
                     await anyio.sleep(wait)
 
     def _check_stopped(self) -> None:
@@ -158,7 +174,8 @@ class Supervisor:
                     self._start_work(work, subscription)
                 self.started.set()
                 await self._stop.wait()
-                now = anyio.current_time()
+                now = self._stopped_at = anyio.current_time()
+                self._settled_before = self._settled
                 work.cancel_scope.deadline = now + self._settings.grace
                 reads.cancel_scope.deadline = now + self._settings.block_ms / 1000 + READ_OVERDUE
                 for subscription in self.subscriptions:

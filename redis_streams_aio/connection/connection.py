@@ -9,7 +9,6 @@ used or closed.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -24,6 +23,7 @@ from ..exceptions import (
     StreamNotFoundError,
     StreamTypeError,
 )
+from ..logs import log
 from ..version import __version__
 from . import replies
 from .address import Address, parse
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from .reader import Reader
 
 Purpose = Literal["publish", "settle", "control"]
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class Connection:
@@ -189,11 +187,11 @@ class Connection:
                     raise RedisUnavailableError(
                         f"gave up after connect_timeout={self._connect_timeout:g} s: {error}"
                     ) from error
-                _logger.warning("Redis is not available, trying again in %.1f s: %s", wait, error)
+                log.warning("Redis is not available, trying again in %.1f s: %s", wait, error)
                 await asyncio.sleep(wait)
             else:
                 await connection.disconnect(nowait=True)
-                _logger.info("connected to %s (%s %s)", self.shown, server.name, server.version)
+                log.info("connected to %s (%s %s)", self.shown, server.name, server.version)
                 return server
 
     async def _dial(self) -> AbstractConnection:

@@ -8,20 +8,19 @@ streams, has room for one listener, and that is the client's own.) Imported late
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from redis.exceptions import AuthenticationError, ResponseError
 
+from ..logs import log
+
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 ASKED_EVERY = 5.0
 """Seconds between two questions to a provider, for each connection in use."""
-
-_logger = logging.getLogger("redis_streams_aio")
 
 _Known = tuple[tuple[str, ...], float]
 _known: WeakKeyDictionary[AbstractConnection, _Known] = WeakKeyDictionary()
@@ -42,8 +41,8 @@ async def stay_authenticated(connection: AbstractConnection) -> None:
         return
     try:
         credentials = tuple(await provider.get_credentials_async())
-    except Exception:
-        _logger.exception("the credential provider raised; the connection stays as it is logged in")
+    except Exception as raised:  # noqa: BLE001  # the provider is the user's
+        log.error("the credential provider raised; the connection stays as it is logged in", error=raised)
         credentials = known[0] if known else ()
     if known is not None and known[0] != credentials:
         await _authenticate(connection, credentials)

@@ -7,6 +7,9 @@ redis-py.
 
 from __future__ import annotations
 
+import os
+import re
+
 from redis import exceptions as redis_errors
 
 from ..exceptions import (
@@ -145,10 +148,16 @@ def from_lost(error: Exception, where: str) -> RedisStreamsError:
     """Our error for a command whose answer did not come."""
     if isinstance(error, redis_errors.BusyLoadingError | redis_errors.AuthenticationError):
         return from_reply(error)
-    return UnansweredError(
-        f"{where}: {_reason(error)}; the command was sent, and whether Redis carried it out is not known"
-    )
+    return UnansweredError(f"{where}: {_reason(error).rstrip('.')}")
+
+
+_CONNECTING = re.compile(r"Error (-?\d+) connecting to \S+\. (.+)", re.DOTALL)
+"""What redis-py says of a connection that did not come about: with the address, which our errors have in front."""
 
 
 def _reason(error: Exception) -> str:
-    return _without_arguments(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)
+    """What happened, without the address."""
+    text = _without_arguments(error)
+    if (said := _CONNECTING.fullmatch(text)) is not None:
+        text = os.strerror(int(said[1])) if int(said[1]) > 0 else said[2].rstrip(".")
+    return text or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -12,7 +12,6 @@ again, where no answer came (`Group.stay`) or Redis refused it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -20,14 +19,13 @@ from ..connection.packing import Command
 from ..connection.replies import Answer
 from ..delivery import Delivery
 from ..exceptions import RedisStreamsError
+from ..logs import log
 from .holdings import Holdings
 
 IDS_AT_ONCE = 1000
 """Ids in one XACK; more would hold up the server (10,000 block it for 3 to 8 ms)."""
 LONGEST_WAIT = 0.001
 """Seconds for a read to come and take acknowledgements along, before they leave on their own."""
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class Acknowledgements:
@@ -133,7 +131,7 @@ class Group:
             self._holdings.settled(self._deliveries)
         for answer in others:
             if isinstance(answer, RedisStreamsError):
-                _logger.error("failure records of %s/%s stay: %s", self._holdings.stream, self._holdings.group, answer)
+                log.error("failure records of %s/%s stay: %s", self._holdings.stream, self._holdings.group, answer)
         return None
 
     def stay(self) -> None:

@@ -8,23 +8,23 @@ neither failed nor settled. Nothing here asks Redis.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable
 from contextlib import suppress
+from time import monotonic
 
 import anyio
+import msgspec
 
 from ..batch import BatchDelivery
 from ..declaration import KeyFunction, Unknown
 from ..delivery import Delivery
 from ..entries import EVENT_ID, event_type_of, get, key_of
 from ..exceptions import DecodeError
+from ..logs import log
 from ..replays import FOR_ANOTHER_GROUP
-from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Outcome, decide, shortened
+from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Failure, Outcome, decide, shortened
 from ..routing import Route, RouteTable
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 def prepare(delivery: Delivery, route: Route) -> None:
@@ -113,14 +113,17 @@ async def absorb_cancellation() -> None:
         forget_cancellation()
 
 
-def fate_after(error: BaseException | None, delivery: Delivery, route: Route) -> Outcome:
-    """What becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before."""
+def fate_after(error: BaseException | None, delivery: Delivery, route: Route, began: float | None = None) -> Outcome:
+    """What becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before.
+
+    `began`: when the handler was called, by `time.monotonic`.
+    """
     if error is None and delivery.instructions is None and route.deduplicate is None:
         return ACK
     told, delivery.instructions = delivery.instructions, None
     if told is not None and told.decided:
         if error is not None:
-            _logger.warning("%s: handler %s decided, and then raised", delivery, route.name, exc_info=error)
+            log.warning("%s: handler %s decided, and then raised", delivery, route.name, error=error)
         error = told.error
     if error is None:
         follow_ups = () if told is None else tuple(told.follow_ups)
@@ -128,7 +131,7 @@ def fate_after(error: BaseException | None, delivery: Delivery, route: Route) ->
         return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)
     if delivery.lost and isinstance(error, asyncio.CancelledError):
         return ABANDON
-    return _failed(error, delivery, route)
+    return _failed(error, delivery, route, None if began is None else monotonic() - began)
 
 
 def is_drain_over() -> bool:
@@ -148,16 +151,18 @@ def forget_cancellation() -> None:
         task.uncancel()
 
 
-def _failed(error: BaseException, delivery: Delivery, route: Route) -> Outcome:
+def _failed(error: BaseException, delivery: Delivery, route: Route, seconds: float | None = None) -> Outcome:
+    failure = Failure(error, seconds)
     if isinstance(error, DecodeError) and error is delivery.refusal:
-        return DeadLetter("undecodable", shortened(str(error)), delivery.failures)
+        return DeadLetter("undecodable", shortened(str(error)), delivery.failures, failure=failure)
     if delivery.refusal is None:
         delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
     now = asyncio.get_running_loop().time()
     failing_for = now - delivery.failing_since if delivery.failing_since else 0.0
     if isinstance(error, asyncio.CancelledError):
         error = RuntimeError(f"something that {route.name} awaited was cancelled").with_traceback(error.__traceback__)
-    return decide(error, delivery.failures, route.retry, failing_for)
+    fate = decide(error, delivery.failures, route.retry, failing_for)
+    return msgspec.structs.replace(fate, failure=failure)
 
 
 def _too_many_deliveries(delivery: Delivery) -> DeadLetter:

@@ -14,10 +14,11 @@ it; and when one is to be tried again, those of later parts behind it wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 
 from ..batch import BatchDelivery
 from ..delivery import Delivery
-from ..retry import ABANDON, ACK, Outcome
+from ..retry import ABANDON, ACK, DeadLetter, Outcome, Retry
 from ..routing import Route, RouteTable, SubscriptionOptions
 from .attempt import absorb_cancellation, admit, call, fate_after
 from .handling import Worker, acknowledge, begin, carry_out, known_fate, wants_cancelling
@@ -87,7 +88,7 @@ class Batches:
         if self._waiting_since is not None:
             self._waiting_since -= seconds
 
-    async def handle(self, batch: list[Delivery], worker: Worker) -> None:
+    async def handle(self, batch: list[Delivery], worker: Worker, began: float) -> None:  # noqa: ARG002  # of its parts
         """Attempt all of it, and have every fate carried out."""
         if is_suspect(batch[0]) and known_fate(batch[0]) is None:
             await self._acks.flush_if_possible()
@@ -161,6 +162,7 @@ class Batches:
     async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
         """Call the handler, and acknowledge what is done with that."""
         self._calls[worker] = taken
+        began = monotonic()
         try:
             error = await call(route, [delivery.payload for delivery in taken], BatchDelivery(taken))
         finally:
@@ -170,9 +172,17 @@ class Batches:
             await absorb_cancellation()
         undone: list[Decided] = []
         for delivery in taken:
-            fate = fate_after(error, delivery, route)
+            fate = fate_after(error, delivery, route, began)
             if fate is ACK:
                 acknowledge(self._acks, delivery, route)
             else:
                 undone.append((delivery, fate, route))
+        _tell_once(error, undone)
         return undone
+
+
+def _tell_once(error: BaseException | None, undone: Sequence[Decided]) -> None:
+    """Have the traceback of a batch's error logged with the first of its items, and not with each."""
+    failures = [fate.failure for _, fate, _ in undone if isinstance(fate, Retry | DeadLetter)]
+    for failure in [failure for failure in failures if failure is not None and failure.exception is error][1:]:
+        failure.is_told = True

@@ -51,7 +51,7 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outc
         answers = iter(await _ask(holdings, [(event_id, delivery.raw_id) for delivery, event_id in asked]))
     except RedisStreamsError as error:
         wait = holdings.gate.refused(loop.time())
-        holdings.telemetry.emit(StepFailed(duty="look for duplicates", error=str(error), delay=round(wait, 3)))
+        holdings.telemetry.emit(StepFailed.of("look for duplicates", error, wait))
         return [Postpone(wait)] * len(deliveries)
     holdings.gate.passed()
     return [
@@ -75,6 +75,6 @@ def _fate(holdings: Holdings, delivery: Delivery, holder: bytes) -> Outcome | No
     if holder == delivery.raw_id:
         return None
     if holder == DONE:
-        holdings.telemetry.emit(DuplicateDropped(stream=holdings.stream, group=holdings.group, id=delivery.id))
+        holdings.telemetry.emit(DuplicateDropped(**holdings.about(delivery)))
         return DISCARD
     return Postpone(min(LOOK_AGAIN, holdings.lease / 3))

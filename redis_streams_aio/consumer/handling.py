@@ -63,8 +63,8 @@ class Work(Protocol[Unit]):
         """Let time pass: all that waits is due so much earlier."""
         ...
 
-    async def handle(self, unit: Unit, worker: Worker) -> None:
-        """Handle it to its end. Only the end of a drain cancels it."""
+    async def handle(self, unit: Unit, worker: Worker, began: float) -> None:
+        """Handle it to its end; it begins at `began`, by `time.monotonic`. Only the end of a drain cancels it."""
         ...
 
     def abandon(self, unit: Unit) -> None:
@@ -112,7 +112,7 @@ class OneByOne:
         """Let time pass for retries."""
         self._schedule.advance(seconds)
 
-    async def handle(self, delivery: Delivery, worker: Worker) -> None:
+    async def handle(self, delivery: Delivery, worker: Worker, began: float) -> None:
         """Attempt it, and have its fate carried out."""
         route = admit(delivery, self._routes.find(delivery.fields), self._unknown)
         if not isinstance(route, Route):
@@ -134,7 +134,7 @@ class OneByOne:
             self.done += 1
             if worker.cancelling():
                 await absorb_cancellation()
-            fate = fate_after(error, delivery, route)
+            fate = fate_after(error, delivery, route, began)
         if fate is ACK:
             acknowledge(self._acks, delivery, route)
         elif await carry_out(self._settlement, delivery, fate, route):

@@ -8,6 +8,7 @@ keeper renews what is in it. An id is in it at most once, however often Redis ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypedDict
 
 from .. import naming
 from ..connection import Connection
@@ -15,8 +16,20 @@ from ..connection.backoff import Gate
 from ..connection.packing import Command
 from ..connection.replies import IdAndFields
 from ..delivery import Compose, Delivery, Origin
+from ..entries import Fields, event_type_of
 from ..replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
+from ..retry import shortened
 from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
+
+
+class About(TypedDict):
+    """The fields that facts about an event share."""
+
+    stream: str
+    group: str
+    id: str
+    event_type: str
+    handler: str
 
 
 class Holdings:
@@ -47,8 +60,12 @@ class Holdings:
         """Whether Redis takes what is written of deliveries."""
         self.settled_count: int = 0
         """Entries settled so far."""
+        self.released: int = 0
+        """Entries released to other consumers so far."""
         self.vanished: int = 0
         """Entries that were deleted or trimmed while they were pending, so far."""
+        self.handler_of: Callable[[Fields], str] = _no_handler
+        """The name of the handler for an entry; empty where there is none."""
         self.on_lost: Callable[[Delivery], None] = _nothing
         """Told of each delivery that is held no longer though it is not settled."""
 
@@ -92,8 +109,18 @@ class Holdings:
     def lose(self, delivery: Delivery) -> None:
         """Hold it no longer, as it is another consumer's now, or gone; its handler can see that (P4)."""
         if not delivery.lost and not delivery.settled:
-            self.telemetry.emit(LeaseLost(stream=self.stream, group=self.group, id=delivery.id))
+            self.telemetry.emit(LeaseLost(**self.about(delivery)))
         self._let_go(delivery)
+
+    def about(self, delivery: Delivery) -> About:
+        """What every fact about an event says of it."""
+        return {
+            "stream": self.stream,
+            "group": self.group,
+            "id": delivery.id,
+            "event_type": shortened(event_type_of(delivery.fields).decode("utf-8", "replace")),
+            "handler": self.handler_of(delivery.fields),
+        }
 
     def vanish(self, deliveries: Iterable[Delivery]) -> None:
         """Hold entries no longer that were deleted or trimmed in our hands (P20)."""
@@ -119,6 +146,10 @@ class Holdings:
         self.vanished += len(gone)
         if gone:
             self.telemetry.emit(EntriesVanished(stream=self.stream, group=self.group, ids=gone))
+
+
+def _no_handler(_: Fields) -> str:
+    return ""
 
 
 def _nothing(_: Delivery) -> None:

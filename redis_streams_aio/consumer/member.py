@@ -11,7 +11,6 @@ list is looked through before anything new is read (P5).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ from ..exceptions import (
     RedisStreamsError,
     RedisUnavailableError,
 )
+from ..logs import log
 from ..telemetry import Telemetry
 from .cleaner import remove_idle_consumers
 from .fetcher import Fetcher
@@ -48,8 +48,6 @@ Sink = Callable[[Sequence[Delivery]], None]
 CLOSE_TIMEOUT = 5.0
 """Seconds that a Redis which does not answer can hold up closing."""
 _ALL = 1_000_000
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,13 +153,13 @@ class Member:
                     try:
                         await self.settlement.finish()
                     except RedisStreamsError as error:  # a Redis that is full still takes what is given back
-                        _logger.warning("%r: not every fate was written; those events come again: %r", self, error)
+                        log.warning("%r: not every fate was written; those events come again: %r", self, error)
                     if give_back:
                         await self._give_back()
         except GroupNotFoundError:
             pass  # nothing is pending where there is no group
         except (RedisStreamsError, TimeoutError) as error:
-            _logger.warning("%r: not all was given back; others will have it when the lease runs out: %r", self, error)
+            log.warning("%r: not all was given back; others will have it when the lease runs out: %r", self, error)
         finally:
             await self._keeper.close()
             await self._connection.release(reader)

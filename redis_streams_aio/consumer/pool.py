@@ -90,21 +90,21 @@ class Pool(Generic[Unit]):
                 continue
             self.busy += 1
             try:
-                stepped_back = await self._work_off(unit, worker, now + LONGEST_RUN)
+                stepped_back = await self._work_off(unit, worker, now)
             finally:
                 self.busy -= 1
                 self._freed.set()
             if stepped_back:
                 await asyncio.sleep(0)
 
-    async def _work_off(self, unit: Unit | None, worker: Worker, until: float) -> bool:
+    async def _work_off(self, unit: Unit | None, worker: Worker, now: float) -> bool:
         """Handle this unit and those that follow; whether it is time to step back, and there may be more."""
-        work, freed = self._work, self._freed
+        work, freed, until = self._work, self._freed, now + LONGEST_RUN
         while unit is not None:
             if self._resting:
                 self._spread_soon()
             try:
-                await work.handle(unit, worker)
+                await work.handle(unit, worker, now)
             except asyncio.CancelledError:
                 if not is_drain_over():
                     work.abandon(unit)

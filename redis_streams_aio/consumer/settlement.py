@@ -26,7 +26,6 @@ good is raised: it counts as the handler's failure.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
@@ -39,12 +38,12 @@ from ..connection.scripts import COMPLETE, DEAD_LETTER, RELEASE, RETRY
 from ..delivery import Delivery, FollowUp
 from ..entries import EVENT_ID, get
 from ..exceptions import RedisStreamsError, RedisUnavailableError, ServerError, StreamNotFoundError
+from ..logs import log
 from ..retry import Abandon, Ack, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
-from ..telemetry import DeadLettered, Released, RetryScheduled, StepFailed
+from ..telemetry import Released, StepFailed
+from . import reports
 from .acknowledgements import IDS_AT_ONCE, Acknowledgements
 from .holdings import Holdings
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class DeadLetterOptions(msgspec.Struct, frozen=True):
@@ -89,15 +88,13 @@ class Settlement:
         now = asyncio.get_running_loop().time()
         delivery.fate = fate
         if wait := gate.wait(now):
-            return _put_aside(delivery, wait)
+            return _keep(delivery, fate, wait)
         try:
             again = await self._write_fate(delivery, fate)
         except RedisUnavailableError as error:
             wait = gate.refused(asyncio.get_running_loop().time())
-            self._holdings.telemetry.emit(
-                StepFailed(duty=f"settle {delivery.id}", error=str(error), delay=round(wait, 3))
-            )
-            return _put_aside(delivery, wait)
+            self._holdings.telemetry.emit(StepFailed.of(f"settle {delivery.id}", error, wait))
+            return _keep(delivery, fate, wait)
         gate.passed()
         return again
 
@@ -126,8 +123,8 @@ class Settlement:
             if isinstance(delivery.fate, Complete | Retry | DeadLetter) and not delivery.settled:
                 try:
                     await self._write_fate(delivery, delivery.fate)
-                except ServerError:
-                    _logger.exception("%s cannot be settled and stays pending", delivery)
+                except ServerError as error:
+                    log.error("%s cannot be settled and stays pending", delivery, error=error)
 
     def ack(self, delivery: Delivery) -> None:
         """Acknowledge with the next group. Does not wait and cannot fail."""
@@ -178,20 +175,12 @@ class Settlement:
         now = asyncio.get_running_loop().time()
         delivery.recorded = True
         delivery.due = now + fate.delay
-        if fate.failures > delivery.failures:
+        counted = fate.failures > delivery.failures
+        if counted:
             delivery.first_failure = replies.integer(reply) / 1000
             delivery.failing_since = delivery.failing_since or now
             delivery.failures = fate.failures
-        holdings.telemetry.emit(
-            RetryScheduled(
-                stream=holdings.stream,
-                group=holdings.group,
-                id=delivery.id,
-                failures=fate.failures,
-                delay=round(fate.delay, 3),
-                error=fate.error,
-            )
-        )
+        (reports.of_retry if counted else reports.of_wish)(holdings, delivery, fate)
         return True
 
     async def dead_letter(self, delivery: Delivery, fate: DeadLetter) -> None:
@@ -211,11 +200,7 @@ class Settlement:
             ),
         )
         if ended:
-            holdings.telemetry.emit(
-                DeadLettered(
-                    stream=holdings.stream, group=holdings.group, id=delivery.id, reason=fate.reason, error=fate.error
-                )
-            )
+            reports.of_dead_letter(holdings, delivery, fate)
 
     async def release(self) -> int:
         """Give back everything that is held and not settled, so that another consumer has it at once.
@@ -239,6 +224,7 @@ class Settlement:
                 reply = [0, []]  # the group is gone, and its pending list with it
             count, gone = replies.released(reply)
             released += count
+            holdings.released += count
             if gone:
                 holdings.report_vanished(gone)
                 await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
@@ -292,11 +278,11 @@ class Settlement:
             reply = None  # the group is lost with all that was pending: made again, it brings this one again
         except RedisUnavailableError:
             raise
-        except RedisStreamsError:
+        except RedisStreamsError as error:
             delivery.fate = None
             if not of_failure:
                 raise
-            _logger.exception("%s cannot be settled and stays pending", delivery)
+            log.error("%s cannot be settled and stays pending", delivery, error=error)
             self._holdings.drop(delivery)
             return None
         delivery.fate = None
@@ -312,6 +298,13 @@ async def _number_or_nothing(answer: Awaitable[Reply]) -> Reply:
     if reply:
         replies.integer(reply)
     return reply
+
+
+def _keep(delivery: Delivery, fate: Complete | Retry | DeadLetter, seconds: float) -> bool:
+    """Have a fate written later; what the handler had in hand when it failed is not kept until then."""
+    if not isinstance(fate, Complete) and fate.failure is not None:
+        fate.failure.forget_locals()
+    return _put_aside(delivery, seconds)
 
 
 def _put_aside(delivery: Delivery, seconds: float) -> bool:

@@ -9,7 +9,6 @@ States: *starting* (not yet in its group) -> *running* -> *draining* (`stop()` w
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -27,6 +26,7 @@ from ..connection import Connection, replies
 from ..connection.backoff import delays
 from ..delivery import Delivery
 from ..exceptions import ConfigError, RedisRefusedError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
+from ..logs import log
 from ..models import EventMessage, PendingMessage
 from ..replays import FOR_ANOTHER_GROUP
 from ..retry import DeadLetter, describe
@@ -36,8 +36,6 @@ from .settlement import DeadLetterOptions
 
 T = TypeVar("T")
 State = Literal["starting", "running", "draining", "stopped", "failed"]
-
-_logger = logging.getLogger("redis_streams_aio")
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True):
@@ -229,7 +227,7 @@ class StreamConsumer(Generic[T]):
             async with asyncio.timeout(self._duties[0].interval):
                 await self._acknowledged.wait()
         except TimeoutError:
-            _logger.warning("%r: waits for acknowledgements before it reads on", self)
+            log.warning("%r: waits for acknowledgements before it reads on", self)
 
     async def _next_event(self, delivery: Delivery) -> EventMessage[T] | None:
         if delivery.lost:
@@ -251,7 +249,7 @@ class StreamConsumer(Generic[T]):
         if not isinstance(error, RedisUnavailableError | StreamNotFoundError):
             self._state, self._error = "failed", str(error)
             raise error
-        self._telemetry.emit(StepFailed(duty=f"read {self._member.options.stream}", error=str(error), delay=wait))
+        self._telemetry.emit(StepFailed.of(f"read {self._member.options.stream}", error, wait))
         await asyncio.sleep(wait)
 
     # -- acknowledging and looking ----------------------------------------------------------------------------

@@ -17,11 +17,11 @@ from ..delivery import Delivery
 from ..models import EventMessage
 from ..retry import describe
 from ..routing import Plan, Route, RouteTable
-from ..telemetry import DeadLettered, DuplicateDropped, EntriesVanished, Fact, LeaseLost, RetryScheduled
+from ..telemetry import DeadLettered, DuplicateDropped, EntriesVanished, Fact, LeaseLost, Postponed, RetryScheduled
 
 F = TypeVar("F", bound=Fact)
 
-_TOLD = (RetryScheduled, DeadLettered, DuplicateDropped, LeaseLost, EntriesVanished)
+_TOLD = (RetryScheduled, Postponed, DeadLettered, DuplicateDropped, LeaseLost, EntriesVanished)
 """Facts that belong into the story of what happened."""
 _LONGEST_STORY = 50
 """Lines; the last ones."""

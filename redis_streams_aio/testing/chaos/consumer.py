@@ -17,7 +17,16 @@ from ...broker import Broker
 from ...config import Settings
 from ...delivery import Delivery
 from ...retry import RetryPolicy
-from ...telemetry import DeadLettered, DuplicateDropped, Fact, GroupFact, GroupRecreated, LeaseLost, RetryScheduled
+from ...telemetry import (
+    DeadLettered,
+    DuplicateDropped,
+    Fact,
+    GroupFact,
+    GroupRecreated,
+    LeaseLost,
+    Postponed,
+    RetryScheduled,
+)
 from . import child
 from .history import History
 from .workload import COMMAND_TIMEOUT, LEASE, LINES, NAME_OF_STREAM, SOLO, WITH_LEASE_THREAD, Work, invoice
@@ -38,7 +47,7 @@ class Worker:
             return
         line = NAME_OF_STREAM[fact.stream]
         match fact:
-            case RetryScheduled(id=entry_id, delay=delay):
+            case RetryScheduled(id=entry_id, delay=delay) | Postponed(id=entry_id, delay=delay):
                 self.history.note("retrying", line=line, id=entry_id, detail=f"{delay}")
             case DeadLettered(id=entry_id, reason=reason):
                 self.history.note("gave_up", line=line, id=entry_id, detail=reason)

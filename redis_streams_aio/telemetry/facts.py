@@ -1,0 +1,251 @@
+"""The facts, each with its level and its line."""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+from ..exceptions import RedisStreamsError, UnansweredError
+from .bases import CountFact, EventFact, Fact, GroupFact, ReportFact, entries
+
+_IDS_SHOWN = 5
+
+
+class Subscribed(GroupFact, frozen=True, kw_only=True):
+    """A subscription was opened: these handlers handle its events."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "{0.handled}"
+    handlers: tuple[str, ...]
+    concurrency: int
+    order: str
+    batch: int | None = None
+
+    @property
+    def handled(self) -> str:
+        """How events are handled, in words: `bill, 64 at once, per key`."""
+        parallel = "one at a time" if self.concurrency == 1 else f"{self.concurrency} at once"
+        batches = f", in batches of {self.batch}" if self.batch else ""
+        order = {"stream": "in order", "key": "per key"}.get(self.order, "in any order")
+        return f"{', '.join(self.handlers)}, {parallel}{batches}, {order}"
+
+
+class Fetched(CountFact, frozen=True, kw_only=True):
+    """New entries came with one read."""
+
+    line: ClassVar[str] = "read {0.entries}"
+
+
+class Settled(CountFact, frozen=True, kw_only=True):
+    """Entries were acknowledged, in one round trip."""
+
+    line: ClassVar[str] = "settled {0.entries}"
+
+
+class RetryScheduled(EventFact, frozen=True, kw_only=True):
+    """A handler raised; the event will be handled again."""
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "retry in {0.delay:.3g} s after failure {0.failures} of {0.event}: {0.error}"
+    failures: int
+    delay: float
+    error: str
+    seconds: float | None = None
+    """How long the attempt took; `None`: not known."""
+    exception: BaseException | None = None
+    """What the handler raised; `None`: not known any more."""
+
+
+class Postponed(EventFact, frozen=True, kw_only=True):
+    """A handler asked for its event later (`RetryLater`); no failure was counted."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "again in {0.delay:.3g} s, as its handler asked: {0.event}"
+    delay: float
+    seconds: float | None = None
+
+
+class DeadLettered(EventFact, frozen=True, kw_only=True):
+    """An event was moved to the dead letters."""
+
+    level: ClassVar[int] = logging.ERROR
+    line: ClassVar[str] = "dead letter ({0.reason}): {0.event} after {0.times}: {0.error}"
+    reason: str
+    error: str
+    failures: int = 0
+    seconds: float | None = None
+    exception: BaseException | None = None
+
+    @property
+    def times(self) -> str:
+        """How often its handler has failed, in words."""
+        return "1 failure" if self.failures == 1 else f"{self.failures} failures"
+
+
+class DuplicateDropped(EventFact, frozen=True, kw_only=True):
+    """A copy of an event that was handled already was acknowledged unhandled (`deduplicate`)."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "dropped a copy of an event that was handled already: {0.event}"
+
+
+class LeaseLost(EventFact, frozen=True, kw_only=True):
+    """An entry that this process held belongs to another consumer now, or is gone."""
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "lost the lease of {0.event}: another consumer may handle it now"
+
+
+class HandlerSlow(EventFact, frozen=True, kw_only=True):
+    """A handler has been running for longer than a lease: it may hang, or it is only slow. Told once for each call."""
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "running for {0.seconds:.3g} s: {0.event}, at {0.where}"
+    seconds: float
+    where: str
+    """Where it stands: file, line and function."""
+    count: int = 1
+    """Events that it is handling; `id` is the first one's."""
+
+
+class LoopBlocked(Fact, frozen=True, kw_only=True):
+    """Something kept the event loop from running anything else, leases and reads too."""
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "event loop blocked for {0.seconds:.3g} s{0.by}, at {0.where}"
+    seconds: float
+    handler: str
+    """The name of the handler that blocked it; empty: something that is not a handler."""
+    where: str
+    """Where it stood: file, line and function."""
+
+    @property
+    def by(self) -> str:
+        """Who blocked it, in words."""
+        return f" by handler {self.handler}" if self.handler else ""
+
+
+class ReadingAgain(GroupFact, frozen=True, kw_only=True):
+    """The first read came back after some had failed: the end of an outage, for this subscription."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "reading again after {0.seconds:.3g} s"
+    seconds: float
+
+
+class Recovered(CountFact, frozen=True, kw_only=True):
+    """This consumer's own pending entries were picked up again."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "picked up {0.entries} of its own again"
+
+
+class Reclaimed(CountFact, frozen=True, kw_only=True):
+    """Entries of consumers that are gone were taken over."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "took over {0.entries} that other consumers left"
+
+
+class Released(CountFact, frozen=True, kw_only=True):
+    """Entries were released at a drain, for other consumers."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "released {0.entries} for other consumers"
+
+
+class Drained(Fact, frozen=True, kw_only=True):
+    """The broker has stopped in order: what was settled is written, the rest is released."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "drained in {0.seconds:.3g} s: settled {0.settled} meanwhile, released {0.released}"
+    seconds: float
+    settled: int
+    released: int
+
+
+class EntriesVanished(GroupFact, frozen=True, kw_only=True):
+    """Entries were deleted or trimmed while they were pending: they cannot be handled any more."""
+
+    level: ClassVar[int] = logging.ERROR
+    line: ClassVar[str] = "{0.entries} deleted or trimmed while pending, and cannot be handled: {0.named}"
+    ids: tuple[str, ...]
+
+    @property
+    def entries(self) -> str:
+        """How many, in words."""
+        return entries(len(self.ids))
+
+    @property
+    def named(self) -> str:
+        """The first of them."""
+        return ", ".join(self.ids[:_IDS_SHOWN]) + (", ..." if len(self.ids) > _IDS_SHOWN else "")
+
+
+class ConsumerRemoved(GroupFact, frozen=True, kw_only=True):
+    """The name of a consumer that is gone was removed from the group."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "removed consumer {0.consumer}, which is gone"
+    consumer: str
+
+
+class GroupRecreated(GroupFact, frozen=True, kw_only=True):
+    """The group was lost and was recreated at this position."""
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "the group was lost, and was recreated at {0.position}"
+    position: str
+
+
+class CheckpointSaved(GroupFact, frozen=True, kw_only=True):
+    """The group's checkpoint was written."""
+
+    line: ClassVar[str] = "checkpoint {0.id}"
+    id: str
+
+
+class LagMeasured(ReportFact, frozen=True, kw_only=True):
+    """The lag watcher looked."""
+
+    line: ClassVar[str] = "lag {0.report.lag}, pending {0.report.pending}"
+
+
+class LagHigh(ReportFact, frozen=True, kw_only=True):
+    """A group has fallen behind by more than the high mark."""
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "has fallen behind: {0.report.behind} entries"
+
+
+class LagLow(ReportFact, frozen=True, kw_only=True):
+    """A group that was behind has caught up to the low mark."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "has caught up: {0.report.behind} entries"
+
+
+class StreamPastBound(Fact, frozen=True, kw_only=True):
+    """A stream is longer than the bound it was to be watched for."""
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "stream {0.stream} has {0.length} entries, more than {0.bound}"
+    stream: str
+    length: int
+    bound: int
+
+
+class StepFailed(Fact, frozen=True, kw_only=True):
+    """A duty of the broker could not be done now and will be tried again after `delay` seconds."""
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "cannot {0.duty} now, trying again in {0.delay:.3g} s: {0.error}"
+    duty: str
+    error: str
+    delay: float
+
+    @classmethod
+    def of(cls, duty: str, error: RedisStreamsError, delay: float) -> StepFailed:
+        """The fact for an error: in one line, and without the doubt that only matters to callers of `publish`."""
+        text = error.reason if isinstance(error, UnansweredError) else str(error)
+        return cls(duty=duty, error=" ".join(text.split()), delay=round(delay, 3))
