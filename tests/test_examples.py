@@ -256,7 +256,7 @@ def test_there_are_pages_with_python() -> None:
 
 
 def tells(log: list[str], number: int) -> bool:
-    """Whether a traceback belongs to the line of a handler's first failure, or to one that was the cause of its error."""
+    """Whether a traceback belongs to the line of a handler's first failure, or to one that caused that error."""
     before = log[number - 1] if number else ""
     return "retry in " in before or "dead letter" in before or "exception" in log[number - 2]
 

@@ -159,5 +159,6 @@ def _reason(error: Exception) -> str:
     """What happened, without the address."""
     text = _without_arguments(error)
     if (said := _CONNECTING.fullmatch(text)) is not None:
-        text = os.strerror(int(said[1])) if int(said[1]) > 0 else said[2].rstrip(".")
+        refused = said[2].startswith("Connect call failed")  # of asyncio, with the address once more
+        text = os.strerror(int(said[1])) if refused else said[2]
     return text or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)
