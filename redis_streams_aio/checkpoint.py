@@ -12,13 +12,15 @@ twice, never that one is lost.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from . import entry_ids, naming
 from .connection import Connection, replies
-from .connection.scripts import CHECKPOINT
-from .exceptions import StreamTypeError
-from .logs import log
+from .connection.group_scripts import CHECKPOINT
+from .exceptions import CheckpointStoreError, RedisStreamsError, StreamTypeError
+from .logs import log, shown
 from .telemetry import SILENT, CheckpointSaved, Telemetry
 
 
@@ -64,14 +66,53 @@ class RedisCheckpointStore:
             found = replies.optional_text(await self._connection.call("GET", naming.checkpoint(stream, group)))
         except StreamTypeError:
             found = "(no text)"
-        if found is None or entry_ids.is_id(found):
-            return found
-        log.error("checkpoint %r of %s/%s is no entry id and is ignored", found, stream, group)
-        return None
+        return _believed(found, stream, group)
 
     async def save(self, stream: str, group: str, entry_id: str) -> None:
         """Keep the checkpoint in place of the one before. Raises `RedisUnavailableError`, `ServerError`."""
         await self._connection.call("SET", naming.checkpoint(stream, group), entry_id)
+
+    def is_on(self, connection: Connection) -> bool:
+        """Whether it keeps checkpoints where this connection leads."""
+        return self._connection is connection
+
+
+class FencedStore:
+    """A user's store: what it raises is logged and tried again, what is no entry id is not believed (P14)."""
+
+    def __init__(self, store: CheckpointStore) -> None:
+        self.store: CheckpointStore = store
+
+    async def load(self, stream: str, group: str) -> str | None:
+        """The group's checkpoint. Raises `CheckpointStoreError`, `RedisUnavailableError`, `ServerError`."""
+        with self._fence("load", stream, group):
+            found: object = await self.store.load(stream, group)
+        return _believed(found, stream, group)
+
+    async def save(self, stream: str, group: str, entry_id: str) -> None:
+        """Keep the checkpoint in place of the one before. Raises as `load` does."""
+        with self._fence("save", stream, group):
+            await self.store.save(stream, group, entry_id)
+
+    @contextmanager
+    def _fence(self, what: str, stream: str, group: str) -> Iterator[None]:
+        try:
+            yield
+        except RedisStreamsError:
+            raise
+        except Exception as error:
+            log.warning("the checkpoint store raised in %s of %s/%s", what, stream, group, error=error)
+            raise CheckpointStoreError(
+                f"the checkpoint store {shown(self.store)} raised in {what}({stream!r}, {group!r}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _believed(found: object, stream: str, group: str) -> str | None:
+    if found is None or (isinstance(found, str) and entry_ids.is_id(found)):
+        return found
+    log.error("checkpoint %r of %s/%s is not an entry id and is ignored", found, stream, group)
+    return None
 
 
 async def current(connection: Connection, stream: str, group: str) -> str:
@@ -79,27 +120,45 @@ async def current(connection: Connection, stream: str, group: str) -> str:
 
     Raises `GroupNotFoundError`, `RedisUnavailableError`, `ServerError`.
     """
-    lowest_pending, last_delivered = replies.lowest_and_last(await connection.run(CHECKPOINT, stream, group))
-    return entry_ids.previous(lowest_pending) if lowest_pending else last_delivered
+    return (await _current(connection, stream, group))[0]
+
+
+async def _current(connection: Connection, stream: str, group: str, store: str = "") -> tuple[str, bool]:
+    key = naming.checkpoint(stream, group)
+    return replies.checkpoint(await connection.run(CHECKPOINT, stream, key, group, store))
 
 
 class CheckpointWriter:
-    """Copies one group's checkpoint from Redis into a store."""
+    """Copies one group's checkpoint from Redis into a store.
+
+    Into a `RedisCheckpointStore` on the same connection that is one atomic step: nothing that is replayed meanwhile is
+    passed over. With any other store a replay in between is noticed with the next step.
+    """
 
     def __init__(
         self, connection: Connection, store: CheckpointStore, stream: str, group: str, *, telemetry: Telemetry = SILENT
     ) -> None:
         self._connection = connection
-        self._store = store
+        self._store = FencedStore(store)
         self._stream = stream
         self._group = group
         self._telemetry = telemetry
+        self.is_atomic: bool = isinstance(store, RedisCheckpointStore) and store.is_on(connection)
+        """Whether reading and storing are one step."""
 
     async def run_once(self) -> str:
         """Save the checkpoint if the store has another one, and return it. Raises as `current` and the store do."""
-        checkpoint = await current(self._connection, self._stream, self._group)
-        if checkpoint != await self._store.load(self._stream, self._group):
-            await self._store.save(self._stream, self._group, checkpoint)
-            if self._telemetry.active:
-                self._telemetry.emit(CheckpointSaved(stream=self._stream, group=self._group, id=checkpoint))
+        if self.is_atomic:
+            checkpoint, saved = await _current(self._connection, self._stream, self._group, "store")
+        else:
+            checkpoint, saved = await self._copy()
+        if saved and self._telemetry.active:
+            self._telemetry.emit(CheckpointSaved(stream=self._stream, group=self._group, id=checkpoint))
         return checkpoint
+
+    async def _copy(self) -> tuple[str, bool]:
+        checkpoint = await current(self._connection, self._stream, self._group)
+        if checkpoint == await self._store.load(self._stream, self._group):
+            return checkpoint, False
+        await self._store.save(self._stream, self._group, checkpoint)
+        return checkpoint, True

@@ -85,6 +85,10 @@ class RedisRefusedError(RedisUnavailableError):
     """
 
 
+class CheckpointStoreError(RedisUnavailableError):
+    """A checkpoint store raised something; what was asked of it is tried again, as when Redis is away."""
+
+
 class ServerError(RedisStreamsError):
     """Redis answered with an error that trying again does not mend."""
 

@@ -81,6 +81,16 @@ def releases(stream: str, group: str) -> str:
     return sibling(stream, group, "released")
 
 
+def leases(stream: str, group: str) -> str:
+    """The hash of the leases of the group's consumers, in milliseconds by name."""
+    return sibling(stream, group, "leases")
+
+
+def deleted(stream: str, group: str) -> str:
+    """The key that says that the group was deleted on purpose, until it is made again."""
+    return sibling(stream, group, "deleted")
+
+
 def checkpoint(stream: str, group: str) -> str:
     """The key that holds the group's checkpoint."""
     return sibling(stream, group, "checkpoint")

@@ -12,6 +12,7 @@ from .declaration import CallNext, Middleware
 from .delivery import Delivery
 from .exceptions import (
     AuthenticationFailedError,
+    CheckpointStoreError,
     ConfigError,
     DeadLetterNotFoundError,
     DecodeError,
@@ -58,6 +59,7 @@ __all__ = [
     "Broker",
     "CallNext",
     "CheckpointStore",
+    "CheckpointStoreError",
     "ConfigError",
     "Connection",
     "ConsumerGroupManager",

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import anyio
 
 from ..connection import Connection
 from ..consumer.holdings import Holdings
-from ..consumer.lease import LeaseKeeper
+from ..consumer.lease import LeaseKeeper, by_lease
 from ..telemetry import Fact, Telemetry
 from .periodic import repeat
+
+
+async def keep_leases(keeper: LeaseKeeper, emit: Callable[[Fact], None]) -> None:
+    """Renew at a third of the lease until cancelled."""
+    try:
+        await repeat("renew leases", keeper.run_once, keeper.interval, emit)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await keeper.close()
 
 
 class LeaseThread:
@@ -26,7 +35,8 @@ class LeaseThread:
 
     def __init__(self, connection: Connection, holdings: Iterable[Holdings], telemetry: Telemetry) -> None:
         self._loop = asyncio.get_running_loop()
-        self._keeper = LeaseKeeper(connection, holdings, self._loop.call_soon_threadsafe)
+        self._connection = connection
+        self._holdings = tuple(holdings)
         self._telemetry = telemetry
         self._ended = asyncio.Event()
         self._error: BaseException | None = None
@@ -66,10 +76,8 @@ class LeaseThread:
         self._inside = asyncio.get_running_loop(), task
         if self._cancel.is_set():
             return
-        try:
-            await repeat("renew leases", self._keeper.run_once, self._keeper.interval, self._emit)
-        finally:
-            await self._keeper.close()
+        keepers = by_lease(self._connection, self._holdings, self._loop.call_soon_threadsafe)
+        await asyncio.gather(*(keep_leases(keeper, self._emit) for keeper in keepers))
 
     def _emit(self, fact: Fact) -> None:
         self._loop.call_soon_threadsafe(self._telemetry.emit, fact)

@@ -94,7 +94,6 @@ class Subscription:
         self._more_to_reclaim = True
         self._look = asyncio.Event()
         self._taking_over = asyncio.Lock()
-        self._unhurried = max(options.lease, settings.reclaim_interval)
         self._member.holdings.on_lost = self._pool.lost
         self._member.holdings.handler_of = plan.routes.handler_name
         self._stop = asyncio.Event()
@@ -180,7 +179,7 @@ class Subscription:
 
     async def reclaim(self) -> None:
         """Take over what the leases of others have let go, as there is room for it (P6), to its end."""
-        await self._until_something_is_pending()
+        await self._until_somebody_may_be_gone()
         self._more_to_reclaim = True
         while self._more_to_reclaim and self._member.caught_up and not self._stop.is_set():
             if count := self._room():
@@ -188,8 +187,13 @@ class Subscription:
             else:
                 await self._wait_freed()
 
-    def look(self) -> None:
-        """Look now for what others have left: something was given back, or may have been."""
+    def look(self, *, everything: bool = False) -> None:
+        """Look now for what others have left: something was given back, or may have been.
+
+        `everything`: also at what those have let go that live.
+        """
+        if everything:
+            self._member.look_at_everything()
         self._look.set()
 
     @property
@@ -281,13 +285,12 @@ class Subscription:
             self._asked -= count
             self._freed.set()  # what did not come is room again, also for whoever waits beside us
 
-    async def _until_something_is_pending(self) -> None:
-        """What is not pending now, nobody can leave behind for a whole lease; but it may be given back: see `look`."""
-        while not self._stop.is_set():
-            self._look.clear()
-            if not await self._member.nothing_pending():
-                return
-            await wait_for(self._look, self._unhurried)
+    async def _until_somebody_may_be_gone(self) -> None:
+        """Who lives now is not gone for the rest of its lease; but something may be given back: see `look`."""
+        wait = self._member.next_look - asyncio.get_running_loop().time()
+        if wait > 0 and not self._stop.is_set():
+            await wait_for(self._look, wait)
+        self._look.clear()
 
     async def _write_once(self) -> None:
         await self._settlement.acks.overdue()

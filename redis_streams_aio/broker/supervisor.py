@@ -28,7 +28,7 @@ from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpoi
 from ..config import Settings
 from ..connection import Connection
 from ..connection.backoff import delays
-from ..consumer.lease import LeaseKeeper
+from ..consumer.lease import by_lease
 from ..delivery import Compose
 from ..exceptions import RedisUnavailableError
 from ..logs import log
@@ -36,7 +36,7 @@ from ..monitoring import LagWatcher
 from ..producer import StreamManager
 from ..routing import Plan
 from ..telemetry import Drained, StepFailed, Telemetry
-from .lease_thread import LeaseThread
+from .lease_thread import LeaseThread, keep_leases
 from .periodic import repeat
 from .releases import ReleaseWatch
 from .subscription import Subscription
@@ -210,7 +210,7 @@ class Supervisor:
             duties.start_soon(subscription.write)
             duties.start_soon(repeat, "clean up", subscription.clean_up, self._clean_up_interval(), emit)
         if self.subscriptions:
-            duties.start_soon(self._keep_leases)
+            self._start_lease_keepers(duties)
             duties.start_soon(repeat, "checkpoint", self._save_checkpoints, settings.checkpoint_interval, emit)
             duties.start_soon(repeat, "measure lag", self.lag.run_once, settings.lag_interval, emit)
         if bounds := {
@@ -230,17 +230,13 @@ class Supervisor:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _keep_leases(self) -> None:
+    def _start_lease_keepers(self, duties: TaskGroup) -> None:
         holdings = [subscription.holdings for subscription in self.subscriptions]
         if self._settings.lease_thread:
-            await LeaseThread(self._connection, holdings, self._telemetry).run()
+            duties.start_soon(LeaseThread(self._connection, holdings, self._telemetry).run)
             return
-        keeper = LeaseKeeper(self._connection, holdings)
-        try:
-            await repeat("renew leases", keeper.run_once, keeper.interval, self._telemetry.emit)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await keeper.close()
+        for keeper in by_lease(self._connection, holdings):
+            duties.start_soon(keep_leases, keeper, self._telemetry.emit)
 
     def _clean_up_interval(self) -> float:
         """Often enough that nothing stays for much longer than it should."""

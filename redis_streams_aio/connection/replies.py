@@ -7,6 +7,7 @@ That raises `ServerError`, and nothing else does.
 from __future__ import annotations
 
 import functools
+import math
 import reprlib
 from collections.abc import Callable
 from itertools import chain
@@ -48,13 +49,6 @@ class Server(NamedTuple):
     name: str
     version: str
     client_id: int
-
-
-class Claimed(NamedTuple):
-    """What the script `RECLAIM` found."""
-
-    entries: list[RawEntry]
-    deleted: list[bytes]
 
 
 class PendingHistory(NamedTuple):
@@ -138,15 +132,8 @@ def released(reply: Reply) -> tuple[int, list[bytes]]:
 
 
 @_reads
-def claimed(reply: Reply) -> Claimed:
-    """The script `RECLAIM`: the entries, and the ids whose entries were deleted."""
-    found, deleted = _rows(reply)
-    return Claimed(entries(found), ids(deleted))
-
-
-@_reads
 def taken(reply: Reply) -> list[RawEntry]:
-    """The script `TAKE_OWN`: `[[id, fields], ...]`, or `[id]` for entries that were deleted."""
+    """The script `CLAIM`: `[[id, fields], ...]`, or `[id]` for entries that were deleted."""
     return [_entry(_id(entry_id), *(fields or [None])) for entry_id, *fields in map(_row, _rows(reply))]
 
 
@@ -193,10 +180,24 @@ def clock(reply: Reply) -> float:
 
 
 @_reads
-def lowest_and_last(reply: Reply) -> tuple[str | None, str]:
-    """The script `CHECKPOINT`: the lowest pending id, if there is one, and the last that was delivered."""
-    lowest, last = _rows(reply)
-    return (_id(lowest).decode() if lowest else None), _id(last).decode()
+def checkpoint(reply: Reply) -> tuple[str, bool]:
+    """The script `CHECKPOINT`: the group's checkpoint, and whether another one was stored."""
+    position, replaced = _rows(reply)
+    return _id(position).decode(), integer(replaced) == 1
+
+
+_LONGEST_LEASE = 366 * 86_400_000
+"""Milliseconds that are believed."""
+
+
+@_reads
+def leases(reply: Reply) -> dict[str, float]:
+    """The hash of leases (`HGETALL`): seconds by consumer. What cannot be a lease is left out."""
+    return {
+        name: int(value) / 1000
+        for name, value in mapping(reply).items()
+        if isinstance(value, bytes) and value.isdigit() and 0 < int(value[:20]) <= _LONGEST_LEASE
+    }
 
 
 def text(reply: Reply) -> str:
@@ -244,12 +245,19 @@ def mapping(reply: Reply) -> dict[str, Reply]:
 
 
 @_reads
-def pending(reply: Reply) -> list[PendingMessage]:
-    """`XPENDING` with a range."""
+def pending(reply: Reply, *, idle: float = -math.inf) -> list[PendingMessage]:
+    """`XPENDING` with a range: entries that were idle for so many seconds, or that have no consumer."""
     return [
-        PendingMessage(_id(entry_id).decode(), text(consumer), integer(idle) / 1000, integer(deliveries))
-        for entry_id, consumer, idle, deliveries in map(_row, _rows(reply))
+        PendingMessage(_id(entry_id).decode(), text(consumer), integer(since) / 1000, integer(deliveries))
+        for entry_id, consumer, since, deliveries in map(_row, _rows(reply))
+        if integer(since) >= idle * 1000 or not consumer
     ]
+
+
+@_reads
+def last_id(reply: Reply) -> bytes:
+    """The id of the last of some entries: of `XPENDING`'s, `XRANGE`'s."""
+    return _id(_row(_rows(reply)[-1])[0])
 
 
 @_reads

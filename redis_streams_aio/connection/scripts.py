@@ -2,7 +2,7 @@
 
 All keys of a script are on one Cluster slot (`naming.sibling`). `XPENDING key group id id 1 consumer` answers
 whether the consumer still owns the entry; `XCLAIM ... JUSTID` renews without counting a delivery. Times come from
-the server's clock.
+the server's clock. Those for groups, consumers and what is pending are in `group_scripts`.
 """
 
 from __future__ import annotations
@@ -21,124 +21,6 @@ class Script:
         self.sha: str = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-CREATE_GROUP = Script(
-    1,  # stream
-    """
--- ARGV: group, start position, 'exact' or ''. A group made at '$' is told how many entries were ever added, so that
--- its lag is known at once.
-if ARGV[2] == '$' then
-  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '$', 'MKSTREAM')
-  local info = redis.call('XINFO', 'STREAM', KEYS[1])
-  for i = 1, #info, 2 do
-    if info[i] == 'entries-added' then
-      redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], '$', 'ENTRIESREAD', info[i + 1])
-    elseif info[i] == 'last-generated-id' then
-      ARGV[2] = info[i + 1]
-    end
-  end
-else
-  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
-end
-return ARGV[2]
-""",
-)
-
-DELETE_CONSUMER = Script(
-    1,  # stream
-    """
--- ARGV: group, consumer, least idle time in ms. Only without pending entries: XGROUP DELCONSUMER throws them away for
--- good (P22). Returns 1 when it was removed.
-for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-  local about = {}
-  for i = 1, #consumer, 2 do about[consumer[i]] = consumer[i + 1] end
-  if about['name'] == ARGV[2] then
-    if about['pending'] > 0 or about['idle'] < tonumber(ARGV[3]) then return 0 end
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-    return 1
-  end
-end
-return 0
-""",
-)
-
-RENEW = Script(
-    1,  # stream
-    """
--- ARGV: group, consumer, ids. Returns the ids that are still ours, and those whose entries were deleted.
-local kept, gone = {}, {}
-for i = 3, #ARGV do
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
-    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
-    local list = #claimed == 1 and kept or gone
-    list[#list + 1] = ARGV[i]
-  end
-end
-return {kept, gone}
-""",
-)
-
-TAKE_OWN = Script(
-    1,  # stream
-    """
--- ARGV: group, consumer, ids. Delivers again what is still pending for this consumer: {{id, fields}, ...}, or {id}
--- for entries that were deleted.
-local taken = {}
-for i = 3, #ARGV do
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
-    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i])
-    if #claimed == 1 and claimed[1] then
-      taken[#taken + 1] = claimed[1]
-    else
-      redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
-      taken[#taken + 1] = {ARGV[i]}
-    end
-  end
-end
-return taken
-""",
-)
-
-RECLAIM = Script(
-    1,  # stream
-    """
--- ARGV: group, consumer, idle time in ms, room. Claims what others have left, oldest first, up to the room. Returns the
--- entries, and the ids whose entries were deleted. XPENDING finds them: it passes over an entry that is not idle in a
--- tenth of the time that XAUTOCLAIM takes for it.
-local start, room, claimed, deleted = '-', tonumber(ARGV[4]), {}, {}
-for _ = 1, 100 do
-  local first = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], start, '+', 1)[1]
-  if not first then break end
-  local found = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], first[1], 'COUNT', room)
-  for _, entry in ipairs(found[2]) do claimed[#claimed + 1] = entry end
-  for _, id in ipairs(found[3]) do deleted[#deleted + 1] = id end
-  start, room = found[1], room - #found[2]
-  if room <= 0 or start == '0-0' then break end
-end
-return {claimed, deleted}
-""",
-)
-
-HISTORIES = Script(
-    2,  # stream, failures
-    """
--- ARGV: group, ids. Returns the server's time in ms, then for each id {deliveries, failure record or false, history of
--- a replayed event or false}.
-local now = redis.call('TIME')
-local found = {string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))}
-for i = 2, #ARGV do
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)
-  local deliveries = 0
-  if #pending == 1 then deliveries = pending[1][4] end
-  local record = redis.pcall('HGET', KEYS[2], ARGV[i])
-  if type(record) ~= 'string' then record = false end
-  local history = redis.pcall('HGET', KEYS[2], ARGV[i] .. ':history')
-  if type(history) ~= 'string' then history = false end
-  found[#found + 1] = {deliveries, record, history}
-end
-return found
-""",
-)
-
 RETRY = Script(
     2,  # stream, failures
     """
@@ -148,9 +30,9 @@ RETRY = Script(
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '' end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local first = tonumber(ARGV[6])
+local first = math.min(tonumber(ARGV[6]), now)  -- it is not in the future, but where the clock was set back
 if first == 0 and tonumber(ARGV[5]) > 0 then first = now end
-local record = string.format('%.0f %.0f %.0f ', ARGV[5], first, now + ARGV[4]) .. ARGV[7]
+local record = string.format('%.0f %.0f %.0f %.0f ', ARGV[5], first, now + ARGV[4], ARGV[4]) .. ARGV[7]
 redis.call('HSET', KEYS[2], ARGV[3], record)
 return string.format('%.0f', first)
 """,
@@ -313,23 +195,5 @@ for i = 4, #ARGV, 2 do
 end
 if released > 0 then redis.pcall('INCR', KEYS[2]) end
 return {released, gone}
-""",
-)
-
-CHECKPOINT = Script(
-    1,  # stream
-    """
--- ARGV: group. Returns {lowest pending id or '', last delivered id}; an error when the group is not there.
-local lowest = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1)
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local name, last
-  for i = 1, #group, 2 do
-    if group[i] == 'name' then name = group[i + 1] end
-    if group[i] == 'last-delivered-id' then last = group[i + 1] end
-  end
-  if name == ARGV[1] then
-    return {lowest[1] and lowest[1][1] or '', last}
-  end
-end
 """,
 )

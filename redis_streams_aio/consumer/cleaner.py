@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from .. import naming
 from ..connection import replies
-from ..connection.scripts import DELETE_CONSUMER
 from ..exceptions import StreamNotFoundError
 from ..telemetry import ConsumerRemoved
+from .groups import ConsumerGroupManager
 from .holdings import Holdings
 
 
@@ -30,7 +30,7 @@ async def remove_idle_consumers(holdings: Holdings, expiry: float) -> list[str]:
         idle = consumer.idle >= expiry and consumer.pending == 0
         if not idle or consumer.name in (holdings.consumer, naming.RELEASED):
             continue
-        if await connection.run(DELETE_CONSUMER, stream, group, consumer.name, round(expiry * 1000)) == 1:
+        if await ConsumerGroupManager(connection).delete_consumer(stream, group, consumer.name, idle=expiry):
             removed.append(consumer.name)
             holdings.telemetry.emit(ConsumerRemoved(stream=stream, group=group, consumer=consumer.name))
     return removed

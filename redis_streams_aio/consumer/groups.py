@@ -10,9 +10,12 @@ from datetime import datetime
 
 from .. import entry_ids, naming
 from ..connection import Connection, replies
-from ..connection.scripts import CREATE_GROUP, DELETE_CONSUMER
+from ..connection.group_scripts import CREATE_GROUP, DELETE_CONSUMER, DELETE_GROUP
 from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, InvalidEventError, StreamNotFoundError
 from ..models import ConsumerInfo, GroupInfo
+
+DELETED_FOR_MS = 86_400_000
+"""Milliseconds for which it is known that a group was deleted: consumers that run notice within seconds."""
 
 
 class ConsumerGroupManager:
@@ -29,13 +32,14 @@ class ConsumerGroupManager:
         `GroupExistsError`, `ConfigError`, `StreamTypeError`.
         """
         _check(stream, group)
-        return replies.text(await self._connection.run(CREATE_GROUP, stream, group, entry_ids.start_position(start)))
+        position = entry_ids.start_position(start)
+        return await self._create(stream, group, position, position)
 
     async def join(self, stream: str, group: str, start: str, checkpoint: str | None) -> str | None:
         """Make the group if it is not there; return the position it was made at, `None` when it was there.
 
         A checkpoint beyond everything the stream has ever had is of an earlier life of the stream: then the group
-        starts at the beginning.
+        starts at the beginning. Where the group was deleted (`delete_group`), it starts at `start` whatever is known.
         """
         if await self._exists(stream, group):  # looked up first: a Redis that is full refuses even to try
             return None
@@ -43,9 +47,13 @@ class ConsumerGroupManager:
         if checkpoint is not None and await self._is_younger(stream, checkpoint):
             position = entry_ids.BEGINNING
         try:
-            return await self.create_group(stream, group, position)
+            return await self._create(stream, group, position, start)
         except GroupExistsError:
             return None
+
+    async def _create(self, stream: str, group: str, position: str, start: str) -> str:
+        keys = (stream, naming.deleted(stream, group))
+        return replies.text(await self._connection.run(CREATE_GROUP, *keys, group, position, start))
 
     async def _exists(self, stream: str, group: str) -> bool:
         try:
@@ -63,15 +71,15 @@ class ConsumerGroupManager:
     async def delete_group(self, stream: str, group: str) -> bool:
         """Delete a group with its pending entries and the keys it has beside the stream; whether there was one.
 
-        A group of that name that is made later begins where its `start` says. Raises `StreamTypeError`.
+        A group of that name that is made later begins where its `start` says. Consumers of it that still run make it
+        again at once, there. One atomic step. Dead letters stay. Raises `StreamTypeError`.
         """
         _check(stream, group)
-        beside = (naming.checkpoint(stream, group), naming.failures(stream, group), naming.releases(stream, group))
-        await self._connection.call("UNLINK", *beside)
-        try:
-            return replies.integer(await self._connection.call("XGROUP", "DESTROY", stream, group)) == 1
-        except StreamNotFoundError:
-            return False
+        keys = [
+            name(stream, group)
+            for name in (naming.deleted, naming.checkpoint, naming.failures, naming.releases, naming.leases)
+        ]
+        return replies.integer(await self._connection.run(DELETE_GROUP, stream, *keys, group, DELETED_FOR_MS)) == 1
 
     async def reset_group(self, stream: str, group: str, start: str | datetime) -> None:
         """Move an existing group.
@@ -105,7 +113,8 @@ class ConsumerGroupManager:
         Whether it was removed. Checked and done in one step (P22). Raises `GroupNotFoundError`, `StreamNotFoundError`.
         """
         _check(stream, group)
-        reply = await self._connection.run(DELETE_CONSUMER, stream, group, consumer, round(idle * 1000))
+        keys = (stream, naming.leases(stream, group))
+        reply = await self._connection.run(DELETE_CONSUMER, *keys, group, consumer, round(idle * 1000))
         return replies.integer(reply) == 1
 
 

@@ -2,7 +2,14 @@
 retry is due (P10, P11).
 
 Only entries that were pending have a history; new ones cost nothing. The failure record is one hash field by entry
-id, written by the script `RETRY`, as text: `failures first_ms due_ms error`.
+id, written by the script `RETRY`, as text: `failures first_ms due_ms delay_ms error`.
+
+**Deliveries are counted here**, when the entries have arrived, in a step whose answer is small; the claim that brings
+them counts nothing. A big answer that is lost again and again must not use up the deliveries of events that no handler
+has seen. So is each counted once: what a step left open is kept in `holdings.uncertain`.
+
+**Clocks.** Times in a record are the server's, and a clock may be set back: a retry waits for no longer than the delay
+that was decided, and has been failing for no less than no time.
 """
 
 from __future__ import annotations
@@ -14,8 +21,9 @@ from typing import NamedTuple
 
 from .. import replays
 from ..connection import replies
-from ..connection.replies import RawEntry
-from ..connection.scripts import HISTORIES
+from ..connection.group_scripts import HISTORIES
+from ..connection.packing import Argument
+from ..connection.replies import PendingHistory, RawEntry
 from ..delivery import Delivery
 from ..exceptions import LONGEST_DELAY
 from .holdings import Holdings
@@ -27,10 +35,12 @@ class FailureRecord(NamedTuple):
     failures: int
     first_ms: int
     due_ms: int
+    delay_ms: int
+    """The delay that was decided, which ends at `due_ms`."""
     error: str
 
 
-_RECORD = re.compile(rb"(\d{1,10}) (\d{1,14}) (\d{1,14}) (.*)", re.DOTALL)
+_RECORD = re.compile(rb"(\d{1,10}) (\d{1,14}) (\d{1,14}) (\d{1,12}) (.*)", re.DOTALL)
 
 
 def parse(record: bytes) -> FailureRecord | None:
@@ -38,22 +48,27 @@ def parse(record: bytes) -> FailureRecord | None:
     match = _RECORD.fullmatch(record)
     if match is None:
         return None
-    failures, first_ms, due_ms, error = match.groups()
-    return FailureRecord(int(failures), int(first_ms), int(due_ms), error.decode("utf-8", "replace"))
+    *numbers, error = match.groups()
+    failures, first_ms, due_ms, delay_ms = map(int, numbers)
+    if delay_ms > LONGEST_DELAY * 1000:
+        return None  # longer than any retry of ours waits
+    return FailureRecord(failures, first_ms, due_ms, delay_ms, error.decode("utf-8", "replace"))
 
 
-async def take_pending(holdings: Holdings, entries: Iterable[RawEntry]) -> list[Delivery]:
+async def take_pending(holdings: Holdings, entries: Iterable[RawEntry], *, counts: bool) -> list[Delivery]:
     """Hold entries that were pending before, with their history; those held already learn theirs anew, as they may
-    have been another consumer's meanwhile. Left out are those that are pending no more: they were settled, by us or by
-    another consumer, while the answer that brought them was on its way.
+    have been another consumer's meanwhile. Left out are those that are not ours any more: they were settled, by us or
+    by another consumer, while the answer that brought them was on its way.
 
-    Raises `RedisUnavailableError`, `ServerError`, and then holds none of them: they stay pending and are found again.
+    `counts`: whether this is a delivery, where `holdings.uncertain` does not say. Raises `RedisUnavailableError`,
+    `ServerError`, and then holds none of them: they stay pending and are found again.
     """
     entries = list(entries)
     held = [holdings.by_id[entry.id] for entry in entries if entry.id in holdings.by_id]
     taken = holdings.take(entries)
+    counted = [holdings.uncertain.get(delivery.raw_id, counts) for delivery in taken]
     try:
-        await _recall(holdings, [*taken, *held])
+        await _recall(holdings, [*taken, *held], [*counted, *(False for _ in held)])
     except BaseException:
         for delivery in taken:
             holdings.drop(delivery)
@@ -64,33 +79,40 @@ async def take_pending(holdings: Holdings, entries: Iterable[RawEntry]) -> list[
     return [delivery for delivery in taken if delivery.deliveries]
 
 
-async def _recall(holdings: Holdings, deliveries: Sequence[Delivery]) -> None:
-    """Fill in `deliveries` (0: it is not pending), `failures`, `first_failure` and `due`."""
+async def _recall(holdings: Holdings, deliveries: Sequence[Delivery], counts: Sequence[bool]) -> None:
+    """Count deliveries, and fill in `deliveries` (0: it is not ours), `failures`, `first_failure` and `due`."""
     if not deliveries:
         return
     ids = [delivery.raw_id for delivery in deliveries]
-    now_ms, histories = replies.histories(
-        len(ids), await holdings.connection.run(HISTORIES, holdings.stream, holdings.failures_key, holdings.group, *ids)
+    asked: list[Argument] = []
+    for entry_id, count in zip(ids, counts, strict=True):
+        asked += (entry_id, "1" if count else "")
+        holdings.uncertain[entry_id] = False  # from here on it may have been counted
+    reply = await holdings.connection.run(
+        HISTORIES, holdings.stream, holdings.failures_key, holdings.group, holdings.consumer, *asked
     )
+    now_ms, histories = replies.histories(len(ids), reply)
     for delivery, history in zip(deliveries, histories, strict=True):
-        delivery.deliveries = history.deliveries
-        _apply(delivery, history.failures, now_ms)
-        if history.replay is not None:
-            delivery.history = replays.decode(history.replay)
-            delivery.recorded = True
+        holdings.uncertain.pop(delivery.raw_id, None)
+        _apply(delivery, history, now_ms)
 
 
-def _apply(delivery: Delivery, record: bytes | None, now_ms: int) -> None:
-    if record is None or (known := parse(record)) is None:
-        return  # none there, or not written by us: a new start
-    delay = (known.due_ms - now_ms) / 1000
-    if delay > LONGEST_DELAY:
-        return  # longer than any retry of ours waits
+def _apply(delivery: Delivery, history: PendingHistory, now_ms: int) -> None:
+    delivery.deliveries = history.deliveries
+    if history.failures is not None and (known := parse(history.failures)) is not None:
+        _apply_record(delivery, known, now_ms)
+    if history.replay is not None:
+        delivery.history = replays.decode(history.replay)
+        delivery.recorded = True
+
+
+def _apply_record(delivery: Delivery, known: FailureRecord, now_ms: int) -> None:
     now = asyncio.get_running_loop().time()
     delivery.recorded = True
     delivery.failures = known.failures
     delivery.first_failure = known.first_ms / 1000
     if delivery.failures:
-        delivery.failing_since = now - (now_ms - known.first_ms) / 1000
+        delivery.failing_since = now - max(0, now_ms - known.first_ms) / 1000
+    delay = min(known.due_ms - now_ms, known.delay_ms) / 1000
     if delay > 0:
         delivery.due = now + delay

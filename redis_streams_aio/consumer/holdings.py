@@ -55,7 +55,12 @@ class Holdings:
         """Seconds without renewal after which another consumer may take an entry over."""
         self.telemetry = telemetry
         self.failures_key: str = naming.failures(stream, group)
+        self.leases_key: str = naming.leases(stream, group)
+        self.releases_key: str = naming.releases(stream, group)
         self.by_id: dict[bytes, Delivery] = {}
+        self.uncertain: dict[bytes, bool] = {}
+        """Entries that may be pending for this consumer, as the answer to a claim of them was lost or is awaited; and
+        whether the delivery is still to be counted."""
         self.gate: Gate = Gate()
         """Whether Redis takes what is written of deliveries."""
         self.settled_count: int = 0
@@ -90,6 +95,16 @@ class Holdings:
             delivery.refusal, delivery.prepared = FOR_ANOTHER_GROUP, True
         else:
             delivery.fields, delivery.history = unwrapped
+
+    @property
+    def lease_ms(self) -> int:
+        """The lease as Redis takes it."""
+        return max(1, round(self.lease * 1000))
+
+    def leave(self, delivery: Delivery) -> None:
+        """Hold it no longer, and leave it pending: it is delivered once more when its lease has run out."""
+        self.drop(delivery)
+        self.uncertain[delivery.raw_id] = True
 
     def drop(self, delivery: Delivery) -> None:
         """Hold it no longer."""

@@ -14,10 +14,11 @@ Invariants:
   that is running may go on, and its success may still acknowledge (that is harmless), but its failure writes
   nothing, since every failure path checks the owner.
 
-The keeper has a connection of its own, whose deadline is the interval between renewals: a connection that has gone
-silent is left in time for another try. It can also do its work in a thread with an event loop of its own
-(`lease_thread`), so that a handler that blocks the event loop keeps its leases; only what it finds lost is then
-handed back to the loop that handles.
+All groups with the same lease are renewed in one round trip, so neither their number nor the distance to Redis costs
+a lease; each other lease has a keeper of its own. A keeper has a connection of its own, whose deadline is the interval
+between renewals: one that has gone silent is left in time for another try. Keepers can also do their work in a thread
+with an event loop of its own (`lease_thread`), so that a handler that blocks the event loop keeps its leases; only what
+they find lost is then handed back to the loop that handles.
 
 When things fail: Redis away: the step raises and is tried again soon; leases that ran out meanwhile are found
 lost, or still ours, at the next step that works. The process frozen or its event loop blocked for longer than a
@@ -28,13 +29,14 @@ again at its checkpoint, the same ids are held still and not handled twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..connection import Connection, replies
-from ..connection.scripts import RENEW
+from ..connection.group_scripts import RENEW
+from ..connection.packing import Command
+from ..connection.replies import Answer
 from ..delivery import Delivery
-from ..exceptions import GroupNotFoundError, RedisStreamsError
+from ..exceptions import GroupNotFoundError, RedisStreamsError, ScriptMissingError
 from .holdings import Holdings
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ HandOver = Callable[[Callable[[], None]], object]
 
 
 class LeaseKeeper:
-    """Renews the leases of all consumers of a process.
+    """Renews the leases of some consumers of a process, all in one round trip.
 
     Used in one event loop; `hand_over` says how it reaches that of the consumers, if that is another one.
     """
@@ -73,18 +75,21 @@ class LeaseKeeper:
         One group that cannot be renewed keeps no other from it. Raises `RedisUnavailableError`, `ServerError`: the
         first error there was.
         """
-        lost = 0
+        held = [_Part(each, part) for each in self._holdings for part in _parts(each)]
+        answers = await self._ask([part.command for part in held])
         errors: list[RedisStreamsError] = []
-        for holdings in self._holdings:
+        lost: list[_Lost] = []
+        for part, answer in zip(held, answers, strict=True):
             try:
-                lost += await self._renew(holdings)
+                lost += part.lost(answer)
             except GroupNotFoundError:
                 continue  # the fetcher makes it again
             except RedisStreamsError as error:
                 errors.append(error)
+        await self._let_go(lost)
         if errors:
             raise errors[0]
-        return lost
+        return sum(len(each.missing) for each in lost)
 
     async def close(self) -> None:
         """Close its connection; a later step opens a new one."""
@@ -92,36 +97,87 @@ class LeaseKeeper:
         if link is not None:
             await link.close()
 
-    async def _renew(self, holdings: Holdings) -> int:
-        lost = 0
-        held = holdings.by_id.copy()  # in one step, as its own event loop may change it meanwhile
-        for chunk in _chunks(list(held.values())):
-            if self._link is None:
-                self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
-            ids = [delivery.raw_id for delivery in chunk]
-            reply = await self._link.run(RENEW, holdings.stream, holdings.group, holdings.consumer, *ids)
-            kept, gone = map(set, replies.two_lists_of_ids(reply))
-            missing = [delivery for delivery in chunk if delivery.raw_id not in kept and not delivery.settled]
-            vanished = [delivery for delivery in missing if delivery.raw_id in gone]
-            if vanished:
-                await self._link.call(*holdings.forget_command(delivery.raw_id for delivery in vanished))
-            if missing:
-                self._hand_over(partial(_let_go, holdings, missing, vanished))
-            lost += len(missing)
-        return lost
+    async def _ask(self, commands: Sequence[Command]) -> list[Answer]:
+        """Send them together. A server that does not know the script is taught it, and asked once more."""
+        if not commands:
+            return []
+        if self._link is None:
+            self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
+        answers = await self._link.call_many(commands)
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, ScriptMissingError)]
+        if unknown:
+            again = [commands[at] for at in unknown]
+            again[0] = ("EVAL", RENEW.source, *again[0][2:])
+            for at, answer in zip(unknown, await self._link.call_many(again), strict=True):
+                answers[at] = answer
+        return answers
+
+    async def _let_go(self, lost: Sequence[_Lost]) -> None:
+        """What is not ours any more is held no longer; of what was deleted Redis forgets what it knows."""
+        forgotten = [
+            each.holdings.forget_command(one.raw_id for one in each.vanished) for each in lost if each.vanished
+        ]
+        for each in lost:
+            self._hand_over(each.let_go)
+        if forgotten and self._link is not None:
+            await self._link.call_many(forgotten)
 
 
-def _let_go(holdings: Holdings, missing: Sequence[Delivery], vanished: Sequence[Delivery]) -> None:
-    holdings.vanish(delivery for delivery in vanished if not delivery.settled)
-    for delivery in missing:
-        if not delivery.lost and not delivery.settled:
-            holdings.lose(delivery)
+class _Lost(NamedTuple):
+    """What a renewal did not find ours."""
+
+    holdings: Holdings
+    missing: Sequence[Delivery]
+    vanished: Sequence[Delivery]
+    """Those of them whose entries were deleted."""
+
+    def let_go(self) -> None:
+        self.holdings.vanish(delivery for delivery in self.vanished if not delivery.settled)
+        for delivery in self.missing:
+            if not delivery.lost and not delivery.settled:
+                self.holdings.lose(delivery)
+
+
+class _Part(NamedTuple):
+    """Some of what a consumer holds, to be renewed by one script."""
+
+    holdings: Holdings
+    deliveries: Sequence[Delivery]
+
+    @property
+    def command(self) -> Command:
+        holdings = self.holdings
+        return (
+            *("EVALSHA", RENEW.sha, RENEW.keys, holdings.stream, holdings.leases_key, holdings.releases_key),
+            *(holdings.group, holdings.consumer, holdings.lease_ms),
+            *(delivery.raw_id for delivery in self.deliveries),
+        )
+
+    def lost(self, answer: Answer) -> list[_Lost]:
+        """Read the answer. Raises what it is, where it is an error."""
+        if isinstance(answer, RedisStreamsError):
+            raise answer
+        kept, gone = map(set, replies.two_lists_of_ids(answer))
+        missing = [one for one in self.deliveries if one.raw_id not in kept and not one.settled]
+        vanished = [one for one in missing if one.raw_id in gone]
+        return [_Lost(self.holdings, missing, vanished)] if missing else []
+
+
+def by_lease(
+    connection: Connection, holdings: Iterable[Holdings], hand_over: HandOver | None = None
+) -> list[LeaseKeeper]:
+    """A keeper for all consumers of one lease: a short lease hurries no other, nor has others wait."""
+    of_lease: dict[float, list[Holdings]] = {}
+    for each in holdings:
+        of_lease.setdefault(each.lease, []).append(each)
+    return [LeaseKeeper(connection, alike, hand_over) for alike in of_lease.values()]
 
 
 def _at_once(step: Callable[[], None]) -> None:
     step()
 
 
-def _chunks(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+def _parts(holdings: Holdings) -> Iterator[Sequence[Delivery]]:
+    deliveries = list(holdings.by_id.copy().values())  # copied in one step: its own event loop may change it meanwhile
     for start in range(0, len(deliveries), CHUNK):
         yield deliveries[start : start + CHUNK]

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .. import entry_ids, naming
-from ..checkpoint import CheckpointStore, CheckpointWriter, current
+from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
 from ..connection import Connection
+from ..connection.group_scripts import NOTE_LEASE
 from ..delivery import Compose, Delivery
 from ..exceptions import (
     ConfigError,
@@ -28,6 +29,7 @@ from ..exceptions import (
     RedisRefusedError,
     RedisStreamsError,
     RedisUnavailableError,
+    StreamNotFoundError,
 )
 from ..logs import log
 from ..telemetry import Telemetry
@@ -36,7 +38,7 @@ from .fetcher import Fetcher
 from .groups import ConsumerGroupManager
 from .holdings import Holdings
 from .lease import LeaseKeeper
-from .reclaimer import nothing_pending, reclaim
+from .reclaimer import Reclaimer
 from .recovery import recover_own
 from .settlement import DeadLetterOptions, Settlement
 
@@ -112,11 +114,13 @@ class Member:
         self._sink = sink
         self._groups = ConsumerGroupManager(connection)
         self._keeper = LeaseKeeper(connection, [self.holdings])
-        self._checkpoints = checkpoints
+        self._reclaimer = Reclaimer(self.holdings)
+        self._checkpoints = FencedStore(checkpoints) if checkpoints else None
         self._checkpoint_writer = (
             CheckpointWriter(connection, checkpoints, stream, group, telemetry=telemetry) if checkpoints else None
         )
         self._checkpointed = 0
+        self._first_recovery = True
         self._position: str | None = None
         self._reader: Reader | None = None
         self._fetcher: Fetcher | None = None
@@ -196,7 +200,8 @@ class Member:
 
     async def recover(self, room: int) -> int:
         """Take up to `room` entries that are pending for this consumer and not held, oldest first (P5); how many."""
-        came = await self._sink_all(recover_own(self.holdings, room))
+        came = await self._sink_all(recover_own(self.holdings, room, counts=self._first_recovery))
+        self._first_recovery = self._first_recovery and came == room
         if self._reader is not None:
             self._reader.interrupted = came == room  # there may be more
         return came
@@ -208,32 +213,27 @@ class Member:
             async for taken in parts:
                 self._take(taken)
                 came += len(taken)
-        except GroupNotFoundError:
+        except StreamNotFoundError:
             pass  # nothing is pending where there is no group; the next read makes it again
         return came
 
-    async def nothing_pending(self) -> bool:
-        """Whether nothing is pending in the group: then nobody can leave anything behind for a whole lease.
+    @property
+    def next_look(self) -> float:
+        """Until when, on the event loop's clock, `reclaim` finds nothing, but for what is given back meanwhile."""
+        return self._reclaimer.next_look
 
-        Raises `RedisUnavailableError`, `ServerError`.
-        """
-        try:
-            return await nothing_pending(self.holdings)
-        except GroupNotFoundError:
-            return True
+    def look_at_everything(self) -> None:
+        """Have the next `reclaim` look for what living consumers have let go, too: else it does so once a lease."""
+        self._reclaimer.look_at_everything()
 
     async def reclaim(self, room: int) -> int:
         """Take over up to `room` entries whose lease ran out at other consumers; how many."""
         try:
-            taken = await reclaim(self.holdings, room)
-        except GroupNotFoundError:
-            return 0  # nothing is pending where there is no group; the next read makes it again
+            return await self._sink_all(self._reclaimer.run(room)) if room > 0 else 0
         except RedisUnavailableError:
             if self._reader is not None:
                 self._reader.interrupted = True  # the answer that was lost may have given us entries
             raise
-        self._take(taken)
-        return len(taken)
 
     async def renew(self) -> int:
         """Renew the leases of everything held; how many were lost to other consumers."""
@@ -244,6 +244,7 @@ class Member:
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
+        await self._note_lease()  # the name, and the lease with it, may have been taken for one that was idle
         await self.settlement.trim_dead_letters()
         await remove_idle_consumers(self.holdings, consumer_expiry)
 
@@ -264,7 +265,7 @@ class Member:
             position = await self._checkpoint_writer.run_once()
         except GroupNotFoundError:
             return
-        if position == self._position:
+        if position == self._position or self._checkpoint_writer.is_atomic:
             self._checkpointed = settled
         self._position = position or self._position
 
@@ -277,18 +278,28 @@ class Member:
         """Make sure that the group is there; the position it was made at, if it was made."""
         stream, group = self.options.stream, self.options.group
         checkpoint = await self._checkpoints.load(stream, group) if self._checkpoints else None
-        known = checkpoint or self._position
-        made_at = await self._groups.join(stream, group, self.options.start, known)
-        # a group that is lost before anything was settled must not be made again at `start`, which may be the end
+        made_at = await self._groups.join(stream, group, self.options.start, checkpoint or self._position)
+        # a group that is lost before anything was settled must not be made again at `start`, which may be the end; and
+        # where another consumer has made it again, what is remembered may be of the life before
         try:
-            position = made_at or known or await current(self._connection, stream, group)
+            self._position = await self._stored_position()  # a FLUSHALL takes the store's with it
         except GroupNotFoundError:
             return await self._join()  # lost again in between
-        self._position = position  # also where the store has it: a FLUSHALL takes the store's with it
-        if position != checkpoint and self._checkpoints is not None:
-            with suppress(RedisRefusedError):  # a Redis that is full is drained without it
-                await self._checkpoints.save(stream, group, position)
+        await self._note_lease()
         return made_at
+
+    async def _stored_position(self) -> str:
+        """The group's checkpoint, which the store has too from here on."""
+        if self._checkpoint_writer is not None:
+            with suppress(RedisRefusedError):  # a Redis that is full is drained without it
+                return await self._checkpoint_writer.run_once()
+        return await current(self._connection, self.options.stream, self.options.group)
+
+    async def _note_lease(self) -> None:
+        """Have the other consumers of the group know the lease, before there is anything to take over."""
+        holdings = self.holdings
+        keys = (holdings.leases_key, holdings.releases_key)
+        await self._connection.run(NOTE_LEASE, *keys, holdings.consumer, holdings.lease_ms)
 
     def __repr__(self) -> str:
         return (

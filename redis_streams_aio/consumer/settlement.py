@@ -216,7 +216,7 @@ class Settlement:
             try:
                 reply = await holdings.connection.run(
                     RELEASE,
-                    *(holdings.stream, naming.releases(holdings.stream, holdings.group)),
+                    *(holdings.stream, holdings.releases_key),
                     *(holdings.group, holdings.consumer, naming.RELEASED, *pairs),
                     purpose="settle",
                 )
@@ -283,7 +283,7 @@ class Settlement:
             if not of_failure:
                 raise
             log.error("%s cannot be settled and stays pending", delivery, error=error)
-            self._holdings.drop(delivery)
+            self._holdings.leave(delivery)
             return None
         delivery.fate = None
         if reply in (None, b""):

@@ -181,7 +181,7 @@ class Harness:
         for subscription in subscriptions:
             subscription.advance(seconds)  # what is held; then what is not, which it may take over from there
             await age(self.connection, subscription.options.stream, subscription.options.group, seconds, living)
-            subscription.look()
+            subscription.look(everything=True)
 
     # -- what goes wrong --------------------------------------------------------------------------------------
 

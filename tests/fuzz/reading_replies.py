@@ -21,7 +21,7 @@ from redis_streams_aio.consumer.cleaner import remove_idle_consumers
 from redis_streams_aio.consumer.history import take_pending
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.lease import LeaseKeeper
-from redis_streams_aio.consumer.reclaimer import reclaim
+from redis_streams_aio.consumer.reclaimer import Reclaimer
 from redis_streams_aio.consumer.recovery import recover_own
 from redis_streams_aio.consumer.settlement import DeadLetterOptions, Settlement
 from redis_streams_aio.retry import DeadLetter, Retry
@@ -40,6 +40,8 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     replies.group_infos,
     replies.consumer_infos,
     replies.server,
+    replies.leases,
+    replies.checkpoint,
 )
 
 ENTRY: Reply = [b"1700000000000-0", [b"event_type", b"Order", b"payload", b"{}"]]
@@ -57,8 +59,9 @@ VALID: tuple[Reply, ...] = (
     [GROUP],
     [CONSUMER],
     [b"server", b"valkey", b"version", b"9.1.2", b"id", 7],
-    [b"0-0", [ENTRY], [b"1-0"]],
-    [b"1700000000000", [2, b"1 1700000000000 1700000001000 ValueError: no", None]],
+    [b"c", b"30000"],
+    [b"5-0", 1],
+    [b"1700000000000", [2, b"1 1700000000000 1700000001000 1000 ValueError: no", None]],
     [[b"1700000000000-0"], []],
     [1, [b"1-0"]],
     [b"5-0", b"6-0"],
@@ -68,7 +71,10 @@ VALID: tuple[Reply, ...] = (
     None,
     [],
 )
-RECORDS = (b"1 1700000000000 1700000001000 ValueError: no", b"1 2 3", b"-5 0 0 x", b"1 -1 %s x" % (b"9" * 400), b"\xff")
+RECORDS = (
+    b"1 1700000000000 1700000001000 1000 ValueError: no",
+    *(b"1 2 3", b"-5 0 0 0 x", b"1 -1 %s 5 x" % (b"9" * 400), b"\xff"),
+)
 
 
 def leaf(rng: Random) -> Reply:
@@ -158,7 +164,7 @@ async def _each(parts: object) -> None:
 
 
 async def _pending(holdings: Holdings) -> None:
-    for delivery in await take_pending(holdings, [RawEntry(b"3-0", [b"x", b"y"])]):
+    for delivery in await take_pending(holdings, [RawEntry(b"3-0", [b"x", b"y"])], counts=True):
         assert delivery.failures >= 0
         assert delivery.deliveries >= 0
         assert delivery.due - asyncio.get_running_loop().time() < 400 * 86_400
@@ -196,8 +202,8 @@ async def _streams(holdings: Holdings) -> None:
 
 
 ROLES: tuple[Callable[[Holdings], object], ...] = (
-    lambda holdings: reclaim(holdings, 5),
-    lambda holdings: _each(recover_own(holdings, 5)),
+    lambda holdings: _each(Reclaimer(holdings).run(5)),
+    lambda holdings: _each(recover_own(holdings, 5, counts=True)),
     _pending,
     _settle,
     _letters,

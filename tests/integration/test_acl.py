@@ -178,12 +178,12 @@ RIGHTS = [
 ]
 
 
-FAILURES, DONE, INVOICES, RELEASED = (
+FAILURES, DONE, INVOICES, RELEASED, LEASES, DELETED = (
     next(part for part, rules in enumerate(PARTS) if f"{key} +" in rules)
-    for key in (":failures", ":done:*", ":invoices", ":released")
+    for key in (":failures", ":done:*", ":invoices", ":released", ":leases", ":deleted")
 )
 QUIET = {(FAILURES, "+hget"), (DONE, "+get"), (DONE, "+del"), (FAILURES, "+hdel"), (INVOICES, "+xdel")} | {
-    (RELEASED, right) for right in PARTS[RELEASED].strip("()").split()
+    (part, right) for part in (RELEASED, LEASES, DELETED) for right in PARTS[part].strip("()").split()
 }
 """docs/security.md says what is lost: nobody is told by the library, only by `ACL LOG`."""
 

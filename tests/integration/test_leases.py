@@ -12,7 +12,8 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import BatchDelivery, Broker, Connection, Delivery, RetryPolicy, Settings
-from redis_streams_aio.connection.scripts import RECLAIM, Script
+from redis_streams_aio.connection.group_scripts import CLAIM
+from redis_streams_aio.connection.scripts import Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.telemetry import SILENT, DeadLettered, Fact, LeaseLost, RetryScheduled
 from redis_streams_aio.testing.servers import Server
@@ -278,18 +279,18 @@ async def test_p3_what_is_buffered_for_longer_than_its_lease_is_nobody_elses(url
 async def test_p1_what_is_settled_while_it_is_claimed_is_not_handled_again(
     connection: Connection, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a lease of silence the claim finds what we have ourselves, and its answer comes after the settling."""
+    """After a lease of silence another one took what we hold and died, and the answer to our claim comes late."""
     sunk: list[Delivery] = []
     member = Member(connection, MemberOptions(stream="orders", group="g", lease=LEASE), None, SILENT, sunk.extend)
     await member.open()
     entry_id = await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
     assert await member.fetch(10) == 1
-    await redis.xclaim("orders", "g", member.holdings.consumer, 0, [entry_id], idle=60_000, justid=True)
+    await redis.xclaim("orders", "g", "thief", 0, [entry_id], idle=60_000, justid=True)
     run = connection.run
 
     async def settle_meanwhile(script: Script, *arguments: Any, **named: Any) -> Any:
         answer = await run(script, *arguments, **named)
-        if script is RECLAIM:
+        if script is CLAIM:
             member.settlement.ack(sunk[0])
             await member.settlement.acks.flush()
         return answer

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from redis_streams_aio import Connection, entry_ids
 from redis_streams_aio.checkpoint import current
+from redis_streams_aio.connection.group_scripts import CHECKPOINT
 from redis_streams_aio.connection.scripts import REPLAY
 from redis_streams_aio.consumer.holdings import Holdings
-from redis_streams_aio.consumer.reclaimer import reclaim
+from redis_streams_aio.consumer.reclaimer import Reclaimer
 from redis_streams_aio.telemetry import SILENT
 
 ids = st.tuples(st.integers(1, 2**48), st.sampled_from([0, 1, 9, 10, 2**53 + 1, 2**63, 2**64 - 2]))
@@ -72,6 +73,22 @@ async def test_p18_the_script_of_replays_orders_ids_as_we_do(
     assert await connection.call("EVAL", script, 0, "no id", texts[1]) == 0
 
 
+@on_a_server
+@given(ids)
+@example((0, 0))
+@example((5, 0))
+@example((1000, 0))
+@example((7, 2**53 + 1))
+@example((7, 10**19))
+async def test_p18_the_script_of_checkpoints_knows_the_id_before_as_we_do(
+    connection: Connection, one: tuple[int, int]
+) -> None:
+    begin, end = CHECKPOINT.source.index("local function less_one"), CHECKPOINT.source.index("local lowest")
+    script = CHECKPOINT.source[begin:end] + "return previous(ARGV[1])"
+    text = f"{one[0]}-{one[1]}"
+    assert await connection.call("EVAL", script, 0, text) == entry_ids.previous(text).encode()
+
+
 @pytest.mark.parametrize("room", [1, 7, 100])
 async def test_p2_what_a_crash_left_behind_many_that_are_held_is_found_at_the_first_look(
     connection: Connection, room: int
@@ -85,5 +102,5 @@ async def test_p2_what_a_crash_left_behind_many_that_are_held_is_found_at_the_fi
     await connection.call("XREADGROUP", "GROUP", "g", "crashed", "COUNT", 1, "STREAMS", "s", ">")
     await connection.call("XCLAIM", "s", "g", "crashed", 0, f"{held + 1}-0", "IDLE", 60_000, "JUSTID")
     holdings = Holdings(connection, stream="s", group="g", consumer="me", lease=30.0, telemetry=SILENT)
-    taken = await reclaim(holdings, room)
+    taken = [delivery async for part in Reclaimer(holdings).run(room) for delivery in part]
     assert [delivery.id for delivery in taken] == [f"{held + 1}-0"]

@@ -219,7 +219,11 @@ def read_by(name: str) -> May:
     return may
 
 
-def recovered_by(name: str, unheld: set[bytes]) -> May:
+Grows = Callable[[Move], set[int]]
+"""By how much the number of deliveries may grow."""
+
+
+def recovered_by(name: str, unheld: set[bytes], grows: Grows) -> May:
     """A consumer takes what is pending for it and not held, or finds it deleted."""
 
     def may(move: Move) -> Verdict:
@@ -227,13 +231,13 @@ def recovered_by(name: str, unheld: set[bytes]) -> May:
             return None
         if move.after is Place.BEHIND and not move.content:
             return Place.GONE, f"found deleted by {name}"
-        taken = move.now is not None and move.now.owner == name and move.grew() == 1
+        taken = move.now is not None and move.now.owner == name and move.grew() in grows(move)
         return (Place.PENDING, f"recovered by {name}") if taken else None
 
     return may
 
 
-def reclaimed_by(name: str, lease: float) -> May:
+def reclaimed_by(name: str, lease: float, grows: Grows) -> May:
     """A consumer takes over what was idle for a lease, or finds it deleted."""
 
     def may(move: Move) -> Verdict:
@@ -242,7 +246,7 @@ def reclaimed_by(name: str, lease: float) -> May:
         if move.after is Place.BEHIND and not move.content:
             return Place.GONE, f"found deleted by {name}"
         expired = move.was.idle >= lease * 1000
-        taken = move.now is not None and move.now.owner == name and move.grew() == 1
+        taken = move.now is not None and move.now.owner == name and move.grew() in grows(move)
         return (Place.PENDING, f"reclaimed by {name}") if expired and taken else None
 
     return may
@@ -260,14 +264,16 @@ def found_deleted_by(name: str, acked: set[bytes]) -> May:
     return may
 
 
-def released_by(name: str, deliveries: Mapping[bytes, int]) -> May:
+def released_by(name: str, deliveries: Mapping[bytes, int], grows: Grows) -> May:
     """A consumer gives back what it holds; the delivery is not counted, which is `deliveries` less one."""
 
     def may(move: Move) -> Verdict:
         if move.was is None or move.was.owner != name or move.now is None or move.now.owner != naming.RELEASED:
             return None
-        held = deliveries.get(move.id, move.was.deliveries + 1)  # else it was recovered while closing
-        return (Place.PENDING, f"released by {name}") if move.now.deliveries == max(0, held - 1) else None
+        # else it was recovered while closing
+        held = {deliveries[move.id]} if move.id in deliveries else {move.was.deliveries + by for by in grows(move)}
+        left = {max(0, count - 1) for count in held}
+        return (Place.PENDING, f"released by {name}") if move.now.deliveries in left else None
 
     return may
 

@@ -314,10 +314,10 @@ class Invariants:
             self.expect(ids == sorted(ids, key=model.order), f"{self.books.labels(ids)} came out of order")
             for delivery in part:
                 if self.last.kind != "stop":
-                    self._says_what_is_so(process, delivery, shown, moves[delivery.raw_id])
+                    self._says_what_is_so(process, delivery, shown, moves.get(delivery.raw_id))
         process.came = []
 
-    def _says_what_is_so(self, process: Process, delivery: Delivery, shown: model.GroupLook, move: Move) -> None:
+    def _says_what_is_so(self, process: Process, delivery: Delivery, shown: model.GroupLook, move: Move | None) -> None:
         label, life = self.books.label(delivery.raw_id), self.life(process, delivery)
         entry = self.books.entries[delivery.raw_id]
         twice = sum(one.raw_id == delivery.raw_id and not one.lost for one in process.hand)
@@ -338,6 +338,6 @@ class Invariants:
         )
         early = (life.due - self.now.now) / 1000 - (delivery.due - self.loop.time())
         self.expect(life.due <= self.now.now or early < 5, f"{label} would be retried {early:.0f} s early")
-        if move.was is not None:
+        if move is None or move.was is not None:
             history = delivery.raw_id in shown.histories or (entry.copy_for == process.group)
             self.expect((delivery.history is not None) is history, f"{label} has the history {delivery.history}")

@@ -274,7 +274,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             lambda: process.member.fetch(room),
             model.any_of(
                 model.read_by(process.name),
-                model.recovered_by(process.name, unheld),
+                model.recovered_by(process.name, unheld, process.recovering()),
                 model.settled_by(process.name, process.acked, "acknowledged with a read"),
             ),
             actor=process,
@@ -286,7 +286,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             self._all_are_written(process)
         self.expect(self.now.groups[process.group].position is not None, "it read, and there is no group")
         read = sum(move.before is Place.UNREAD for move in step.moves)
-        recovered = sum(move.before is Place.PENDING and move.after is Place.PENDING for move in step.moves)
+        recovered = sum(delivery.raw_id in unheld for part in process.came for delivery in part)
         if was.position is None:
             return
         if interrupted and (there := sum(entry_id in self.now.stream for entry_id in unheld)):
@@ -304,7 +304,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         self.step(
             f"{process.name} recovers up to {room}",
             lambda: process.member.recover(room),
-            model.recovered_by(process.name, self.unheld(process)),
+            model.recovered_by(process.name, self.unheld(process), process.recovering()),
             actor=process,
             kind="recover",
         )
@@ -320,10 +320,11 @@ class Machine(Invariants, RuleBasedStateMachine):
         self._reclaim(ready[pick % len(ready)], room)
 
     def _reclaim(self, process: Process, room: int) -> None:
+        process.member.look_at_everything()  # else once a lease, which is longer than any example
         step = self.step(
             f"{process.name} reclaims up to {room}",
             lambda: process.member.reclaim(room),
-            model.reclaimed_by(process.name, LEASE),
+            model.reclaimed_by(process.name, LEASE, process.reclaiming()),
             actor=process,
             kind="reclaim",
         )
@@ -636,8 +637,10 @@ class Machine(Invariants, RuleBasedStateMachine):
             lambda: process.member.close(give_back=give_back),
             model.any_of(
                 model.settled_by(name, process.acked, "acknowledged"),
-                model.recovered_by(name, unheld),
-                model.released_by(name, {key: delivery.deliveries for key, delivery in process.held.items()}),
+                model.recovered_by(name, unheld, process.recovering()),
+                model.released_by(
+                    name, {key: delivery.deliveries for key, delivery in process.held.items()}, process.recovering()
+                ),
                 model.found_deleted_by(name, process.acked),
                 *(self._may_carry_out(process, delivery.raw_id, fate) for delivery, fate, _ in kept),
             ),
@@ -826,7 +829,9 @@ class Machine(Invariants, RuleBasedStateMachine):
 
     def _handle_all(self, medic: Process) -> None:
         self.leases_run_out(medic.group, 0, everything=True)
-        read, reclaimed = model.read_by(medic.name), model.reclaimed_by(medic.name, LEASE)
+        read, reclaimed = model.read_by(medic.name), model.reclaimed_by(medic.name, LEASE, medic.reclaiming())
+        self.redis.delete(naming.leases(STREAM, medic.group))
+        medic.member.look_at_everything()
         medic.member.holdings.lease = 0.0  # also entries that were deleted, which nobody can make older
         self.step(f"{medic.name} takes over all", lambda: medic.member.reclaim(1000), reclaimed, actor=medic)
         medic.member.holdings.lease = LEASE

@@ -7,6 +7,7 @@ backoff) takes a millisecond here, see `Hurried`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from redis_streams_aio.checkpoint import CheckpointStore, InMemoryCheckpointStor
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.telemetry import EntriesVanished, Fact, Telemetry
 
-from .books import STREAM
+from .books import STREAM, Move
 
 LEASE = 300.0
 """Longer than any example runs: leases run out when a rule says so."""
@@ -104,6 +105,22 @@ class Process:
     @property
     def held(self) -> dict[bytes, Delivery]:
         return self.member.holdings.by_id
+
+    def recovering(self) -> Callable[[Move], set[int]]:
+        """By how much the deliveries grow of what it recovers: a restart is a delivery, a lost answer is none."""
+        first, uncertain = self.member._first_recovery, bool(self.member.holdings.uncertain)
+
+        def grows(move: Move) -> set[int]:
+            if uncertain or (self.wires.hit and first):
+                return {0, 1}
+            return {1} if first or (move.was is not None and move.was.deliveries == 0) else {0}
+
+        return grows
+
+    def reclaiming(self) -> Callable[[Move], set[int]]:
+        """The same of what it takes over: counted when it has arrived, but for what it had held all along."""
+        held = set(self.held)
+        return lambda move: {0, 1} if self.wires.hit else {0} if move.id in held else {1}
 
     def take(self, deliveries: Any) -> None:
         self.came.append(list(deliveries))

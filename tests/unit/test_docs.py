@@ -196,7 +196,10 @@ def test_the_fields_of_an_entry_are_documented_in_their_order() -> None:
 
 def test_the_keys_beside_a_stream_are_documented() -> None:
     documented = [code(row[0]) for row in rows(section(DOCS / "wire-format.md", "Keys beside a stream"))]
-    keys = (naming.dead_letters, naming.failures, naming.checkpoint, naming.releases)
+    keys = (
+        *(naming.dead_letters, naming.failures, naming.checkpoint, naming.releases),
+        *(naming.leases, naming.deleted),
+    )
     assert documented == [key("<stream>", "<group>") for key in keys]
 
 

@@ -25,6 +25,8 @@ def test_our_keys_are_beside_the_stream() -> None:
     assert naming.failures("orders", "g") == "{orders}:g:failures"
     assert naming.checkpoint("orders", "g") == "{orders}:g:checkpoint"
     assert naming.releases("orders", "g") == "{orders}:g:released"
+    assert naming.leases("orders", "g") == "{orders}:g:leases"
+    assert naming.deleted("orders", "g") == "{orders}:g:deleted"
     assert naming.done("orders", "g", b"e-1\xff") == b"{orders}:g:done:e-1\xff"
     assert naming.sibling("{eu}orders", "a", "b") == "{eu}orders:a:b"
     assert naming.on_one_slot("{a}b}", "{a}c}"), "the first brace that closes counts"

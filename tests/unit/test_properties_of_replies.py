@@ -247,8 +247,8 @@ def test_scripts_that_take_renew_and_release_answer_with_ids() -> None:
     assert replies.two_lists_of_ids([[b"1-0"], [b"2-0", b"3-0"]]) == ([b"1-0"], [b"2-0", b"3-0"])
     assert replies.released([b"2", [b"3-0"]]) == (2, [b"3-0"])
     assert replies.taken([[b"1-0", [b"a", b"b"]], [b"2-0"]]) == [RawEntry(b"1-0", [b"a", b"b"]), RawEntry(b"2-0", None)]
-    assert replies.lowest_and_last([b"1-0", b"2-0"]) == ("1-0", "2-0")
-    assert replies.lowest_and_last([None, b"2-0"]) == (None, "2-0")
+    assert replies.checkpoint([b"1-0", 1]) == ("1-0", True)
+    assert replies.checkpoint([b"2-0", 0]) == ("2-0", False)
     assert replies.words(2, [b"a", b"b"]) == [b"a", b"b"]
     for odd in ([b"a"], [b"a", 1], [b"a", b"b", b"c"]):
         with pytest.raises(ServerError, match="cannot be read as words"):
@@ -258,9 +258,24 @@ def test_scripts_that_take_renew_and_release_answer_with_ids() -> None:
             replies.taken(odd)
 
 
-def test_entries_that_are_claimed_come_with_those_that_are_gone() -> None:
-    found = replies.claimed([[[b"1-0", [b"a", b"b"]]], [b"2-0"]])
-    assert found == replies.Claimed([RawEntry(b"1-0", [b"a", b"b"])], [b"2-0"])
+def test_a_page_of_what_is_pending_has_those_that_are_idle_for_long_enough_or_have_no_consumer() -> None:
+    page: replies.Reply = [[b"1-0", b"c", 999, 1], [b"2-0", b"c", 1000, 2], [b"3-0", b"", -1, 3]]
+    assert [one.id for one in replies.pending(page, idle=1.0)] == ["2-0", "3-0"]
+    assert [one.id for one in replies.pending(page)] == ["1-0", "2-0", "3-0"]
+    assert replies.last_id(page) == b"3-0"
+    for odd in ([], [[]], [[b"no id"]], b"OK"):
+        with pytest.raises(ServerError, match="cannot be read as last_id"):
+            replies.last_id(odd)
+
+
+def test_a_lease_is_believed_where_it_can_be_one() -> None:
+    """Whoever can write the hash cannot end the broker, nor have anything taken too soon or never."""
+    hostile = (b"0", b"-1", b"", b"soon", b"1e3", b"9" * 400, str(367 * 86_400_000).encode(), "²".encode())
+    reply = [item for at, value in enumerate(hostile) for item in (f"bad{at}".encode(), value)]
+    assert replies.leases([b"a", b"1500", *reply, b"b", b"30000"]) == {"a": 1.5, "b": 30.0}
+    assert replies.leases([]) == {}
+    with pytest.raises(ServerError):
+        replies.leases([b"a"])
 
 
 def test_the_servers_time_is_in_seconds() -> None:
