@@ -84,11 +84,13 @@ class Host:
 
     def _error_of(self, task: asyncio.Task[None]) -> BaseException | None:
         """The error that a task ended by; a cancellation that nobody here asked for is one too."""
+        if self.failed is not None:
+            return self.failed
         if not task.cancelled():
             return _single(task.exception())
         if self.supervisor.stopping:
             return None
-        return self.failed or RuntimeError("the broker's task was cancelled from outside, and the broker with it")
+        return RuntimeError("the broker's task was cancelled from outside, and the broker with it")
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         self.failed = self._error_of(task)

@@ -107,12 +107,12 @@ async def test_a_cancelled_start_leaves_nothing(url: str) -> None:
 async def test_p14_a_bug_of_ours_ends_the_broker_loudly(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from redis_streams_aio.consumer.acknowledgements import Acknowledgements
 
-    async def broken(self: Acknowledgements) -> None:
+    def broken(self: Acknowledgements) -> None:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(ZeroDivisionError, match="a bug"):
         async with consumer(url) as broker:
-            monkeypatch.setattr(Acknowledgements, "flush", broken)
+            monkeypatch.setattr(Acknowledgements, "depart", broken)
             await broker.publish("orders", Order(1))
             await asyncio.sleep(60)
     task = asyncio.current_task()
