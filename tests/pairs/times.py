@@ -1,0 +1,16 @@
+"""Numbers that the play goes by. Times in seconds."""
+
+from __future__ import annotations
+
+LEASE = 1.0
+AGAIN = 0.4
+"""Until a retry, and of what is asked for later."""
+FILLER_AGAIN = 0.1
+"""Between two looks of those that fill the cap."""
+MOST_FAILURES = 3
+PATIENCE = 8.0
+"""Until what must come to pass has not: far more than it takes on a busy machine."""
+CLOCK = 0.005
+"""By which Redis's clock and ours may differ in what is a millisecond to the one and not to the other."""
+COUNT = 2
+"""Entries of one read; most traits are content with it."""
