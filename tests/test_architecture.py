@@ -34,6 +34,7 @@ TASK_STARTERS = {
     "connection/link.py": "the link's one task, ended by close()",
     "broker/host.py": "the host of the supervisor, awaited when the broker is left",
     "broker/supervisor.py": "everything else, in its task groups",
+    "broker/loop_watch.py": "the thread that watches the event loop, joined before the supervisor ends",
     "broker/lease_thread.py": "the thread that renews leases, joined before the supervisor ends",
 }
 

@@ -28,7 +28,7 @@ from ..telemetry import Observer, Telemetry
 from .host import Host, not_open
 from .router import Router
 from .signals import stop_on_signals
-from .subscription import SubscriptionStatus
+from .status import SubscriptionStatus
 from .supervisor import Supervisor
 
 if TYPE_CHECKING:

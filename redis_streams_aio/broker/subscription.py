@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-
 from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection import Connection
 from ..consumer.attempt import lane_by_key
 from ..consumer.batches import Batches
-from ..consumer.handling import OneByOne, Work
+from ..consumer.handling import OneByOne, Work, Worker
 from ..consumer.holdings import Holdings
 from ..consumer.member import Member, MemberOptions
 from ..consumer.pace import Pace, room
@@ -30,30 +28,9 @@ from ..routing import Plan
 from ..telemetry import ReadingAgain, Subscribed, Telemetry
 from .periodic import repeat, wait_for
 from .progress import Progress
+from .status import SubscriptionStatus
 
 _ONE_LANE = "stream"
-
-
-class SubscriptionStatus(msgspec.Struct, frozen=True):
-    """What a subscription is doing."""
-
-    stream: str
-    group: str
-    consumer: str
-    running: int
-    """Deliveries in a handler."""
-    buffered: int
-    """Deliveries that wait for a free worker, or behind another of their lane."""
-    delayed: int
-    """Deliveries that wait for their retry, for a copy to end, or for Redis to take their fate."""
-    unwritten: int
-    """Acknowledgements that Redis has not confirmed yet."""
-    settled: int
-    """Deliveries settled since the start."""
-    vanished: int
-    """Entries that were deleted or trimmed while they were pending, since the start."""
-    ready: bool
-    """Whether its reads come back (see `Broker.ready`)."""
 
 
 class Subscription:
@@ -128,6 +105,15 @@ class Subscription:
     def ready(self) -> bool:
         """Whether its reads come back (P19)."""
         return self._progress.good
+
+    @property
+    def is_handling(self) -> bool:
+        """Whether a worker is handling something. Any thread may ask."""
+        return self._pool.busy > 0
+
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+        """Workers in a handler, and the deliveries they are handling. Any thread may ask."""
+        return self._work.in_handlers()
 
     async def open(self) -> None:
         """Join the group, and tell that. Raises `ServerError`, `RedisUnavailableError`."""

@@ -37,8 +37,10 @@ from ..producer import StreamManager
 from ..routing import Plan
 from ..telemetry import Drained, StepFailed, Telemetry
 from .lease_thread import LeaseThread, keep_leases
+from .loop_watch import LoopWatch
 from .periodic import repeat
 from .releases import ReleaseWatch
+from .slow_handlers import SlowHandlers
 from .subscription import Subscription
 
 UNBLOCK_AGAIN = 0.05
@@ -211,6 +213,7 @@ class Supervisor:
             duties.start_soon(repeat, "clean up", subscription.clean_up, self._clean_up_interval(), emit)
         if self.subscriptions:
             self._start_lease_keepers(duties)
+            self._start_watches(duties)
             duties.start_soon(repeat, "checkpoint", self._save_checkpoints, settings.checkpoint_interval, emit)
             duties.start_soon(repeat, "measure lag", self.lag.run_once, settings.lag_interval, emit)
         if bounds := {
@@ -237,6 +240,13 @@ class Supervisor:
             return
         for keeper in by_lease(self._connection, holdings):
             duties.start_soon(keep_leases, keeper, self._telemetry.emit)
+
+    def _start_watches(self, duties: TaskGroup) -> None:
+        """Handlers that hang, or that block the event loop, are told of."""
+        slow = SlowHandlers(self.subscriptions, self._telemetry)
+        duties.start_soon(repeat, "watch handlers", slow.run_once, slow.interval, self._telemetry.emit)
+        routes = [route for plan in self._plans for route in plan.routes.all]
+        duties.start_soon(LoopWatch(self.subscriptions, routes, self._telemetry).run)
 
     def _clean_up_interval(self) -> float:
         """Often enough that nothing stays for much longer than it should."""

@@ -59,6 +59,10 @@ class Batches:
         """Deliveries in their handler."""
         return sum(map(len, self._calls.values()))
 
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+        """Each worker with its batch."""
+        return list(self._calls.items())
+
     def take(self, now: float, /) -> list[Delivery] | None:
         """A batch that is full, or has waited long enough."""
         first = self._schedule.peek(now)

@@ -47,6 +47,10 @@ class Work(Protocol[Unit]):
         """Deliveries in their handler."""
         ...
 
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+        """Who is in a handler, and with what. Any thread may ask."""
+        ...
+
     def take(self, now: float, /) -> Unit | None:
         """What to handle next; `None`: nothing now."""
         ...
@@ -99,6 +103,10 @@ class OneByOne:
     def running(self) -> int:
         """Deliveries in their handler."""
         return len(self._workers)
+
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+        """Each worker with its delivery."""
+        return [(worker, (delivery,)) for delivery, worker in tuple(self._workers.items())]
 
     def startable(self, now: float) -> int:
         """Those that are ready, or due."""

@@ -32,7 +32,7 @@ from .facts import (
     StreamPastBound,
     Subscribed,
 )
-from .observers import SILENT, Observer, Telemetry
+from .observers import SILENT, Observer, Telemetry, write
 
 __all__ = [
     "SILENT",
@@ -65,4 +65,5 @@ __all__ = [
     "StreamPastBound",
     "Subscribed",
     "Telemetry",
+    "write",
 ]

@@ -1,0 +1,60 @@
+"""The watch for handlers that run for longer than a lease: they may hang, and a subscription of such stands still.
+
+It looks now and then at who is in a handler, so that no event pays for it. Each call is told of once, between a lease
+and a lease and a half after it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ..consumer.handling import Worker
+from ..delivery import Delivery
+from ..telemetry import HandlerSlow, Telemetry
+from .standing import call_of, where_waits
+from .subscription import Subscription
+
+LOOKS = 4
+"""Looks in a lease."""
+SHORTEST = 0.05
+"""Seconds between two looks, at least."""
+
+
+class SlowHandlers:
+    """Tells of calls of handlers that have been seen for longer than the lease of their subscription."""
+
+    def __init__(self, subscriptions: Sequence[Subscription], telemetry: Telemetry) -> None:
+        self._subscriptions = subscriptions
+        self._telemetry = telemetry
+        self._since: dict[object, float] = {}
+        self._told: set[object] = set()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks."""
+        return max(SHORTEST, min(subscription.options.lease for subscription in self._subscriptions) / LOOKS)
+
+    async def run_once(self) -> None:
+        """Look once."""
+        now = asyncio.get_running_loop().time()
+        seen: dict[object, float] = {}
+        for subscription in self._subscriptions:
+            for worker, deliveries in subscription.in_handlers():
+                call = call_of(worker) or deliveries[0]
+                seen[call] = self._since.get(call, now)
+                if now - seen[call] >= subscription.options.lease and call not in self._told:
+                    self._told.add(call)
+                    self._tell(subscription, worker, deliveries, now - seen[call])
+        self._since = seen
+        self._told &= seen.keys()
+
+    def _tell(self, subscription: Subscription, worker: Worker, deliveries: Sequence[Delivery], seconds: float) -> None:
+        self._telemetry.emit(
+            HandlerSlow(
+                **subscription.holdings.about(deliveries[0]),
+                seconds=round(seconds, 3),
+                where=where_waits(worker),
+                count=len(deliveries),
+            )
+        )
