@@ -10,13 +10,16 @@ decoded raises `DecodeError`, and so does, before it is decoded, what is larger 
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Callable
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
+from . import flat_fields, non_finite
+from .checks import shown
 from .entries import CONTENT_TYPE, EVENT_TYPE, PAYLOAD, Fields, get, payload_of
-from .exceptions import DecodeError, EncodeError
+from .exceptions import ConfigError, DecodeError, EncodeError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -43,17 +46,58 @@ class PayloadCodec(Codec, Protocol):
         ...
 
 
+def payload_codec(codec: object) -> PayloadCodec:
+    """A codec that reads and writes. Raises `ConfigError` for what is not one."""
+    _check_codec(codec)
+    if not callable(getattr(codec, "encode", None)):
+        raise ConfigError(f"codec={shown(codec)}: reads only; expected one that writes too, e.g. JsonCodec()")
+    content_type = getattr(codec, "content_type", "")
+    if content_type is not None and (not isinstance(content_type, str) or not content_type):
+        raise ConfigError(f"codec={shown(codec)}: its content_type={shown(content_type)}: expected text, or None")
+    return cast("PayloadCodec", codec)
+
+
+def reading_codec(codec: object) -> Codec:
+    """A codec that reads. Raises `ConfigError` for what is not one."""
+    _check_codec(codec)
+    return cast("Codec", codec)
+
+
+def _check_codec(codec: object) -> None:
+    if isinstance(codec, type):
+        raise ConfigError(f"codec={codec.__name__}: is a class; write {codec.__name__}() to make one")
+    if not callable(getattr(codec, "decoder", None)):
+        raise ConfigError(f"codec={shown(codec)}: expected a codec, e.g. JsonCodec()")
+
+
 _NO_LIMIT = sys.maxsize
+BYTES = (bytes, bytearray, memoryview)
+"""Payloads that are encoded already."""
+AS_IT_IS = "application/octet-stream"
+"""The content type of a payload that was published as bytes."""
+
+
+def leaves_bytes(codec: PayloadCodec) -> bool:
+    """Whether the codec publishes bytes as they are, so that their entry is to say `AS_IT_IS` in `content_type`."""
+    return type(codec) in _OURS
 
 
 class JsonCodec:
-    """JSON, the default: readable in `XRANGE`, and by everyone."""
+    """JSON, the default: readable in `XRANGE`, and by everyone. A payload of bytes is published as it is."""
 
     content_type: str | None = None
 
     def encode(self, payload: object) -> bytes:
-        """The payload as JSON; raises `EncodeError`."""
-        return _encode(_json_encoder, payload, "JSON")
+        """The payload as JSON, bytes as they are.
+
+        Raises `EncodeError`, also for NaN and infinity, which JSON has no words for.
+        """
+        if isinstance(payload, BYTES):
+            return _as_bytes(payload)
+        body = _encode(_json_encoder, payload, "JSON")
+        if b"null" in body or (_keys[type(payload)] and (b'nan":' in body or b'inf":' in body)):
+            _check_finite(payload)
+        return body
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
         """Reads JSON, or what `content_type` says, of at most `limit` bytes."""
@@ -61,12 +105,17 @@ class JsonCodec:
 
 
 class MsgpackCodec:
-    """MessagePack: smaller and a little faster than JSON, and carries `bytes`."""
+    """MessagePack: smaller and a little faster than JSON, and carries bytes inside of a payload.
+
+    A payload of bytes is published as it is.
+    """
 
     content_type: str | None = "application/msgpack"
 
     def encode(self, payload: object) -> bytes:
-        """The payload as MessagePack; raises `EncodeError`."""
+        """The payload as MessagePack, bytes as they are; raises `EncodeError`."""
+        if isinstance(payload, BYTES):
+            return _as_bytes(payload)
         return _encode(_msgpack_encoder, payload, "MessagePack")
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
@@ -77,41 +126,46 @@ class MsgpackCodec:
 class RawCodec:
     """Bytes as they are, for payloads that are encoded already."""
 
-    content_type: str | None = "application/octet-stream"
+    content_type: str | None = AS_IT_IS
 
     def encode(self, payload: object) -> bytes:
         """The payload itself; raises `EncodeError` for anything but `bytes`."""
-        if isinstance(payload, bytes | bytearray | memoryview):
-            return bytes(payload)
+        if isinstance(payload, BYTES):
+            return _as_bytes(payload)
         raise EncodeError(
             f"payload: RawCodec takes bytes, not {type(payload).__name__}; encode it first, or use JsonCodec"
         )
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
         """Hands over at most `limit` bytes as they are; raises `TypeError` at once for a handler of another type."""
-        if payload_type is not bytes:
+        if payload_type not in _TAKEN_AS_THEY_ARE:
             raise TypeError(f"RawCodec gives bytes, the handler takes {_name(payload_type)}")
-        return _payload_decoder(payload_type, _same, limit)
+        return _payload_decoder(payload_type, _TAKEN_AS_THEY_ARE[payload_type], limit)
+
+
+_OURS = (JsonCodec, MsgpackCodec, RawCodec)
 
 
 class FieldsCodec:
     """Entries written by others: their flat fields are the payload (`XADD orders * order_id 1 total 9.5`).
 
-    Values are text in Redis and are turned into the type's numbers, booleans and dates ("9.5" into 9.5). A handler
-    of type `dict` gets text, one of type `bytes` is refused. Reads only.
+    Values are text in Redis and are turned into the type's numbers, booleans and dates ("9.5" into 9.5); where the type
+    wants an object or a list, the field holds JSON. An empty field that the type has no text for counts as left out. A
+    handler of type `dict` gets text, one of type `bytes` is refused. Reads only.
     """
 
     def decoder(self, payload_type: type[T]) -> Callable[[Fields], T]:
         """Turns fields into the type; raises `TypeError` at once for `bytes`."""
         if payload_type is bytes:
             raise TypeError("FieldsCodec has no bytes to give; annotate a Struct, a dataclass, a TypedDict or dict")
+        read = flat_fields.reader(payload_type)
 
         def decode(fields: Fields) -> T:
             try:
                 named = {name.decode(): value.decode() for name, value in zip(fields[::2], fields[1::2], strict=True)}
-                return msgspec.convert(named, payload_type, strict=False)
-            except (msgspec.ValidationError, ValueError) as error:
-                raise DecodeError(f"fields are no {_name(payload_type)}: {error}") from error
+                return msgspec.convert(read(named), payload_type, strict=False)
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+                raise DecodeError(f"fields are not {_a(payload_type)}: {error}") from error
 
         return decode
 
@@ -122,7 +176,7 @@ def bounded(codec: Codec, payload_type: type[T], limit: int) -> Callable[[Fields
     Of a codec that reads other fields than `payload`, as `FieldsCodec` and those of users may, every field counts.
     Raises `TypeError` for a type that the codec does not read.
     """
-    if type(codec) in (JsonCodec, MsgpackCodec, RawCodec):
+    if type(codec) in _OURS:
         return cast("JsonCodec", codec).decoder(payload_type, limit)
     decode_any = codec.decoder(payload_type)
 
@@ -144,6 +198,7 @@ class _Encoder(Protocol):
 
 
 _json_encoder = msgspec.json.Encoder()
+_keys = non_finite.KeyTypes()
 _msgpack_encoder = msgspec.msgpack.Encoder()
 
 
@@ -154,8 +209,31 @@ def _encode(encoder: _Encoder, payload: object, format_name: str) -> bytes:
         raise EncodeError(f"payload: {type(payload).__name__} cannot be encoded as {format_name}: {error}") from error
 
 
+def _check_finite(payload: object) -> None:
+    if place := non_finite.place_in(payload):
+        raise EncodeError(
+            f"payload: {place} and cannot be encoded as JSON, which has neither NaN nor infinity; send None, or use "
+            "MsgpackCodec"
+        )
+
+
+def _as_bytes(payload: bytes | bytearray | memoryview) -> bytes:
+    try:
+        return bytes(payload)
+    except ValueError as error:  # of a memoryview that was released
+        raise EncodeError(f"payload: {type(payload).__name__} cannot be read: {error}") from error
+
+
 def _same(payload: bytes) -> bytes:
     return payload
+
+
+_TAKEN_AS_THEY_ARE: dict[object, Callable[[bytes], object]] = {
+    bytes: _same,
+    bytearray: bytearray,
+    memoryview: memoryview,
+}
+"""What handlers may be annotated with to get the payload undecoded, whatever its format."""
 
 
 class _Decoder(Protocol[T_co]):
@@ -164,7 +242,14 @@ class _Decoder(Protocol[T_co]):
 
 def _reader(decoder: Callable[[type[T]], _Decoder[T]], payload_type: type[T]) -> Callable[[bytes], object]:
     """Bytes to `payload_type`; a handler of `bytes` gets them as they are, whatever the format."""
-    return _same if payload_type is bytes else decoder(payload_type).decode
+    return _TAKEN_AS_THEY_ARE.get(payload_type) or decoder(payload_type).decode
+
+
+def _takes_bytes(payload_type: object) -> bool:
+    """Whether bytes are one of the things that it may be: `bytes | None`, `object`."""
+    if get_origin(payload_type) in (Union, types.UnionType):
+        return any(map(_takes_bytes, get_args(payload_type)))
+    return payload_type in (bytes, object, Any)
 
 
 def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object], limit: int) -> Callable[[Fields], T]:
@@ -172,6 +257,8 @@ def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object], 
         b"application/json": _reader(msgspec.json.Decoder, payload_type),
         b"application/msgpack": _reader(msgspec.msgpack.Decoder, payload_type),
     }
+    if _takes_bytes(payload_type):
+        by_content_type[AS_IT_IS.encode()] = _same
 
     def decode(fields: Fields) -> T:
         read = default
@@ -188,9 +275,15 @@ def _payload_decoder(payload_type: type[T], default: Callable[[bytes], object], 
         try:
             return read(payload)  # type: ignore[return-value]  # msgspec decodes into payload_type
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DecodeError(f"payload is no {_name(payload_type)}: {error}") from error
+            raise DecodeError(f"payload is not {_a(payload_type)}: {error}") from error
 
     return decode
+
+
+def _a(payload_type: type[T]) -> str:
+    """The type's name with its article: `an Order`."""
+    name = _name(payload_type)
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _name(payload_type: type[T]) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from . import naming
+from . import checks, naming
 from .exceptions import ConfigError
 from .logs import log
 
@@ -41,6 +41,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
     alert_length: Annotated[int, Meta(ge=1)] | None = None
     """Tell (fact `StreamPastBound`, a warning in the log) when the stream grows longer than this."""
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,17 +99,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds that running handlers get to finish at a stop."""
 
     def __post_init__(self) -> None:
-        for field in msgspec.structs.fields(Settings):  # what is given in code is checked as what a file says
-            try:
-                msgspec.convert(getattr(self, field.name), field.type)
-            except msgspec.ValidationError as error:
-                value = "..." if field.name == "redis_url" else f"{getattr(self, field.name)!r:.80}"
-                raise ConfigError(f"Settings({field.name}={value}): {error}") from None
+        _check_fields(self)
         if self.lag_low >= self.lag_high:
             raise ConfigError(f"lag_low ({self.lag_low}) must be below lag_high ({self.lag_high})")
-        for name in (self.group, self.consumer, *self.streams):
-            if name is not None and (wrong := naming.problem(name)):
-                raise ConfigError(f"the name {wrong}")
+        for what, name in (("group", self.group), ("consumer", self.consumer)):
+            if name is not None:
+                naming.checked(what, name)
+        for name in self.streams:
+            naming.checked("streams", name)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = None if self.redis_url is None else f"{self.redis_url.partition(':')[0]}://***"
@@ -118,6 +118,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def stream(self, name: str) -> StreamSettings:
         """The options of a stream; the defaults where none are given."""
         return self.streams.get(name, _DEFAULT_STREAM)
+
+
+def _check_fields(record: msgspec.Struct) -> None:
+    """Check what is given in code as what a file says, and keep it as a file's: plain text, records for mappings.
+
+    Raises `ConfigError`.
+    """
+    for field in msgspec.structs.fields(record):
+        given = getattr(record, field.name)
+        try:
+            value = msgspec.convert(_plain(given), field.type)
+        except UnicodeEncodeError:
+            raise ConfigError(f"{type(record).__name__}({field.name}): text that cannot be written as UTF-8") from None
+        except Exception as error:  # noqa: BLE001  # of what users pass in, whatever its class does
+            shown = "..." if field.name == "redis_url" else checks.shown(given)
+            raise ConfigError(f"{type(record).__name__}({field.name}={shown}): {error}{_unit(field.name)}") from None
+        if value is not given:
+            msgspec.structs.force_setattr(record, field.name, value)
+
+
+def _plain(value: object) -> object:
+    """Text of a class of its own, as members of a `(str, Enum)` are, as text; also the keys of a mapping."""
+    if isinstance(value, str):
+        return naming.exact(value)
+    if isinstance(value, dict):
+        return {_plain(name): inner for name, inner in value.items()}
+    return value
 
 
 _DEFAULT_STREAM = StreamSettings()
@@ -146,6 +173,8 @@ def _read(path: str | Path) -> object:
 
     from . import yaml_files  # noqa: PLC0415
 
+    if not isinstance(path, str | Path) or not str(path):
+        raise ConfigError(f"path={checks.shown(path)}: expected the path of a file, e.g. 'config.yaml'")
     try:
         text = Path(path).read_bytes()
     except OSError as error:
@@ -239,4 +268,4 @@ def _unit(path: str) -> str:
         return " (in milliseconds, a whole number)"
     if key.endswith(("timeout", "interval", "expiry", "retention")) or key == "grace":
         return " (in seconds, a number)"
-    return ""
+    return ' ("redis" or "memory")' if key == "checkpoints" else ""

@@ -15,7 +15,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 
-from . import entry_ids, letters, naming, replays
+from . import checks, entry_ids, letters, naming, replays
 from .connection import Connection, replies
 from .connection.scripts import REPLAY
 from .exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError
@@ -46,14 +46,12 @@ class DeadLetters:
     """
 
     def __init__(self, connection: Connection, stream: str, group: str, *, dead_letter: str | None = None) -> None:
-        key = dead_letter or naming.dead_letters(stream, group)
-        for what, name in (("stream", stream), ("group", group), ("dead_letter", key)):
-            if wrong := naming.problem(name):
-                raise ConfigError(f"{what}: the name {wrong}")
-        self._connection = connection
-        self._stream = stream
-        self._group = group
-        self._key = key
+        self._connection = checks.instance("connection", connection, Connection)
+        self._stream = naming.checked("stream", stream)
+        self._group = naming.checked("group", group)
+        if dead_letter is not None:
+            dead_letter = naming.checked("dead_letter", dead_letter)
+        self._key = dead_letter or naming.dead_letters(self._stream, self._group)
 
     @property
     def key(self) -> str:
@@ -82,7 +80,7 @@ class DeadLetters:
         `ServerError`.
         """
         found: Letters = []
-        if count > 0:
+        if checks.whole("count", count, 0) > 0:
             async for letter in self._walk(reason, since, until, after):
                 found.append(letter)
                 if len(found) == count:
@@ -112,8 +110,8 @@ class DeadLetters:
         `GroupNotFoundError` when the group is not there any more, `ConfigError`, `RedisUnavailableError`,
         `ServerError`.
         """
-        if rate is not None and not rate > 0:
-            raise ConfigError(f"rate={rate!r}: expected events a second, above 0")
+        if rate is not None and (not checks.is_number(rate) or not rate > 0):
+            raise ConfigError(f"rate={checks.shown(rate)}: expected events a second, above 0")
         how_often = dict.fromkeys(("in place", "copied", "gone"), 0)
         began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay
         async for letter in self._chosen(ids, reason, since, until):
@@ -154,14 +152,15 @@ class DeadLetters:
             return self._walk(reason, since, until, None)
         if reason is not None or since is not None or until is not None:
             raise ConfigError("ids: go without reason, since and until; name the letters, or say which ones")
+        if not isinstance(ids, Iterable):
+            raise ConfigError(f"ids={checks.shown(ids)}: expected the id of a dead letter, or several")
         return self._of([ids] if isinstance(ids, str) else list(ids))
 
     async def _of(self, ids: Sequence[str]) -> AsyncIterator[DeadLetterMessage]:
         """The letters of these ids. All are looked up before the first is given."""
         found: Letters = []
-        for letter_id in dict.fromkeys(ids):
-            if not entry_ids.is_id(letter_id):
-                raise ConfigError(f"{letter_id!r} is no id of a dead letter, such as 1700000000000-0")
+        for letter_id in ids if len(ids) == 1 else dict.fromkeys(ids):
+            _check_id("ids", letter_id)
             page = await self._at("{}-{}".format(*entry_ids.parse(letter_id)))
             if not page:
                 raise DeadLetterNotFoundError(f"{self._key!r} has no dead letter {letter_id!r} of {self._group!r}")
@@ -173,10 +172,11 @@ class DeadLetters:
         self, reason: str | None, since: datetime | None, until: datetime | None, after: str | None
     ) -> AsyncIterator[DeadLetterMessage]:
         """All letters there are now, oldest first."""
+        if reason is not None:
+            checks.text("reason", reason)
         start = "-" if since is None else _edge("since", since)
         if after is not None:
-            if not entry_ids.is_id(after):
-                raise ConfigError(f"after={after!r}: is no id of a dead letter, such as 1700000000000-0")
+            _check_id("after", after)
             start = max(f"({after}", start, key=_place)
         limit = None if until is None else f"{_edge('until', until)}-{_LAST_OF_A_MILLISECOND}"
         end = await self._last_id()
@@ -241,7 +241,14 @@ def _place(edge: str) -> tuple[int, int]:
     return (0, 0) if edge == "-" else entry_ids.parse(edge.removeprefix("("))
 
 
+def _check_id(what: str, letter_id: object) -> None:
+    if not isinstance(letter_id, str) or not entry_ids.is_id(letter_id):
+        raise ConfigError(f"{what}: {checks.shown(letter_id)} is not the id of a dead letter, such as 1700000000000-0")
+
+
 def _edge(what: str, moment: datetime) -> str:
+    if not isinstance(moment, datetime):
+        raise ConfigError(f"{what}={checks.shown(moment)}: expected a datetime with a time zone")
     if moment.tzinfo is None:
         raise ConfigError(f"{what}={moment!r}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
     return str(max(0, round(moment.timestamp() * 1000)))

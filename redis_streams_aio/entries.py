@@ -92,7 +92,7 @@ def compose(
     if event_id is not None:
         fields += (EVENT_ID, event_id)
     for name, value in headers.items():
-        fields += (f"h:{name}", value)
+        fields += ("h:" + name, value)
     return fields
 
 

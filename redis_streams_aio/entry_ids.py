@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from .checks import shown
 from .exceptions import ConfigError
 
 BEGINNING = "0"
@@ -58,6 +59,8 @@ def start_position(start: str | datetime) -> str:
         if start.tzinfo is None:
             raise ConfigError(f"start={start!r}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
         return previous(f"{max(0, round(start.timestamp() * 1000))}-0")
-    if start == END or is_id(start):
-        return start
-    raise ConfigError(f'start={start!r}: expected "0" (everything), "$" (only new events), an entry id or a datetime')
+    if isinstance(start, str) and (start == END or is_id(start)):
+        return str.__str__(start)
+    raise ConfigError(
+        f'start={shown(start)}: expected "0" (everything), "$" (only new events), an entry id or a datetime'
+    )

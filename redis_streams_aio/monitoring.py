@@ -1,21 +1,21 @@
 """The lag watcher: how far each group is behind, and the backpressure signals (P28).
 
 Redis's own `lag` may be unknown (`nil`) or wrong, so it is believed only where it can be (`known_lag`): nothing is
-unread when the last entry was delivered; otherwise Redis's number, at most the stream's length; otherwise a
-bounded count. What remains unknown is reported as `None`, never as 0 (P20).
+unread when the last entry was delivered; otherwise Redis's number, at most the stream's length, where the stream
+ever had so many entries; otherwise a bounded count. What remains unknown is reported as `None`, never as 0 (P20).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from . import entry_ids
+from . import checks, entry_ids, naming
 from .connection import Connection, replies
 from .connection.packing import Command
 from .connection.replies import Answer, Reply
-from .exceptions import StreamNotFoundError
+from .exceptions import ConfigError, StreamNotFoundError
 from .models import GroupInfo, LagReport, StreamInfo
 from .telemetry import SILENT, LagHigh, LagLow, LagMeasured, Telemetry
 
@@ -28,7 +28,9 @@ def known_lag(stream: StreamInfo, group: GroupInfo) -> int | None:
     """The group's lag as far as Redis's own numbers can be believed; `None`: count, or say unknown."""
     if stream.last_id is None or entry_ids.parse(group.last_delivered_id) >= entry_ids.parse(stream.last_id):
         return 0
-    return None if group.lag is None else min(group.lag, stream.length)
+    if group.lag is None or group.lag > max(stream.entries_added, stream.length):
+        return None
+    return min(group.lag, stream.length)
 
 
 def is_behind(was_behind: bool, report: LagReport, *, high: int, low: int) -> bool:  # noqa: FBT001  # its state
@@ -46,7 +48,7 @@ class LagWatcher:
     or fewer.
 
     Between the two marks the signal stays as it was, so that it does not flutter. Entries behind = not yet
-    delivered + not yet settled.
+    delivered + not yet settled. `groups` are pairs of stream and group. Raises `ConfigError`.
     """
 
     def __init__(
@@ -60,13 +62,18 @@ class LagWatcher:
         on_low: LagCallback | None = None,
         telemetry: Telemetry = SILENT,
     ) -> None:
-        self._connection = connection
-        self._groups = tuple(dict.fromkeys(groups))
-        self._high = high
-        self._low = low
+        self._connection = checks.instance("connection", connection, Connection)
+        self._groups = tuple(dict.fromkeys(_pairs(groups)))
+        self._high = checks.whole("high", high, 1)
+        self._low = checks.whole("low", low, 0)
+        if low >= high:
+            raise ConfigError(f"low={low}: expected less than high, which is {high}")
+        for what, callback in (("on_high", on_high), ("on_low", on_low)):
+            if callback is not None:
+                checks.function(what, callback, "report")
         self._on_high = on_high
         self._on_low = on_low
-        self._telemetry = telemetry
+        self._telemetry = checks.instance("telemetry", telemetry, Telemetry)
         self._behind: set[tuple[str, str]] = set()
         self.reports: dict[tuple[str, str], LagReport] = {}
         """The last report of each (stream, group)."""
@@ -157,6 +164,20 @@ class LagWatcher:
     def _tell(self, callback: LagCallback | None, report: LagReport) -> None:
         if callback is not None:
             self._telemetry.guard(callback, report)
+
+
+def _pairs(groups: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Streams and their groups, by name. Raises `ConfigError`."""
+    if isinstance(groups, str | bytes | Mapping) or not isinstance(groups, Iterable):
+        raise ConfigError(f"groups={checks.shown(groups)}: {_EXPECTED}")
+    for pair in groups:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:  # a pair
+            raise ConfigError(f"groups: {checks.shown(pair)}: {_EXPECTED}")
+        stream, group = pair
+        yield naming.checked("groups: stream", stream), naming.checked("groups: group", group)
+
+
+_EXPECTED = 'expected pairs of stream and group, e.g. [("orders", "billing")]'
 
 
 def _reply(answer: Answer) -> Reply:

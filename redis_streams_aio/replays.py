@@ -7,14 +7,16 @@ of it before. That group unwraps it; the consumers of other groups acknowledge i
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from .entries import Fields, packed, unpacked
 from .models import History
 
-FOR_GROUP = b"replayed_for"
-HISTORY = b"replay_history"
-_PACKED = b"replay_fields"
+FOR_GROUP = b"redis_streams_aio:replayed_for"
+HISTORY = b"redis_streams_aio:replay_history"
+_PACKED = b"redis_streams_aio:replay_fields"
 
 FOR_ANOTHER_GROUP = ValueError("replayed for another group")
 """The refusal of a delivery that this group passes over."""
@@ -22,16 +24,28 @@ FOR_ANOTHER_GROUP = ValueError("replayed for another group")
 _history = msgspec.json.Decoder(History)
 
 
+class Replay(NamedTuple):
+    """An event that was added again for one group."""
+
+    group: str
+    fields: Fields
+    """Its own."""
+    history: History
+
+
 def wrap(fields: Fields, group: str, history: History) -> Fields:
     """The fields of an event that is added again for one group."""
     return [FOR_GROUP, group.encode(), HISTORY, encode(history), *packed(fields, _PACKED)]
 
 
-def unwrap(fields: Fields, group: str) -> tuple[Fields, History | None] | None:
-    """The event's own fields, and its history; `None` when it is for another group."""
-    if len(fields) >= 4 and fields[1] == group.encode() and fields[2] == HISTORY:
-        return unpacked(fields[4:], _PACKED), decode(fields[3])
-    return None
+def unwrap(fields: Fields) -> Replay | None:
+    """The replay that an entry is; `None` for what is no whole one, which is an entry like others then."""
+    if len(fields) < 4 or fields[0] != FOR_GROUP or fields[2] != HISTORY:
+        return None
+    history = decode(fields[3])
+    if history is None:
+        return None
+    return Replay(fields[1].decode("utf-8", "replace"), unpacked(fields[4:], _PACKED), history)
 
 
 def encode(history: History) -> bytes:

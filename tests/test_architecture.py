@@ -17,8 +17,14 @@ from redis_streams_aio import public
 PACKAGE = Path(redis_streams_aio.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery", "batch", "replays"},
-    {"config", "yaml_files", "codecs", "retry", "declaration", "routing", "letters", "telemetry", "logs"},
+    {
+        *("version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery", "batch", "replays"),
+        *("checks", "templates"),
+    },
+    {
+        *("config", "yaml_files", "codecs", "retry", "declaration", "routing", "letters", "telemetry", "logs"),
+        *("flat_fields", "non_finite"),
+    },
     {"connection"},
     {"producer", "consumer", "checkpoint", "monitoring", "dead_letters"},
     {"broker"},

@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
-import msgspec
 
 from .. import config
-from ..codecs import Codec, JsonCodec, PayloadCodec
+from ..codecs import Codec, JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
 from ..declaration import HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown
@@ -26,6 +25,7 @@ from ..retry import RetryPolicy
 from ..routing import Plan
 from ..telemetry import Observer, Telemetry
 from .host import Host, not_open
+from .in_force import settings_in_force
 from .router import Router
 from .signals import stop_on_signals
 from .status import SubscriptionStatus
@@ -55,7 +55,7 @@ class Broker:
 
     `url` (or `client`, a `redis.asyncio.Redis` whose configuration is used; it is not closed) says where Redis is,
     `group` the consumer group of handlers that name none; both may stand in `settings`. `codec` writes payloads
-    and reads them, `middleware` runs around every handler, `observers` get the facts of
+    and reads them, `middleware` runs around every handler, `observers` (functions, not async ones) get the facts of
     `redis_streams_aio.telemetry`. Nothing is connected before the broker is opened. Raises `ConfigError`.
 
     Opening connects, joins the groups and starts the tasks; it waits for Redis as `connect_timeout` says. Closing
@@ -74,10 +74,9 @@ class Broker:
         middleware: Sequence[Middleware] = (),
         observers: Sequence[Observer] = (),
     ) -> None:
-        settings = settings or Settings()
-        settings = msgspec.structs.replace(settings, redis_url=url or settings.redis_url, group=group or settings.group)
-        self._codec: PayloadCodec = codec or JsonCodec()
-        self._observers = tuple(observers)
+        settings = settings_in_force(settings, url, group, client)
+        self._codec: PayloadCodec = JsonCodec() if codec is None else payload_codec(codec)
+        self._observers = observers = tuple(observers) if isinstance(observers, Iterator) else observers
         self._use(settings, client, self._observers)
         self._router = Router.of_broker(settings.group, self._codec, tuple(middleware), settings.max_payload_bytes)
         self._prepare: Callable[[Plan], Plan] = _as_it_is

@@ -7,7 +7,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from .. import templates
+from ..checks import shown as shown_value
 from ..exceptions import ConfigError
+from ..naming import exact
 
 Scheme = Literal["redis", "rediss", "unix", "embedded", "memory"]
 SCHEMES: tuple[Scheme, ...] = ("redis", "rediss", "unix", "embedded", "memory")
@@ -30,23 +33,43 @@ class Address(msgspec.Struct, frozen=True):
         return [("url", self.shown)]
 
 
-def parse(url: str) -> Address:
+def parse(url: object) -> Address:
     """Check a URL. Raises `ConfigError`, whose text never has the URL's credentials in it."""
+    if not isinstance(url, str):
+        hint = ", e.g. str(url)" if hasattr(url, "host") else ""
+        value = f"a {type(url).__name__}" if isinstance(url, bytes) or hint else shown_value(url)
+        raise ConfigError(f"redis_url: expected text{hint}, e.g. redis://localhost:6379/0, not {value}")
+    url = exact(url)
     try:
         parts = urlsplit(url)
         shown = _without_credentials(parts)
-        _ = parts.port
-    except (ValueError, TypeError, AttributeError):
-        raise ConfigError("redis_url: cannot be read; expected e.g. redis://localhost:6379/0") from None
+    except ValueError:
+        raise ConfigError(f"redis_url: cannot be read; {_EXPECTED}") from None
     scheme = next((known for known in SCHEMES if known == parts.scheme), None)
     if scheme is None:
-        allowed = ", ".join(f"{known}://" for known in SCHEMES)
         got = f"{parts.scheme}://" if parts.scheme and "://" in url else "none"
-        raise ConfigError(f"redis_url: unknown scheme {got}; expected one of {allowed}")
+        raise ConfigError(f"redis_url: unknown scheme {got}; expected one of {_ALLOWED}")
     if scheme in ("redis", "rediss"):
         _check_credentials(parts)
+        _check_host(parts)
         _check_database(parts)
     return Address(scheme, url, _local_part(parts) if scheme in ("embedded", "memory") else parts.path, shown)
+
+
+_ALLOWED = ", ".join(f"{known}://" for known in SCHEMES)
+_EXPECTED = f"expected e.g. redis://localhost:6379/0, or one of {_ALLOWED}"
+
+
+def _check_host(parts: SplitResult) -> None:
+    host = parts.netloc.rpartition("@")[2]
+    if blank := templates.blank(host):
+        raise ConfigError(f"redis_url: is a template that nobody filled in: {blank!r} stands for something else")
+    if "," in host:
+        raise ConfigError(f"redis_url: has several hosts, {host!r}; one is expected, with one of {_ALLOWED}")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(f"redis_url: the port in {host!r} is not one; {_EXPECTED}") from None
 
 
 def _check_credentials(parts: SplitResult) -> None:

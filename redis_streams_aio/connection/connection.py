@@ -14,7 +14,9 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
+from .. import checks
 from ..exceptions import (
+    ConfigError,
     NotOpenError,
     PermissionDeniedError,
     RedisStreamsError,
@@ -50,7 +52,7 @@ class Connection:
     Redis, with backoff and a line in the log for each try, for `connect_timeout` seconds or (default) as long as
     it takes.
 
-    Raises `ConfigError` for a wrong URL at once, and when opening: `AuthenticationFailedError`,
+    Raises `ConfigError` for a wrong URL or option at once, and when opening: `AuthenticationFailedError`,
     `UnsupportedServerError` at once, `RedisUnavailableError` after `connect_timeout`.
     """
 
@@ -62,10 +64,12 @@ class Connection:
         connect_timeout: float | None = None,
         command_timeout: float = 10.0,
     ) -> None:
-        self._address: Address | None = None if url is None else parse(url)
+        self._address: Address | None = _address(url, client)
         self._client = client
         self._connect_timeout = connect_timeout
-        self._command_timeout = command_timeout
+        if connect_timeout is not None:
+            self._connect_timeout = checks.seconds("connect_timeout", connect_timeout)
+        self._command_timeout: float = checks.seconds("command_timeout", command_timeout)
         self._stack = AsyncExitStack()
         self._make: Factory | None = None
         self._links: dict[Purpose, Link] = {}
@@ -224,6 +228,25 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.shown}: {'open' if self.is_open else 'closed'}, {self.server or 'server not known'}>"
+
+
+def _address(url: str | None, client: Redis | None) -> Address | None:
+    """Where Redis is; `None`: where the client says. Raises `ConfigError` where it is not said, or said twice."""
+    if client is not None:
+        from .endpoints import pool_of  # noqa: PLC0415  # imports redis-py: whoever has a client has done so
+
+        pool_of(client)
+        if url is not None:
+            raise ConfigError("url and client: both say where Redis is; leave one of them out")
+        return None
+    if url is None:
+        raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")
+    address = parse(url)
+    if "?" in address.url and address.scheme in ("redis", "rediss", "unix"):
+        from .endpoints import factory_of  # noqa: PLC0415  # imports redis-py: it knows which options there are
+
+        factory_of(address, __version__)
+    return address
 
 
 _KEYS_NAMED = 5

@@ -9,6 +9,7 @@ late: it imports redis-py.
 from __future__ import annotations
 
 import functools
+import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -63,11 +64,11 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
     """
     async with AsyncExitStack() as stack:
         if client is not None:
-            pool = _pool_of(client)
+            pool = pool_of(client)
             yield _factory(pool.connection_class, pool.connection_kwargs, version)
             return
         if address is None:
-            raise ConfigError("no redis_url and no client: say where Redis is, e.g. Broker('redis://localhost:6379/0')")
+            raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")
         if address.scheme == "embedded":
             socket_path = await stack.enter_async_context(embedded_server(address.path))
             yield _factory(UnixDomainSocketConnection, {"path": str(socket_path)}, version)
@@ -81,20 +82,29 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
 def factory_of(address: Address, version: str) -> Factory:
     """The factory for a server's URL. Raises `ConfigError` for options in it that make no connection."""
     try:
-        options = dict(parse_url(address.url))
+        options = {name: value for name, value in parse_url(address.url).items() if name not in _OF_A_POOL}
         make = _factory(options.pop("connection_class", Connection), options, version)  # type: ignore[arg-type]
         make()  # not connected: only to see that it can be made
     except (AttributeError, RedisError, TypeError, ValueError) as error:
-        raise ConfigError(f"redis_url: {address.shown}: {error}") from None
+        unknown = _UNKNOWN_OPTION.search(str(error))
+        problem = f"has no option {unknown[1]!r}" if unknown else str(error)
+        raise ConfigError(f"redis_url: {address.shown}: {problem}") from None
     return make
 
 
-def _pool_of(client: object) -> ConnectionPool:
+def pool_of(client: object) -> ConnectionPool:
+    """The pool of a user's client, whose configuration is used. Raises `ConfigError` for anything else."""
     if not isinstance(client, Redis):
-        kind = type(client)
-        raise ConfigError(f"client: expected a redis.asyncio.Redis, got {kind.__module__}.{kind.__qualname__}")
+        kind = client if isinstance(client, type) else type(client)
+        got = f"the class {kind.__qualname__}" if client is kind else f"{kind.__module__}.{kind.__qualname__}"
+        hint = "; a client that blocks cannot be used" if kind.__module__.startswith("redis.") else ""
+        raise ConfigError(f"client: expected a redis.asyncio.Redis, got {got}{hint}")
     return client.connection_pool
 
+
+_OF_A_POOL = frozenset(("max_connections", "timeout"))
+"""Options in a URL that redis-py's pools take, and single connections do not: passed over, as we have no pool."""
+_UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
 
 _FROM_A_CLIENT = frozenset(
     (

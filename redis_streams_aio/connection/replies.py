@@ -163,6 +163,16 @@ def _count(reply: Reply) -> int:
     return number
 
 
+def _how_many(reply: Reply) -> int:
+    """How many there are. Fewer than none there cannot be: what says so is known to be wrong, and counts as none."""
+    return max(0, integer(reply))
+
+
+def _age(reply: Reply) -> float:
+    """Milliseconds as seconds. What was in the future when a clock was set back is now."""
+    return max(0, integer(reply)) / 1000
+
+
 @_reads
 def words(count: int, reply: Reply) -> list[bytes]:
     """So many bulk strings."""
@@ -248,7 +258,7 @@ def mapping(reply: Reply) -> dict[str, Reply]:
 def pending(reply: Reply, *, idle: float = -math.inf) -> list[PendingMessage]:
     """`XPENDING` with a range: entries that were idle for so many seconds, or that have no consumer."""
     return [
-        PendingMessage(_id(entry_id).decode(), text(consumer), integer(since) / 1000, integer(deliveries))
+        PendingMessage(_id(entry_id).decode(), text(consumer), _age(since), _how_many(deliveries))
         for entry_id, consumer, since, deliveries in map(_row, _rows(reply))
         if integer(since) >= idle * 1000 or not consumer
     ]
@@ -266,12 +276,12 @@ def stream_info(name: str, reply: Reply) -> StreamInfo:
     known = mapping(reply)
     return StreamInfo(
         name=name,
-        length=integer(known["length"]),
-        groups=integer(known["groups"]),
+        length=_how_many(known["length"]),
+        groups=_how_many(known["groups"]),
         first_id=_entry_id(known["first-entry"]),
         last_id=_entry_id(known["last-entry"]),
         last_generated_id=_id(known["last-generated-id"]).decode(),
-        entries_added=integer(known["entries-added"]),
+        entries_added=_how_many(known["entries-added"]),
     )
 
 
@@ -286,11 +296,11 @@ def group_infos(reply: Reply) -> list[GroupInfo]:
     return [
         GroupInfo(
             name=text(known["name"]),
-            consumers=integer(known["consumers"]),
-            pending=integer(known["pending"]),
+            consumers=_how_many(known["consumers"]),
+            pending=_how_many(known["pending"]),
             last_delivered_id=_id(known["last-delivered-id"]).decode(),
-            entries_read=_optional_integer(known.get("entries-read")),
-            lag=_optional_integer(known.get("lag")),
+            entries_read=_count_if_known(known.get("entries-read")),
+            lag=_count_if_known(known.get("lag")),
         )
         for known in map(mapping, _rows(reply))
     ]
@@ -302,16 +312,17 @@ def consumer_infos(reply: Reply) -> list[ConsumerInfo]:
     return [
         ConsumerInfo(
             name=text(known["name"]),
-            pending=integer(known["pending"]),
-            idle=integer(known["idle"]) / 1000,
+            pending=_how_many(known["pending"]),
+            idle=_age(known["idle"]),
             inactive=_inactive(known.get("inactive")),
         )
         for known in map(mapping, _rows(reply))
     ]
 
 
-def _optional_integer(reply: Reply) -> int | None:
-    return None if reply is None else integer(reply)
+def _count_if_known(reply: Reply) -> int | None:
+    """How many there are; `None` where Redis does not know, and where its number is below 0."""
+    return None if reply is None or integer(reply) < 0 else integer(reply)
 
 
 def _inactive(reply: Reply) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .. import entry_ids, naming
+from .. import checks, entry_ids, naming
 from ..connection import Connection, replies
 from ..connection.group_scripts import CREATE_GROUP, DELETE_CONSUMER, DELETE_GROUP
 from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, InvalidEventError, StreamNotFoundError
@@ -19,10 +19,13 @@ DELETED_FOR_MS = 86_400_000
 
 
 class ConsumerGroupManager:
-    """Makes, describes, resets and deletes consumer groups."""
+    """Makes, describes, resets and deletes consumer groups.
+
+    Raises `InvalidEventError` for names of streams that cannot be, `ConfigError` for other arguments.
+    """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection = checks.instance("connection", connection, Connection)
 
     async def create_group(self, stream: str, group: str, start: str | datetime = entry_ids.BEGINNING) -> str:
         """Make a group (and the stream, if need be), and return the id it starts after.
@@ -31,7 +34,7 @@ class ConsumerGroupManager:
         came at or after it). A group made at `"$"` knows its lag from the first event on. Raises
         `GroupExistsError`, `ConfigError`, `StreamTypeError`.
         """
-        _check(stream, group)
+        stream, group = _checked(stream), _checked_group(group)
         position = entry_ids.start_position(start)
         return await self._create(stream, group, position, position)
 
@@ -74,7 +77,7 @@ class ConsumerGroupManager:
         A group of that name that is made later begins where its `start` says. Consumers of it that still run make it
         again at once, there. One atomic step. Dead letters stay. Raises `StreamTypeError`.
         """
-        _check(stream, group)
+        stream, group = _checked(stream), _checked_group(group)
         keys = [
             name(stream, group)
             for name in (naming.deleted, naming.checkpoint, naming.failures, naming.releases, naming.leases)
@@ -86,17 +89,17 @@ class ConsumerGroupManager:
 
         What comes after `start` is delivered (again). Pending entries stay. Raises `GroupNotFoundError`.
         """
-        _check(stream, group)
+        stream, group = _checked(stream), _checked_group(group)
         await self._connection.call("XGROUP", "SETID", stream, group, entry_ids.start_position(start))
 
     async def list_groups(self, stream: str) -> list[GroupInfo]:
         """The groups of a stream. Raises `StreamNotFoundError`, `StreamTypeError`."""
-        _check(stream)
+        stream = _checked(stream)
         return replies.group_infos(await self._connection.call("XINFO", "GROUPS", stream))
 
     async def get_group_info(self, stream: str, group: str) -> GroupInfo:
         """One group. Raises `GroupNotFoundError`, `StreamNotFoundError`, `StreamTypeError`."""
-        _check(stream, group)
+        stream, group = _checked(stream), _checked_group(group)
         for info in await self.list_groups(stream):
             if info.name == group:
                 return info
@@ -104,7 +107,7 @@ class ConsumerGroupManager:
 
     async def list_consumers(self, stream: str, group: str) -> list[ConsumerInfo]:
         """The consumers of a group, dead ones included. Raises `GroupNotFoundError`, `StreamNotFoundError`."""
-        _check(stream, group)
+        stream, group = _checked(stream), _checked_group(group)
         return replies.consumer_infos(await self._connection.call("XINFO", "CONSUMERS", stream, group))
 
     async def delete_consumer(self, stream: str, group: str, consumer: str, *, idle: float = 0.0) -> bool:
@@ -112,14 +115,18 @@ class ConsumerGroupManager:
 
         Whether it was removed. Checked and done in one step (P22). Raises `GroupNotFoundError`, `StreamNotFoundError`.
         """
-        _check(stream, group)
+        stream, group = _checked(stream), _checked_group(group)
+        consumer = checks.text("consumer", consumer)
+        if not checks.is_number(idle) or idle < 0:
+            raise ConfigError(f"idle={checks.shown(idle)}: expected seconds, 0 or more")
         keys = (stream, naming.leases(stream, group))
         reply = await self._connection.run(DELETE_CONSUMER, *keys, group, consumer, round(idle * 1000))
         return replies.integer(reply) == 1
 
 
-def _check(stream: str, group: str = "group") -> None:
-    if problem := naming.problem(stream):
-        raise InvalidEventError(f"stream: the name {problem}")
-    if problem := naming.problem(group):
-        raise ConfigError(f"group: the name {problem}")
+def _checked(stream: str) -> str:
+    return naming.checked("stream", stream, InvalidEventError)
+
+
+def _checked_group(group: str) -> str:
+    return naming.checked("group", group)

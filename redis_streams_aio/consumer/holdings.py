@@ -90,11 +90,13 @@ class Holdings:
         return taken
 
     def _unwrap(self, delivery: Delivery) -> None:
-        unwrapped = unwrap(delivery.fields, self.group)
-        if unwrapped is None:
-            delivery.refusal, delivery.prepared = FOR_ANOTHER_GROUP, True
+        replay = unwrap(delivery.fields)
+        if replay is None:
+            return  # somebody else's fields
+        if replay.group == self.group:
+            delivery.fields, delivery.history = replay.fields, replay.history
         else:
-            delivery.fields, delivery.history = unwrapped
+            delivery.refusal, delivery.prepared = FOR_ANOTHER_GROUP, True
 
     @property
     def lease_ms(self) -> int:

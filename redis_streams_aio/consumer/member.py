@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .. import entry_ids, naming
+from .. import checks, entry_ids, naming
 from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
 from ..connection import Connection
 from ..connection.group_scripts import NOTE_LEASE
 from ..delivery import Compose, Delivery
 from ..exceptions import (
-    ConfigError,
     GroupNotFoundError,
     NotOpenError,
     RedisRefusedError,
@@ -67,20 +66,12 @@ class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Default: `{<stream>}:<group>:dead`, without a bound."""
 
     def __post_init__(self) -> None:
-        for what, given in (
-            ("stream", self.stream),
-            ("group", self.group),
-            ("name", self.name or naming.consumer_name()),
-        ):
-            if wrong := naming.problem(given):
-                raise ConfigError(f"{what}: the name {wrong}")
-        if self.name == "":
-            raise ConfigError("name: the name is empty")
-        for what, seconds in (("lease", self.lease), ("block", self.block)):
-            if not seconds > 0:
-                raise ConfigError(f"{what}={seconds!r}: expected seconds above 0")
-        if self.count < 1:
-            raise ConfigError(f"count={self.count!r}: expected a whole number, 1 or more")
+        for what in ("stream", "group", "name"):
+            if what != "name" or self.name is not None:
+                msgspec.structs.force_setattr(self, what, naming.checked(what, getattr(self, what)))
+        for what in ("lease", "block"):
+            checks.seconds(what, getattr(self, what))
+        checks.whole("count", self.count, 1)
 
 
 class Member:

@@ -18,13 +18,14 @@ from typing import Generic, Literal, Self, TypeVar, cast
 
 import msgspec
 
-from .. import entry_ids
+from .. import checks, entry_ids, naming
 from ..checkpoint import CheckpointStore
-from ..codecs import Codec, JsonCodec, bounded
+from ..codecs import Codec, JsonCodec, bounded, reading_codec
 from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
 from ..connection.backoff import delays
 from ..delivery import Delivery
+from ..entries import Fields
 from ..exceptions import ConfigError, RedisRefusedError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ..logs import log
 from ..models import EventMessage, PendingMessage
@@ -36,6 +37,13 @@ from .settlement import DeadLetterOptions
 
 T = TypeVar("T")
 State = Literal["starting", "running", "draining", "stopped", "failed"]
+
+
+def _decoder(codec: Codec | None, payload_type: type[T], limit: int) -> Callable[[Fields], T]:
+    try:
+        return bounded(JsonCodec() if codec is None else reading_codec(codec), payload_type, limit)
+    except TypeError as error:
+        raise ConfigError(f"payload_type={checks.shown(payload_type)}: {error}") from None
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True):
@@ -103,14 +111,15 @@ class StreamConsumer(Generic[T]):
             lease=lease,
             block=block,
             count=count,
-            dead_letters=None if dead_letter is None else DeadLetterOptions(dead_letter),
+            dead_letters=None if dead_letter is None else DeadLetterOptions(naming.checked("dead_letter", dead_letter)),
         )
-        for what, seconds in (("reclaim_interval", reclaim_interval), ("checkpoint_interval", checkpoint_interval)):
-            if not seconds > 0:
-                raise ConfigError(f"{what}={seconds!r}: expected seconds above 0")
-        self._connection = connection
-        self._telemetry = telemetry
-        self._decode = bounded(codec or JsonCodec(), payload_type, max_payload_bytes)
+        checks.seconds("reclaim_interval", reclaim_interval)
+        checks.seconds("checkpoint_interval", checkpoint_interval)
+        self._connection = checks.instance("connection", connection, Connection)
+        self._telemetry = checks.instance("telemetry", telemetry, Telemetry)
+        if checkpoints is not None:
+            checks.has_methods("checkpoints", checkpoints, "load", "save")
+        self._decode = _decoder(codec, payload_type, checks.whole("max_payload_bytes", max_payload_bytes, 1))
         self._buffer: deque[Delivery] = deque()
         self._member = Member(connection, options, checkpoints, telemetry, self._buffer.extend)
         self._acknowledged = asyncio.Event()

@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 
-from .. import entries, naming
-from ..codecs import PayloadCodec
+from .. import checks, entries, naming
+from ..codecs import AS_IT_IS, BYTES, PayloadCodec, leaves_bytes
 from ..config import Settings
 from ..connection.packing import Command, pack, pack_around, pack_between
-from ..exceptions import InvalidEventError, PayloadTooLargeError
+from ..exceptions import EncodeError, InvalidEventError, PayloadTooLargeError
+from .attributes import MOST_BYTES, checked_headers, checked_text, too_large, unwritable
 
 NO_HEADERS: Mapping[str, str] = {}
 _NAMELESS = (dict, bytes, bytearray, memoryview, str, int, float, list, tuple, bool, type(None))
@@ -24,6 +25,8 @@ _KEPT = 1024
 """Streams, and pairs of stream and event type, whose packed parts are kept."""
 _LONGEST_TURN = 0.004
 """Seconds for which composing many events may hold the event loop."""
+_SINGLE = (str, bytes, bytearray, memoryview, Mapping)
+"""What can be iterated over, and is one payload."""
 _PAYLOAD = b"<payload>"
 """Stands where a payload will."""
 
@@ -34,8 +37,10 @@ class Composer:
     def __init__(self, codec: PayloadCodec, settings: Settings) -> None:
         self._codec = codec
         self._settings = settings
+        self._leaves_bytes = leaves_bytes(codec)
         self._heads: dict[str, tuple[str | int, ...]] = {}
-        self._plain: dict[tuple[str, str, str | None], tuple[bytes, bytes]] = {}
+        self._names: dict[type[object], str] = {}
+        self._plain: dict[tuple[str, str, str | None, type[object]], tuple[bytes, bytes]] = {}
 
     def command(
         self,
@@ -49,7 +54,8 @@ class Composer:
     ) -> Command:
         """The XADD of an event, not packed."""
         name = self._event_type(stream, payload, event_type)
-        return self._compose(stream, name, self._encode(payload), key=key, event_id=event_id, headers=headers)[0]
+        body = self._encode(payload)
+        return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[0]
 
     def pack(
         self,
@@ -64,10 +70,10 @@ class Composer:
         """The XADD as it is sent. With nothing but a payload, the rest is the same each time, and packed once."""
         name = self._event_type(stream, payload, event_type)
         body = self._encode(payload)
-        if key is event_id is None and headers == {} and type(body) is bytes:
-            plain = self._plain.get((stream, name, self._codec.content_type)) or self._new_plain(stream, name)
-            return pack_between(plain, body)
-        return self._compose(stream, name, body, key=key, event_id=event_id, headers=headers)[1]
+        if key is event_id is None and (headers is NO_HEADERS or (type(headers) is dict and not headers)):
+            kind = (stream, name, self._codec.content_type, type(payload))
+            return pack_between(self._plain.get(kind) or self._new_plain(*kind), body)
+        return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[1]
 
     async def pack_many(
         self, stream: str, payloads: Iterable[object], event_type: str | None, headers: Mapping[str, str]
@@ -76,6 +82,8 @@ class Composer:
 
         Those that are there at the call: in their turn, others may change a collection.
         """
+        if isinstance(payloads, _SINGLE) or not isinstance(payloads, Iterable):
+            raise InvalidEventError(f"payloads={checks.shown(payloads)}: expected a list of payloads, or an iterator")
         if not isinstance(payloads, Iterator):
             payloads = tuple(payloads)
         packed: list[bytes] = []
@@ -92,13 +100,30 @@ class Composer:
         """The event's type, where the stream and the type are such that they can be sent."""
         if not isinstance(stream, str) or stream not in self._heads:
             self._head(stream)
-        name = type(payload).__name__ if event_type is None and not isinstance(payload, _NAMELESS) else event_type
-        if not name or not isinstance(name, str):
-            raise InvalidEventError(_event_type_problem(event_type, payload))
-        return name
+        if event_type is None:
+            return self._names.get(type(payload)) or self._name_of(type(payload))
+        if not isinstance(event_type, str) or not event_type:
+            shown = checks.shown(event_type)
+            raise InvalidEventError(f"event_type={shown}: expected text that is not empty, e.g. 'OrderPlaced'")
+        return event_type
+
+    def _name_of(self, kind: type[object]) -> str:
+        """The name of a payload's type, where it says something about the event."""
+        if issubclass(kind, _NAMELESS):
+            raise InvalidEventError(
+                f"event_type: is needed for a payload of type {kind.__name__}, e.g. publish(..., "
+                "event_type='OrderPlaced')"
+            )
+        if len(self._names) < _KEPT:
+            self._names[kind] = kind.__name__
+        return kind.__name__
 
     def _encode(self, payload: object) -> bytes:
         body = self._codec.encode(payload)
+        if type(body) is not bytes:
+            if not isinstance(body, bytes | bytearray | memoryview):
+                raise EncodeError(f"payload: the codec {self._codec!r:.80} made {checks.shown(body)} of it, not bytes")
+            body = bytes(body)
         if len(body) > self._settings.max_payload_bytes:
             limit = self._settings.max_payload_bytes
             raise PayloadTooLargeError(
@@ -112,55 +137,46 @@ class Composer:
         stream: str,
         name: str,
         body: bytes,
+        kind: type[object],
         *,
         key: str | None = None,
         event_id: str | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> tuple[Command, bytes]:
-        """The command, as it is and packed: only packing finds out whether all of it is text."""
-        content_type = self._codec.content_type
+        """The command, as it is and packed: only packing finds out whether all of it can be written."""
+        fields = entries.compose(
+            name,
+            body,
+            content_type=AS_IT_IS if self._leaves_bytes and issubclass(kind, BYTES) else self._codec.content_type,
+            key=key if key is None or type(key) is str else checked_text("key", key),
+            event_id=event_id if event_id is None or type(event_id) is str else checked_text("event_id", event_id),
+            headers=headers if headers is NO_HEADERS else checked_headers(headers),
+        )
+        command = (*self._head(stream), *fields)
         try:
-            fields = entries.compose(name, body, content_type=content_type, key=key, event_id=event_id, headers=headers)
-            command = (*self._head(stream), *fields)
-            return command, pack(command)
-        except (TypeError, UnicodeEncodeError, AttributeError) as error:
-            raise InvalidEventError(_attribute_problem(name, key, event_id, headers)) from error
+            packed = pack(command)
+        except UnicodeEncodeError:
+            raise InvalidEventError(unwritable(fields)) from None
+        if len(packed) - len(body) > MOST_BYTES:
+            raise PayloadTooLargeError(too_large(fields))
+        return command, packed
 
-    def _new_plain(self, stream: str, name: str) -> tuple[bytes, bytes]:
+    def _new_plain(self, stream: str, name: str, content_type: str | None, kind: type[object]) -> tuple[bytes, bytes]:
         """What stands before and after the payload of such an event."""
-        command = self._compose(stream, name, _PAYLOAD)[0]
+        command = self._compose(stream, name, _PAYLOAD, kind)[0]
         at = next(index for index, argument in enumerate(command) if argument is _PAYLOAD)
         plain = pack_around(command[:at], command[at + 1 :])
         if len(self._plain) < _KEPT:
-            self._plain[stream, name, self._codec.content_type] = plain
+            self._plain[stream, name, content_type, kind] = plain
         return plain
 
     def _head(self, stream: str) -> tuple[str | int, ...]:
         """The command up to the fields, checked and made once for each stream."""
         if head := self._heads.get(stream) if isinstance(stream, str) else None:
             return head
-        if problem := naming.problem(stream):
-            raise InvalidEventError(f"stream: the name {problem}")
+        stream = naming.checked("stream", stream, InvalidEventError)
         maxlen = self._settings.stream(stream).maxlen
         head = ("XADD", stream, "*") if maxlen is None else ("XADD", stream, "MAXLEN", "~", maxlen, "*")
         if len(self._heads) < _KEPT:
             self._heads[stream] = head
         return head
-
-
-def _event_type_problem(event_type: object, payload: object) -> str:
-    if event_type is None:
-        kind = type(payload).__name__
-        return f"event_type: is needed for a payload of type {kind}, e.g. publish(..., event_type='OrderPlaced')"
-    return f"event_type: expected text that is not empty, got {event_type!r:.80}"
-
-
-def _attribute_problem(event_type: str, key: object, event_id: object, headers: object) -> str:
-    if not isinstance(headers, Mapping):
-        return f"headers: expected a mapping of text to text, got {type(headers).__name__}"
-    options = {"event_type": event_type, "key": key, "event_id": event_id}
-    texts = {field: value for field, value in options.items() if value is not None}
-    for field, value in {**texts, **{f"headers[{name!r:.40}]": value for name, value in headers.items()}}.items():
-        if not isinstance(value, str):
-            return f"{field}: expected text, got {type(value).__name__}"
-    return "event_type, key, event_id, headers: text that cannot be written as UTF-8"

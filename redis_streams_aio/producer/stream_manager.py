@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import naming
+from .. import checks, naming
 from ..connection import Connection, replies
 from ..exceptions import InvalidEventError, RedisStreamsError, StreamNotFoundError
 from ..models import StreamInfo
@@ -16,11 +16,14 @@ LengthCallback = Callable[[str, int], None]
 
 
 class StreamManager:
-    """Makes, describes, measures, trims and deletes streams."""
+    """Makes, describes, measures, trims and deletes streams.
+
+    Raises `InvalidEventError` for names that cannot be, `ConfigError` for other arguments.
+    """
 
     def __init__(self, connection: Connection, *, telemetry: Telemetry = SILENT) -> None:
-        self._connection = connection
-        self._telemetry = telemetry
+        self._connection = checks.instance("connection", connection, Connection)
+        self._telemetry = checks.instance("telemetry", telemetry, Telemetry)
         self._bounds: dict[str, tuple[int, LengthCallback | None]] = {}
         self._past: set[str] = set()
 
@@ -29,7 +32,7 @@ class StreamManager:
 
         Raises `StreamTypeError` when the key holds something else.
         """
-        _check_name(stream)
+        stream = _checked(stream)
         if replies.integer(await self._connection.call("EXISTS", stream)) == 0:
             # Redis makes a stream with its first entry or its first group; a group leaves nothing behind when it goes
             commands = [
@@ -48,7 +51,7 @@ class StreamManager:
 
         Whether there was one. What is pending is lost. Raises `StreamTypeError` for other keys.
         """
-        _check_name(stream)
+        stream = _checked(stream)
         try:
             await self.get_stream_info(stream)
         except StreamNotFoundError:
@@ -57,12 +60,12 @@ class StreamManager:
 
     async def get_stream_info(self, stream: str) -> StreamInfo:
         """Describe a stream. Raises `StreamNotFoundError`, `StreamTypeError`."""
-        _check_name(stream)
+        stream = _checked(stream)
         return replies.stream_info(stream, await self._connection.call("XINFO", "STREAM", stream))
 
     async def length(self, stream: str) -> int:
         """Number of entries in the stream; 0 when there is none. Raises `StreamTypeError`."""
-        _check_name(stream)
+        stream = _checked(stream)
         return replies.integer(await self._connection.call("XLEN", stream))
 
     async def trim(self, stream: str, *, maxlen: int, exact: bool = False) -> int:
@@ -71,15 +74,17 @@ class StreamManager:
 
         Without `exact`, Redis stops at whole nodes of about 100 entries, which is far cheaper.
         """
-        _check_name(stream)
-        return replies.integer(await self._connection.call("XTRIM", stream, "MAXLEN", "=" if exact else "~", maxlen))
+        maxlen = checks.whole("maxlen", maxlen, 0)
+        how = "=" if checks.instance("exact", exact, bool) else "~"
+        return replies.integer(await self._connection.call("XTRIM", _checked(stream), "MAXLEN", how, maxlen))
 
     def watch_length(self, stream: str, bound: int, callback: LengthCallback | None = None) -> None:
         """From the next `check_lengths` on, tell (a fact, and the callback) when the stream grows past `bound`
         entries.
         """
-        _check_name(stream)
-        self._bounds[stream] = (bound, callback)
+        if callback is not None:
+            checks.function("callback", callback, "stream, length")
+        self._bounds[_checked(stream)] = (checks.whole("bound", bound, 1), callback)
 
     async def check_lengths(self) -> dict[str, int]:
         """Measure the streams that are watched, and tell once for each that has passed its bound since it was last
@@ -98,6 +103,5 @@ class StreamManager:
         return lengths
 
 
-def _check_name(stream: str) -> None:
-    if problem := naming.problem(stream):
-        raise InvalidEventError(f"stream: the name {problem}")
+def _checked(stream: str) -> str:
+    return naming.checked("stream", stream, InvalidEventError)

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from time import monotonic
 from typing import cast
 
-from ..codecs import JsonCodec, PayloadCodec
+from .. import checks
+from ..codecs import JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection, replies
 from ..connection.backoff import Gate
@@ -39,9 +40,9 @@ class StreamProducer:
     def __init__(
         self, connection: Connection, *, codec: PayloadCodec | None = None, settings: Settings | None = None
     ) -> None:
-        self._connection = connection
-        self._settings = settings or Settings()
-        self._composer = Composer(codec or JsonCodec(), self._settings)
+        self._connection = checks.instance("connection", connection, Connection)
+        self._settings = Settings() if settings is None else checks.instance("settings", settings, Settings)
+        self._composer = Composer(JsonCodec() if codec is None else payload_codec(codec), self._settings)
         self._gate = Gate()
         self._insisting = 0
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
+from ..checks import functions
 from ..logs import log, shown
 from .bases import Fact
 
 P = ParamSpec("P")
 Observer = Callable[[Fact], None]
+"""Is called with each fact, in the event loop, and is not waited for: no async function."""
 
 
 class Telemetry:
-    """Gives facts to the log and to the observers."""
+    """Gives facts to the log and to the observers. Raises `ConfigError` for what cannot be an observer."""
 
     __slots__ = ("_observers", "active")
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
-        self._observers = tuple(observers)
+        self._observers: Sequence[Observer] = functions("observers", observers, "fact")  # type: ignore[assignment]
         self.active: bool = bool(self._observers)
         """Whether anyone but the log listens: facts of the hot path are made only then."""
 

@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from redis_streams_aio import entries
+from redis_streams_aio import entries, replays
 
 MEBIBYTE = 1024 * 1024
 EDGES = (0, 1, -1, 127, 128, 255, 2**31, 2**32 - 1, 2**53, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 2**64, 10**30)
@@ -35,7 +35,7 @@ TOKENS = (
 FIELD_NAMES = (
     *(entries.EVENT_TYPE, entries.PAYLOAD, entries.CONTENT_TYPE, entries.KEY, entries.EVENT_ID, b"h:a", b"h:", b""),
     *(b"dead:reason", b"dead:error", b"dead:failures", b"dead:first_failure", b"dead:fields", b"dead:id", b"dead:"),
-    *(b"replayed_for", b"replay_history", b"replay_fields", b"name", b"x", b"number", b"\xff"),
+    *(replays.FOR_GROUP, replays.HISTORY, b"redis_streams_aio:replay_fields", b"name", b"x", b"number", b"\xff"),
 )
 CONTENT_TYPES = (b"application/json", b"application/msgpack", b"application/octet-stream", b"", b"text/plain", b"\xff")
 KNOWN_KEYS = (
@@ -146,7 +146,7 @@ def msgpack(rng: Random) -> bytes:
 
 
 def history(rng: Random) -> bytes:
-    """What stands in `replay_history`."""
+    """What stands in `redis_streams_aio:replay_history`."""
     made = {"id": text(rng), "failures": integer(rng), "first_failure": integer(rng), "reason": "failures"}
     written = json.dumps({**made, "error": text(rng), "replays": integer(rng), "x": 1}).encode()
     if rarely(rng, 100):
@@ -157,11 +157,11 @@ def history(rng: Random) -> bytes:
 def field_value(rng: Random, name: bytes) -> bytes:
     if name == b"content_type":
         return rng.choice(CONTENT_TYPES)
-    if name == b"replay_history":
+    if name == replays.HISTORY:
         return history(rng)
-    if name == b"replayed_for":
+    if name == replays.FOR_GROUP:
         return b"billing" if rng.random() < 0.8 else blob(rng)
-    if name in (b"dead:fields", b"replay_fields"):
+    if name in (b"dead:fields", b"redis_streams_aio:replay_fields"):
         many = [b"a"] * rng.choice((0, 1, 2, 3, 7000, 7001)) if rarely(rng, 20) else fields(rng, 3)
         return maybe_mutated(rng, msgspec.msgpack.encode(many))
     if name.startswith(b"dead:") and rng.random() < 0.7:
@@ -176,7 +176,7 @@ def fields(rng: Random, most: int = 8) -> entries.Fields:
     if shape < 0.5:
         made = [b"event_type", rng.choice((b"Order", b"Point", b"", b"\xff")), b"payload", field_value(rng, b"payload")]
     elif shape < 0.6:
-        made = [b"replayed_for", b"billing", b"replay_history", history(rng)]
+        made = [replays.FOR_GROUP, b"billing", replays.HISTORY, history(rng)]
     for _ in range(rng.randrange(most)):
         name = rng.choice(FIELD_NAMES) if rng.random() < 0.8 else blob(rng)
         made += (name, field_value(rng, name) if most > 3 else blob(rng))

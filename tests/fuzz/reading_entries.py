@@ -127,9 +127,9 @@ def lettered(fields: entries.Fields) -> None:
     assert msgspec.json.decode(shown.for_machines(letter), type=dict[str, msgspec.Raw])["reason"]
     assert len(shown._row(letter).cells()) == 7
     history = letters.history_of(letter)
-    again = replays.unwrap(replays.wrap(list(letter.fields), "billing", history), "billing")
+    again = replays.unwrap(replays.wrap(list(letter.fields), "billing", history))
     assert again is not None
-    assert again[1] == history
+    assert again.history == history
 
 
 def a_letter(rng: Random) -> entries.Fields:

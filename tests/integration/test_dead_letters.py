@@ -206,7 +206,7 @@ async def test_p12_they_are_listed_page_by_page(redis: Redis, letters: DeadLette
     rejected = [letter_id for number, letter_id in enumerate(ids) if number % 70 == 69]
     assert ids_of(await letters.list(reason="rejected")) == rejected
     assert ids_of(await letters.list(reason="rejected", after=rejected[0], count=1)) == rejected[1:2]
-    with pytest.raises(ConfigError, match="after='nope'"):
+    with pytest.raises(ConfigError, match="after: 'nope' is not the id"):
         await letters.list(after="nope")
 
 
@@ -224,7 +224,7 @@ async def test_p12_a_letter_that_is_not_there_is_an_error(redis: Redis, letters:
         with pytest.raises(DeadLetterNotFoundError, match="no dead letter '1700000000000-0'"):
             await step("1700000000000-0")
         for wrong in ("nope", "", "-", "+", "*", f"({there}"):
-            with pytest.raises(ConfigError, match="is no id of a dead letter"):
+            with pytest.raises(ConfigError, match="is not the id of a dead letter"):
                 await step(wrong)
     with pytest.raises(DeadLetterNotFoundError):
         await letters.purge([there, "1700000000000-0"])

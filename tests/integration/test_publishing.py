@@ -144,7 +144,7 @@ async def test_p24_what_is_packed_once_mixes_no_streams_and_types_up(url: str, r
         for wrong in ("\ud800", "", 5):
             with pytest.raises(InvalidEventError):
                 await broker.publish("one", Order(1), event_type=wrong)  # type: ignore[arg-type]
-        with pytest.raises(InvalidEventError, match="headers: expected a mapping"):
+        with pytest.raises(InvalidEventError, match="headers=None: expected a mapping"):
             await broker.publish("one", Order(1), headers=None)  # type: ignore[arg-type]
     for stream in ("one", "two"):
         entries = [fields for _, fields in await redis.xrange(stream)]

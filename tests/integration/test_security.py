@@ -49,7 +49,12 @@ DEEP = b'{"x":' + b"[" * 200_000
 @pytest.mark.parametrize(
     "entry",
     [
-        {"replayed_for": "g", "replay_history": DEEP, "event_type": "Order", "payload": '{"number":1}'},
+        {
+            "redis_streams_aio:replayed_for": "g",
+            "redis_streams_aio:replay_history": DEEP,
+            "event_type": "Order",
+            "payload": '{"number":1}',
+        },
         {"event_type": "Order", "payload": DEEP},
         {"event_type": "Order", "payload": b"\x81\xa1x" + b"\x91" * 200_000, "content_type": "application/msgpack"},
     ],

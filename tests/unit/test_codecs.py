@@ -84,7 +84,7 @@ def test_flat_fields_become_numbers_and_booleans() -> None:
 
     decode = FieldsCodec().decoder(Mixed)
     assert decode([b"a", b"1", b"b", b"2.5", b"c", b"true"]) == Mixed(1, 2.5, True)
-    with pytest.raises(DecodeError, match="fields are no Mixed: Expected `int`"):
+    with pytest.raises(DecodeError, match="fields are not a Mixed: Expected `int`"):
         decode([b"a", b"x", b"b", b"2.5", b"c", b"true"])
 
 

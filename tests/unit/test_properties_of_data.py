@@ -121,7 +121,7 @@ def test_more_fields_than_a_script_can_pass_on_are_one_field(count: int) -> None
     assert entries.unpacked(packed, b"packed") == fields
     assert entries.unpacked(packed, b"another name") == packed
     history = History("1-0", 1, 2.0, "failures", "no", 1)
-    assert replays.unwrap(replays.wrap(fields, "g", history), "g") == (fields, history)
+    assert replays.unwrap(replays.wrap(fields, "g", history)) == ("g", fields, history)
 
 
 @pytest.mark.parametrize("count", [2, 6_000, 6_001])
@@ -140,7 +140,7 @@ def test_p12_what_looks_packed_comes_back_as_it_was() -> None:
 
 def test_an_event_without_fields_of_its_own_can_be_replayed() -> None:
     history = History("1-0", 1, 2.0, "failures", "no", 1)
-    assert replays.unwrap(replays.wrap([], "g", history), "g") == ([], history)
+    assert replays.unwrap(replays.wrap([], "g", history)) == ("g", [], history)
 
 
 def test_a_field_of_the_packed_ones_name_that_is_not_packed_is_left_alone() -> None:
@@ -240,9 +240,9 @@ def test_p13_what_cannot_be_decoded_is_told_with_its_type() -> None:
     with pytest.raises(DecodeError) as raised:
         JsonCodec().decoder(Row)([b"event_type", b"T"])
     assert str(raised.value) == "the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()"
-    with pytest.raises(DecodeError, match=r"^payload is no int \| bool: "):
+    with pytest.raises(DecodeError, match=r"^payload is not an int \| bool: "):
         JsonCodec().decoder(int | bool)([b"event_type", b"T", b"payload", b"[]"])  # type: ignore[arg-type]
-    with pytest.raises(DecodeError, match=r"^fields are no dict: "):
+    with pytest.raises(DecodeError, match=r"^fields are not a dict: "):
         FieldsCodec().decoder(dict)([b"a", b"1", b"a name without a value"])
     with pytest.raises(TypeError, match=r"^FieldsCodec has no bytes to give; annotate a Struct.* or dict$"):
         FieldsCodec().decoder(bytes)

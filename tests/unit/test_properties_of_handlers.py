@@ -74,7 +74,7 @@ BATCHES_ALLOWED: list[dict[str, object]] = [
 ]
 REFUSED: list[tuple[dict[str, object], str]] = [
     ({"stream": ""}, "stream: the name is empty"),
-    ({"stream": None}, "stream: the name expected text, got NoneType"),
+    ({"stream": None}, "stream: the name None is not text"),
     ({"group": "a b"}, "group: the name 'a b' has white space or control characters"),
     ({"dead_letter": "x" * 513}, "dead_letter: the name has 513 characters, at most 512 are allowed"),
     ({"event_type": ""}, "event_type: is empty; leave it out to use the payload type's name"),

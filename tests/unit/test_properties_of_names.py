@@ -38,7 +38,7 @@ def test_which_names_are_fine() -> None:
     for fine in ("a", "x" * 512, "{orders}:eu", "prices-é"):
         assert naming.problem(fine) is None
     assert naming.problem("") == "is empty"
-    assert naming.problem(b"a") == "expected text, got bytes"
+    assert naming.problem(b"a") == "b'a' is not text"
     assert naming.problem("x" * 513) == "has 513 characters, at most 512 are allowed"
     for bad in ("a b", "a\n", "\x00", "a\x7f"):
         assert naming.problem(bad) == f"{bad!r} has white space or control characters"
@@ -89,8 +89,17 @@ CUT = "cannot be read; write /, ? and # in a password as %2F, %3F and %23, e.g. 
         ("redis://h/orders", "the database after the last slash is a number, not 'orders'"),
         ("redis://h/X", "the database after the last slash is a number, not 'X'"),
         ("rediss://h/0/1", "the database after the last slash is a number, not '0/1'"),
-        ("redis://h:port/0", "cannot be read; expected e.g. redis://localhost:6379/0"),
-        (None, "cannot be read; expected e.g. redis://localhost:6379/0"),
+        (
+            "redis://h:port/0",
+            "the port in 'h:port' is not one; expected e.g. redis://localhost:6379/0, or one of redis",
+        ),
+        ("redis://a:1,b:2/0", "has several hosts, 'a:1,b:2'; one is expected, with one of redis://"),
+        ("redis+sentinel://a:1,b:2/0", "unknown scheme redis+sentinel://; expected one of redis://, "),
+        ("redis://[h/0", "cannot be read; expected e.g. redis://localhost:6379/0, or one of redis://"),
+        ("redis://${HOST}:6379/0", "is a template that nobody filled in: '${HOST}' stands for something else"),
+        (None, "expected text, e.g. redis://localhost:6379/0, not None"),
+        (5, "expected text, e.g. redis://localhost:6379/0, not 5"),
+        (b"redis://u:SECRET@h", "expected text, e.g. redis://localhost:6379/0, not a bytes"),
         ("redis://pa#ss@h/0", CUT),
         ("redis://pa/ss@h/0", CUT),
         ("redis://pa?ss@h/0", CUT),
@@ -281,9 +290,9 @@ def test_the_unit_of_a_wrong_value_is_said(tmp_path: Path, key: str, unit: str) 
 def test_settings_given_in_code_are_checked_too() -> None:
     for wrong, problem in (
         ({"count": 0}, "Settings(count=0): Expected `int` >= 1"),
-        ({"group": "a b"}, "the name 'a b' has white space or control characters"),
-        ({"consumer": "a b"}, "the name 'a b' has white space or control characters"),
-        ({"streams": {"a b": StreamSettings()}}, "the name 'a b' has white space or control characters"),
+        ({"group": "a b"}, "group: the name 'a b' has white space or control characters"),
+        ({"consumer": "a b"}, "consumer: the name 'a b' has white space or control characters"),
+        ({"streams": {"a b": StreamSettings()}}, "streams: the name 'a b' has white space or control characters"),
         ({"lag_low": 7, "lag_high": 7}, "lag_low (7) must be below lag_high (7)"),
     ):
         with pytest.raises(ConfigError) as raised:

@@ -112,15 +112,13 @@ def test_a_dead_letter_is_read_as_it_was_written(
     assert (letter.failures, letter.deliveries, letter.replays, letter.entry_id) == (failures, 3, 0, "5-1")
     assert (letter.first_failure.timestamp() if letter.first_failure else 0) == pytest.approx(delivery.first_failure)
     history = letters.history_of(letter)
-    assert replays.unwrap(replays.wrap(fields, "g", history), "g") == (fields, history)
-    wrapped = replays.wrap(fields, "g", history)
-    assert replays.unwrap(wrapped, "another") is None
+    assert replays.unwrap(replays.wrap(fields, "g", history)) == ("g", fields, history)
 
 
 @given(field_lists)
 def test_whatever_stands_among_the_dead_letters_is_read(fields: list[bytes]) -> None:
     assert letters.parse("1-0", fields).fields is not None
-    replays.unwrap([replays.FOR_GROUP, b"g", replays.HISTORY, *fields], "g")
+    replays.unwrap([replays.FOR_GROUP, b"g", replays.HISTORY, *fields])
 
 
 # -- retry ----------------------------------------------------------------------------------------------------
@@ -313,8 +311,8 @@ def test_reads_fit_the_room(free: int, limit: int, buffered: int, idle: int) -> 
 # -- the lag rule ---------------------------------------------------------------------------------------------
 
 
-def _stream(last_id: str | None, length: int) -> StreamInfo:
-    return StreamInfo("s", length, 1, None, last_id, last_id or "0-0", length)
+def _stream(last_id: str | None, length: int, added: int = 0) -> StreamInfo:
+    return StreamInfo("s", length, 1, None, last_id, last_id or "0-0", max(added, length))
 
 
 def _group(last_delivered: str, lag: int | None) -> GroupInfo:
@@ -327,9 +325,11 @@ def _group(last_delivered: str, lag: int | None) -> GroupInfo:
         (_stream("5-0", 5), _group("5-0", 3), 0),  # Redis 7.0 after a trim: says 3 with nothing to read
         (_stream("5-0", 5), _group("9-0", None), 0),
         (_stream(None, 0), _group("0-0", None), 0),
-        (_stream("5-0", 2), _group("1-0", 8), 2),  # Valkey after a trim: says 8 of 2
+        (_stream("5-0", 2, added=9), _group("1-0", 8), 2),  # Valkey after a trim: says 8 of 2
         (_stream("5-0", 5), _group("1-0", 4), 4),
         (_stream("5-0", 5), _group("1-0", None), None),
+        (_stream("5-0", 2, added=9), _group("1-0", 10), None),  # more than there ever were
+        (_stream("5-0", 2, added=9), _group("1-0", 2**64 - 1), None),
     ],
 )
 def test_p20_lag_is_believed_only_where_it_can_be(stream: StreamInfo, group: GroupInfo, lag: int | None) -> None:

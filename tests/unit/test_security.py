@@ -67,7 +67,7 @@ async def test_p12_what_a_payload_says_cannot_fill_logs_and_dead_letters() -> No
     payload = JsonCodec().encode(LONG)
     fate = await fate_of(b"event_type", b"Order", b"payload", payload, payload_type=Literal["a", "b"])
     assert fate.reason == "undecodable"
-    assert fate.error.startswith("payload is no Literal: Invalid enum value 'xxx")
+    assert fate.error.startswith("payload is not a Literal: Invalid enum value 'xxx")
     assert len(fate.error) == MOST
 
 
@@ -191,5 +191,5 @@ async def test_p12_types_come_from_annotations_never_from_the_wire() -> None:
     for name in (b"http.server", b"os.system", b"tests.events.Cancelled", b"!!python/object:os.system"):
         assert (await fate_of(b"event_type", name, b"payload", b"{}")).reason == "unhandled"
         fields = [b"event_type", b"Order", b"payload", b"[]", b"content_type", name]
-        assert (await fate_of(*fields)).error.startswith("payload is no Order")
+        assert (await fate_of(*fields)).error.startswith("payload is not an Order")
     assert set(sys.modules) == known

@@ -1,0 +1,71 @@
+"""What stands beside an event's payload: its key, its id, its headers. Checked before the network, each by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..checks import shown
+from ..exceptions import InvalidEventError
+from ..naming import exact
+
+MOST_BYTES = 1024 * 1024
+"""Largest size of event type, key, event id and headers together."""
+
+
+def checked_text(what: str, value: str) -> str:
+    """Text, as plain text. Raises `InvalidEventError`."""
+    if isinstance(value, str):
+        return exact(value)
+    raise InvalidEventError(f"{what}={shown(value)}: expected text, got {type(value).__name__}")
+
+
+def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """A mapping of text to text, as plain text. Raises `InvalidEventError`, which names the header."""
+    if type(headers) is not dict and not isinstance(headers, Mapping):
+        raise InvalidEventError(
+            f"headers={shown(headers)}: expected a mapping of text to text, got {type(headers).__name__}"
+        )
+    for name, value in headers.items():
+        if type(name) is not str or type(value) is not str:
+            return dict(_plain(headers))
+    return headers
+
+
+def _plain(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in headers.items():
+        if not isinstance(name, str):
+            raise InvalidEventError(f"headers: the name {shown(name)}: expected text, got {type(name).__name__}")
+        if not isinstance(value, str):
+            raise InvalidEventError(
+                f"headers[{shown(exact(name))}]={shown(value)}: expected text, got {type(value).__name__}"
+            )
+        yield exact(name), exact(value)
+
+
+def unwritable(fields: Sequence[str | bytes]) -> str:
+    """What to say of the text among an entry's fields that UTF-8 does not have."""
+    for index, text in enumerate(fields):
+        if isinstance(text, str) and not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return f"{_named(fields, index)}: {shown(text)} cannot be written as UTF-8"
+    return "text that cannot be written as UTF-8"
+
+
+def too_large(fields: Sequence[str | bytes]) -> str:
+    """What to say of fields that are too large beside the payload; names the largest."""
+    texts = {index: len(text.encode()) for index, text in enumerate(fields) if isinstance(text, str)}
+    largest = max(texts, key=lambda index: texts[index])
+    return (
+        f"event_type, key, event_id and headers: {sum(texts.values())} bytes together, the limit is {MOST_BYTES}; the "
+        f"largest is {_named(fields, largest)}, {texts[largest]} bytes"
+    )
+
+
+def _named(fields: Sequence[str | bytes], index: int) -> str:
+    """What users call the field that a name or a value is of."""
+    name = fields[index - index % 2]
+    if isinstance(name, bytes):
+        return name.decode()
+    return "the name of a header" if index % 2 == 0 else f"headers[{shown(name.removeprefix('h:'))}]"

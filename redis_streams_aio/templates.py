@@ -1,0 +1,64 @@
+"""Templates that nobody filled in: `orders-{env}`, `${STREAM}`, `$(POD_NAME)`, `{{ stream }}`, `%s`, `<stream>`.
+
+They come from an f-string without its `f`, or from a file that went past the tool which was to fill it in. As names
+they would work, and be shared by processes that should have had one each. Pure.
+
+Braces are also the hash tag of a Redis Cluster: `{orders}:invoices`, `{eu}orders`, `orders:{3}`,
+`{user1000}.following`. What begins with `{...}:` is one, as keys beside a stream do; elsewhere what is in the braces
+tells the two apart. A hash tag is a value: a word of the trade, a country, anything with a digit or a hyphen. A
+template has the name of a value: a word for what programs are configured with (`env`, `stream`, `tenant`), or an
+attribute (`pod_name`, `order.id`, `customerId`, `settings.shop`).
+"""
+
+from __future__ import annotations
+
+import re
+
+_MARKS = re.compile(
+    r"""
+      \$[{(].*?[})] | \$[A-Z_]{2,}                    # ${STREAM}, $(POD_NAME), $STREAM: shells, Kubernetes, Compose
+    | %\([^)]*\)[a-z]? | %[a-zA-Z](?![0-9a-zA-Z])     # %(env)s, %s, %Y-%m-%d: Python, the clock; not %2F or %de
+    | %[A-Za-z_]{3,}%                                 # %STREAM%: Windows
+    | \{\{.*?\}\} | \{%.*?%\}                         # {{stream}}, {%env%}: Jinja, Helm, mustache
+    | \#\{.*?\} | <%.*?%> | <[^<>]+>                  # #{env}, <%=env%>, <stream>: Ruby, documentation
+    | \{\} | \{[^{}]*![rsa](?::[^{}]*)?\}             # {}, {env!r}: str.format
+    """,
+    re.VERBOSE,
+)
+"""What no hash tag looks like."""
+_IN_BRACES = re.compile(r"\{([^{}]*)\}|\$([a-z_]+)")
+_BESIDE_A_STREAM = re.compile(r"\{[^{}]+\}(?=:)")
+"""How keys beside a stream begin, and streams on its slot, whatever the stream is called: `{queue}:billing:dead`."""
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_.]*")
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_NAMES_OF_VALUES = frozenset(
+    _WORDS.findall("""
+    app application channel cluster conf config consumer date day deployment env environ environment group host hostname
+    i id idx index instance key kind mode month n name namespace node num number partition pid placeholder pod port
+    prefix process profile queue region release replica service settings shard slot stage stream suffix tenant time
+    timestamp topic type uid uuid val value var variable version worker year zone
+    """)
+)
+_ATTRIBUTES = frozenset(
+    _WORDS.findall("date env host hostname id index key name namespace number prefix suffix type uid uuid")
+)
+_OWNERS = frozenset(_WORDS.findall("args cfg conf config environ os self settings"))
+
+
+def blank(text: str) -> str | None:
+    """The first place in a text that somebody was to fill in, as it stands there; `None` where there is none."""
+    if not any(mark in text for mark in "{$%<"):
+        return None
+    if found := _MARKS.search(text):
+        return found[0]
+    beside = _BESIDE_A_STREAM.match(text)
+    names = _IN_BRACES.finditer(text, beside.end() if beside else 0)
+    return next((found[0] for found in names if _is_name_of_a_value(found[1] or found[2] or "")), None)
+
+
+def _is_name_of_a_value(tag: str) -> bool:
+    """Whether braces hold the name of a value and no value: `{env}`, `{pod_name}`, `{order.id}`, `{tenantId}`."""
+    if not _IDENTIFIER.fullmatch(tag):
+        return False
+    first, *others = map(str.casefold, _WORDS.findall(tag))
+    return first in _NAMES_OF_VALUES if not others else others[-1] in _ATTRIBUTES or first in _OWNERS
