@@ -23,6 +23,7 @@ from ..connection import Connection
 from ..connection.group_scripts import NOTE_LEASE
 from ..delivery import Compose, Delivery
 from ..exceptions import (
+    CheckpointStoreError,
     GroupNotFoundError,
     NotOpenError,
     RedisRefusedError,
@@ -163,7 +164,7 @@ class Member:
         holdings = self.holdings
         await self.recover(_ALL)  # what a read that was cut short may have left
         await self.settlement.release()
-        with suppress(RedisRefusedError):
+        with suppress(RedisRefusedError, CheckpointStoreError):
             await self.save_checkpoint()
         if self.options.name is None:
             await self._groups.delete_consumer(holdings.stream, holdings.group, holdings.consumer)

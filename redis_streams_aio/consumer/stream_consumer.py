@@ -26,7 +26,14 @@ from ..connection import Connection, replies
 from ..connection.backoff import delays
 from ..delivery import Delivery
 from ..entries import Fields
-from ..exceptions import ConfigError, RedisRefusedError, RedisStreamsError, RedisUnavailableError, StreamNotFoundError
+from ..exceptions import (
+    CheckpointStoreError,
+    ConfigError,
+    RedisRefusedError,
+    RedisStreamsError,
+    RedisUnavailableError,
+    StreamNotFoundError,
+)
 from ..logs import log
 from ..models import EventMessage, PendingMessage
 from ..replays import FOR_ANOTHER_GROUP
@@ -208,7 +215,7 @@ class StreamConsumer(Generic[T]):
         return await self._member.renew()
 
     async def _save_checkpoint(self) -> None:
-        with suppress(RedisRefusedError):  # a Redis that is full is drained without it
+        with suppress(RedisRefusedError, CheckpointStoreError):  # is saved with a later turn: events go on meanwhile
             await self._member.save_checkpoint()
 
     def _room(self) -> int:
