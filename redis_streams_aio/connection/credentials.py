@@ -3,13 +3,17 @@
 redis-py does this when a connection goes back to its pool; ours never do. So before a connection is used, its
 provider is asked now and then whether it would log in with something else by now; then `AUTH` is sent on it. A
 server that has closed it meanwhile is connected to anew, with the new credentials. (The provider's `on_next`, where it
-streams, has room for one listener, and that is the client's own.) Imported late: it imports redis-py.
+streams, has room for one listener, and that is the client's own.) A provider is asked in its own event loop alone, also
+for the lease thread (`AtHome`). Imported late: it imports redis-py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 from redis.exceptions import AuthenticationError, ResponseError
@@ -18,11 +22,14 @@ from ..logs import log
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
+    from redis.credentials import CredentialProvider
 
 ASKED_EVERY = 5.0
 """Seconds between two questions to a provider, for each connection in use."""
 
-_Known = tuple[tuple[str, ...], float]
+Credentials = tuple[str, ...]
+"""User and password, or a password alone."""
+_Known = tuple[Credentials, float]
 _known: WeakKeyDictionary[AbstractConnection, _Known] = WeakKeyDictionary()
 """What a connection is logged in with, and when its provider was asked last."""
 
@@ -47,6 +54,48 @@ async def stay_authenticated(connection: AbstractConnection) -> None:
     if known is not None and known[0] != credentials:
         await _authenticate(connection, credentials)
     _known[connection] = (credentials, now)
+
+
+class AtHome:
+    """A provider that is only ever asked in the event loop that opened the connection, where its own objects belong.
+
+    Whoever asks from another loop, as the lease thread does, gets what the provider said last, at once: its loop may be
+    blocked, which is what the thread is for. The provider is asked meanwhile, and a later question has its answer.
+    """
+
+    def __init__(self, provider: CredentialProvider) -> None:
+        self._provider = provider
+        self._loop = asyncio.get_running_loop()
+        self._asked: Future[Credentials] | None = None
+        self._last: Credentials | None = None
+
+    async def get_credentials_async(self) -> Credentials:
+        """What to log in with. Raises what the provider raises."""
+        if asyncio.get_running_loop() is self._loop:
+            return await self._ask()
+        if self._last is None:
+            return await asyncio.wrap_future(self._ask_at_home())
+        if self._asked is None:
+            self._asked = self._ask_at_home()
+        elif self._asked.done():
+            answered, self._asked = self._asked, None
+            return answered.result()
+        return self._last
+
+    def _ask_at_home(self) -> Future[Credentials]:
+        return asyncio.run_coroutine_threadsafe(self._ask(), self._loop)
+
+    async def _ask(self) -> Credentials:
+        self._last = tuple(await self._provider.get_credentials_async())
+        return self._last
+
+
+def at_home(options: Mapping[str, object]) -> Mapping[str, object]:
+    """A client's options, with its credential provider at home in the running event loop."""
+    provider = options.get("credential_provider")
+    if provider is None:
+        return options
+    return {**options, "credential_provider": AtHome(cast("CredentialProvider", provider))}
 
 
 async def _authenticate(connection: AbstractConnection, credentials: tuple[str, ...]) -> None:

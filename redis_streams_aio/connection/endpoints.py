@@ -32,6 +32,7 @@ from redis.exceptions import RedisError
 
 from ..exceptions import ConfigError, RedisUnavailableError
 from .address import Address
+from .credentials import at_home
 
 if TYPE_CHECKING:
     from fakeredis import FakeServer
@@ -65,7 +66,7 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
     async with AsyncExitStack() as stack:
         if client is not None:
             pool = pool_of(client)
-            yield _factory(pool.connection_class, pool.connection_kwargs, version)
+            yield _factory(pool.connection_class, at_home(pool.connection_kwargs), version)
             return
         if address is None:
             raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")

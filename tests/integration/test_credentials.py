@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.credentials import CredentialProvider
 
 from redis_streams_aio import Broker, Settings
 from redis_streams_aio.connection import credentials
+from redis_streams_aio.telemetry import Fact, LeaseLost, StepFailed
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 
@@ -115,4 +119,70 @@ async def test_p16_new_credentials_that_redis_refuses_are_waited_out(server: Ser
         await until(lambda: broker.ready)
         await broker.publish("orders", Order(1))
         await until(lambda: got == [1])
+    await client.aclose()
+
+
+class OfOneLoop(Rotating):
+    """A provider with objects of its event loop, as one with an HTTP client has."""
+
+    def __init__(self, password: str) -> None:
+        super().__init__(password)
+        self.loop = asyncio.get_running_loop()
+        self.asked_elsewhere = 0
+
+    async def get_credentials_async(self) -> tuple[str, str]:
+        if asyncio.get_running_loop() is not self.loop:
+            self.asked_elsewhere += 1
+            raise RuntimeError("is bound to a different event loop")
+        await asyncio.sleep(0)
+        return self.get_credentials()
+
+
+async def test_p3_the_lease_thread_asks_a_provider_in_its_own_event_loop(server: Server) -> None:
+    """It was asked in the thread's: no lease was ever renewed, and all was taken over from a healthy process."""
+    provider = OfOneLoop("one")
+    client = Redis.from_url(server.url, credential_provider=provider)
+    admin = Redis.from_url(server.url, protocol=2, decode_responses=True)
+    facts: list[Fact] = []
+    blocked: list[int] = []
+    broker = Broker(client=client, group="g", settings=Settings(lease_thread=True), observers=[facts.append])
+
+    @broker.handler("orders", lease=0.6, on_lost="continue")
+    async def handle(order: Order) -> None:
+        await asyncio.sleep(0.7)
+        await admin.execute_command("ACL", "SETUSER", "app", ">two", "<one")
+        provider.password = "two"
+        await asyncio.sleep(1.5)
+        time.sleep(1.2)  # nobody can answer the thread's question now
+        with BlockingRedis.from_url(server.url, protocol=2, decode_responses=True) as look:
+            [entry] = look.xpending_range("orders", "g", "-", "+", 1)
+            blocked.append(entry["time_since_delivered"])
+
+    async with broker:
+        await broker.publish("orders", Order(1))
+        await until(lambda: broker.status[0].settled == 1, 10)
+    assert blocked[0] < 600, "renewed while the event loop was blocked, with the new password"
+    assert provider.asked_elsewhere == 0
+    assert not [fact for fact in facts if isinstance(fact, LeaseLost | StepFailed)]
+    await admin.aclose()
+    await client.aclose()
+
+
+async def test_p14_a_provider_that_raises_costs_the_lease_thread_nothing(server: Server) -> None:
+    provider = OfOneLoop("one")
+    client = Redis.from_url(server.url, credential_provider=provider)
+    facts: list[Fact] = []
+    broker = Broker(client=client, group="g", settings=Settings(lease_thread=True), observers=[facts.append])
+
+    @broker.handler("orders", lease=0.6)
+    async def handle(order: Order) -> None:
+        await asyncio.sleep(0.7)
+        provider.broken = True
+        await asyncio.sleep(1.5)
+        provider.broken = False  # connections that are still to be made need it
+
+    async with broker:
+        await broker.publish("orders", Order(1))
+        await until(lambda: broker.status[0].settled == 1, 10)
+    assert not [fact for fact in facts if isinstance(fact, LeaseLost)]
     await client.aclose()
