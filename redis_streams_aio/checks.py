@@ -11,9 +11,10 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Iterable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from .exceptions import ConfigError
+from .times import is_number
 
 T = TypeVar("T")
 LONGEST = 86_400
@@ -42,8 +43,8 @@ def text(what: str, value: object) -> str:
 
 def seconds(what: str, value: object, *, least: float = 0.0, most: float = LONGEST) -> float:
     """A time above `least`, up to `most`. Raises `ConfigError`."""
-    if is_number(value) and least < cast("float", value) <= most:
-        return cast("float", value)
+    if is_number(value) and least < value <= most:
+        return value
     bound = "" if most == math.inf else f", up to {most:g}"
     raise ConfigError(f"{what}={shown(value)}: expected seconds above {least:g}{bound}")
 
@@ -53,11 +54,6 @@ def whole(what: str, value: object, least: int) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return int(value)
     raise ConfigError(f"{what}={shown(value)}: expected a whole number, {least} or more")
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a number that counts something: `True`, NaN and infinity are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def instance(what: str, value: object, kind: type[T]) -> T:

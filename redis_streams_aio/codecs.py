@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
-from . import flat_fields, non_finite
+from . import flat_fields, non_finite, payload_types
 from .checks import shown
 from .entries import CONTENT_TYPE, EVENT_TYPE, PAYLOAD, Fields, get, payload_of
 from .exceptions import ConfigError, DecodeError, EncodeError
@@ -100,8 +100,11 @@ class JsonCodec:
         return body
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
-        """Reads JSON, or what `content_type` says, of at most `limit` bytes."""
-        return _payload_decoder(payload_type, _reader(msgspec.json.Decoder, payload_type), limit)
+        """Reads JSON, or what `content_type` says, of at most `limit` bytes.
+
+        Raises `TypeError` at once for a type that no payload can become.
+        """
+        return _payload_decoder(payload_type, _reader(msgspec.json.Decoder, _checked(payload_type)), limit)
 
 
 class MsgpackCodec:
@@ -119,8 +122,11 @@ class MsgpackCodec:
         return _encode(_msgpack_encoder, payload, "MessagePack")
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
-        """Reads MessagePack, or what `content_type` says, of at most `limit` bytes."""
-        return _payload_decoder(payload_type, _reader(msgspec.msgpack.Decoder, payload_type), limit)
+        """Reads MessagePack, or what `content_type` says, of at most `limit` bytes.
+
+        Raises `TypeError` at once for a type that no payload can become.
+        """
+        return _payload_decoder(payload_type, _reader(msgspec.msgpack.Decoder, _checked(payload_type)), limit)
 
 
 class RawCodec:
@@ -138,9 +144,10 @@ class RawCodec:
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
         """Hands over at most `limit` bytes as they are; raises `TypeError` at once for a handler of another type."""
-        if payload_type not in _TAKEN_AS_THEY_ARE:
+        read = _same if payload_type is Any else _as_it_is(payload_type)
+        if read is None:
             raise TypeError(f"RawCodec gives bytes, the handler takes {_name(payload_type)}")
-        return _payload_decoder(payload_type, _TAKEN_AS_THEY_ARE[payload_type], limit)
+        return _payload_decoder(payload_type, read, limit)
 
 
 _OURS = (JsonCodec, MsgpackCodec, RawCodec)
@@ -155,9 +162,14 @@ class FieldsCodec:
     """
 
     def decoder(self, payload_type: type[T]) -> Callable[[Fields], T]:
-        """Turns fields into the type; raises `TypeError` at once for `bytes`."""
+        """Turns fields into the type; raises `TypeError` at once for `bytes`, and for what has no fields."""
         if payload_type is bytes:
             raise TypeError("FieldsCodec has no bytes to give; annotate a Struct, a dataclass, a TypedDict or dict")
+        if not payload_types.is_of_fields(_checked(payload_type)):
+            raise TypeError(
+                f"FieldsCodec gives fields, and {_name(payload_type)} has none; annotate a Struct, a dataclass, a "
+                "TypedDict or dict"
+            )
         read = flat_fields.reader(payload_type)
 
         def decode(fields: Fields) -> T:
@@ -179,6 +191,8 @@ def bounded(codec: Codec, payload_type: type[T], limit: int) -> Callable[[Fields
     if type(codec) in _OURS:
         return cast("JsonCodec", codec).decoder(payload_type, limit)
     decode_any = codec.decoder(payload_type)
+    if not callable(decode_any):
+        raise TypeError(f"{type(codec).__name__}.decoder({_name(payload_type)}) gave {shown(decode_any)}, no function")
 
     def decode(fields: Fields) -> T:
         longest = max(map(len, fields), default=0)
@@ -224,6 +238,13 @@ def _as_bytes(payload: bytes | bytearray | memoryview) -> bytes:
         raise EncodeError(f"payload: {type(payload).__name__} cannot be read: {error}") from error
 
 
+def _checked(payload_type: type[T]) -> type[T]:
+    """The type. Raises `TypeError` for one that no payload can become."""
+    if problem := payload_types.problem(payload_type):
+        raise TypeError(problem)
+    return payload_type
+
+
 def _same(payload: bytes) -> bytes:
     return payload
 
@@ -242,7 +263,12 @@ class _Decoder(Protocol[T_co]):
 
 def _reader(decoder: Callable[[type[T]], _Decoder[T]], payload_type: type[T]) -> Callable[[bytes], object]:
     """Bytes to `payload_type`; a handler of `bytes` gets them as they are, whatever the format."""
-    return _TAKEN_AS_THEY_ARE.get(payload_type) or decoder(payload_type).decode
+    return _as_it_is(payload_type) or decoder(payload_type).decode
+
+
+def _as_it_is(payload_type: object) -> Callable[[bytes], object] | None:
+    """What gives a handler of this type the payload undecoded; `None`: it is to be decoded."""
+    return next((read for kind, read in _TAKEN_AS_THEY_ARE.items() if payload_type is kind), None)
 
 
 def _takes_bytes(payload_type: object) -> bool:
@@ -286,5 +312,4 @@ def _a(payload_type: type[T]) -> str:
     return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
-def _name(payload_type: type[T]) -> str:
-    return getattr(payload_type, "__name__", str(payload_type))
+_name = payload_types.name_of

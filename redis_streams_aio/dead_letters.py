@@ -15,7 +15,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 
-from . import checks, entry_ids, letters, naming, replays
+from . import checks, entry_ids, letters, naming, replays, times
 from .connection import Connection, replies
 from .connection.scripts import REPLAY
 from .exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError
@@ -110,7 +110,7 @@ class DeadLetters:
         `GroupNotFoundError` when the group is not there any more, `ConfigError`, `RedisUnavailableError`,
         `ServerError`.
         """
-        if rate is not None and (not checks.is_number(rate) or not rate > 0):
+        if rate is not None and (not times.is_number(rate) or not rate > 0):
             raise ConfigError(f"rate={checks.shown(rate)}: expected events a second, above 0")
         how_often = dict.fromkeys(("in place", "copied", "gone"), 0)
         began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay

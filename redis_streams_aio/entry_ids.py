@@ -56,11 +56,20 @@ def start_position(start: str | datetime) -> str:
     Raises `ConfigError`.
     """
     if isinstance(start, datetime):
-        if start.tzinfo is None:
-            raise ConfigError(f"start={start!r}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
-        return previous(f"{max(0, round(start.timestamp() * 1000))}-0")
+        return _before(start)
     if isinstance(start, str) and (start == END or is_id(start)):
         return str.__str__(start)
     raise ConfigError(
         f'start={shown(start)}: expected "0" (everything), "$" (only new events), an entry id or a datetime'
     )
+
+
+def _before(moment: datetime) -> str:
+    """The last id before a point in time. Raises `ConfigError`."""
+    try:
+        in_time_zone = moment.utcoffset() is not None
+    except Exception:  # noqa: BLE001  # time zones may be the user's
+        in_time_zone = False
+    if not in_time_zone:
+        raise ConfigError(f"start={shown(moment)}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
+    return previous(f"{max(0, round(moment.timestamp() * 1000))}-0")

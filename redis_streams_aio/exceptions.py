@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import re
 
+from .times import LONGEST_DELAY, in_seconds, is_delay
+
 _CREDENTIALS = re.compile(r"//.*@")
 
 
@@ -32,7 +34,13 @@ class ConfigError(RedisStreamsError, ValueError):
 
 
 class HandlerDefinitionError(RedisStreamsError, TypeError):
-    """A handler was declared in a way that cannot work; raised when it is decorated, that is at import."""
+    """A handler was declared in a way that cannot work; raised when it is decorated, that is at import.
+
+    A URL that stands in it by mistake is shown without its credentials.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(_CREDENTIALS.sub("//***@", text))
 
 
 class NotOpenError(RedisStreamsError, RuntimeError):
@@ -141,9 +149,6 @@ class PartialPublishError(RedisStreamsError):
         self.errors = errors
 
 
-LONGEST_DELAY = 366 * 86_400
-
-
 class HandlerSignal(RedisStreamsError):  # noqa: N818  # a wish, no error
     """Base of what a handler raises to decide on its event itself."""
 
@@ -159,11 +164,15 @@ class Reject(HandlerSignal):
 class RetryLater(HandlerSignal):
     """Raised by a handler.
 
-    Try this event again after `delay` seconds. A wish, not a failure: it is not counted as one.
+    Try this event again after `delay` seconds. A wish, not a failure: it is not counted as one. Raises `ConfigError`,
+    which is a `ValueError`, for what is not a number of seconds, 0 to a year.
     """
 
     def __init__(self, delay: float) -> None:
-        if not 0 <= delay <= LONGEST_DELAY:
-            raise ValueError(f"RetryLater(delay): seconds, 0 to {LONGEST_DELAY}, not {delay!r}")
+        if not is_delay(delay):
+            raise ConfigError(
+                f"RetryLater(delay={delay!r:.80}): expected a number of seconds, 0 to {LONGEST_DELAY}"
+                f"{in_seconds(delay)}"
+            )
         super().__init__(f"retry in {delay:g} s")
         self.delay: float = float(delay)

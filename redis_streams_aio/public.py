@@ -8,7 +8,6 @@ from .config import Settings, StreamSettings
 from .connection import Connection
 from .consumer import ConsumerGroupManager, ConsumerStatus, StreamConsumer
 from .dead_letters import DeadLetters
-from .declaration import CallNext, Middleware
 from .delivery import Delivery
 from .exceptions import (
     AuthenticationFailedError,
@@ -49,6 +48,7 @@ from .models import (
     StreamInfo,
 )
 from .monitoring import LagWatcher
+from .options import CallNext, Middleware
 from .producer import StreamManager, StreamProducer
 from .retry import RetryPolicy
 from .version import __version__

@@ -1,4 +1,4 @@
-"""What becomes of a delivery: `RetryPolicy`, the fates, and the one function that decides.
+"""What becomes of a delivery: `RetryPolicy`, the fates, and the function that decides.
 
 Pure: no clock, no randomness that is not passed in, no input or output. Two counters with two limits (P10):
 `failures` grows when a handler raises and for no other reason; `deliveries` is Redis's count of how often the
@@ -7,14 +7,19 @@ entry was handed out, and catches events that kill the process.
 
 from __future__ import annotations
 
+import asyncio
 import random
-import traceback
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Collection
+from typing import cast, get_args
 
 import msgspec
 
+from .checks import shown
 from .delivery import FollowUp
-from .exceptions import LONGEST_DELAY, ConfigError, Reject, RetryLater
+from .error_texts import describe, forget_locals, isinstance_of, leaves, shortened, traceback_of
+from .exceptions import ConfigError, Reject, RetryLater
+from .times import LONGEST_DELAY, in_seconds, is_delay, is_number
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -59,7 +64,7 @@ class Failure:
 
     def forget_locals(self) -> None:
         """Let go of the local variables that the traceback holds: the exception may be kept until Redis is back."""
-        traceback.clear_frames(self.exception.__traceback__)
+        forget_locals(self.exception)
 
     def __eq__(self, other: object) -> bool:
         return other is None or isinstance(other, Failure)
@@ -111,20 +116,27 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     factor: float = 2.0
     cap: float = 300.0
     jitter: bool = True
-    retry_on: tuple[type[BaseException], ...] = (Exception,)
-    """Only these are tried again; others are dead-lettered at once."""
-    give_up_on: tuple[type[BaseException], ...] = ()
+    retry_on: Collection[type[BaseException]] | type[BaseException] = (Exception,)
+    """Only these are tried again; others are dead-lettered at once. One class or several; kept as a tuple."""
+    give_up_on: Collection[type[BaseException]] | type[BaseException] = ()
     """These are dead-lettered at once; wins over `retry_on`."""
     deadline: float | None = None
     """No retry begins later than this after the first failure."""
 
     def __post_init__(self) -> None:
-        _require(self.max_failures >= 1, "max_failures", self.max_failures, "1 or more")
-        _require(self.max_deliveries >= 1, "max_deliveries", self.max_deliveries, "1 or more")
-        _require(self.base >= 0, "base", self.base, "seconds, 0 or more")
-        _require(self.factor >= 1, "factor", self.factor, "1 or more")
-        _require(0 <= self.cap <= LONGEST_DELAY, "cap", self.cap, f"seconds, 0 to {LONGEST_DELAY}")
-        _require(self.deadline is None or self.deadline > 0, "deadline", self.deadline, "seconds above 0, or None")
+        _require(_is_count(self.max_failures), "max_failures", self.max_failures, "a whole number, 1 or more")
+        _require(_is_count(self.max_deliveries), "max_deliveries", self.max_deliveries, "a whole number, 1 or more")
+        _require(is_number(self.base, 0), "base", self.base, "seconds, 0 or more")
+        _require(is_number(self.factor, 1), "factor", self.factor, "a number, 1 or more")
+        _require(is_delay(self.cap), "cap", self.cap, f"seconds, 0 to {LONGEST_DELAY}")
+        _require(self.jitter is True or self.jitter is False, "jitter", self.jitter, "True or False")
+        for name in ("retry_on", "give_up_on"):
+            given = getattr(self, name)
+            kinds = _exception_types(given)
+            _require(kinds is not None, name, given, "exception types, such as (ValueError, KeyError)")
+            msgspec.structs.force_setattr(self, name, kinds)
+        in_time = self.deadline is None or (is_number(self.deadline) and self.deadline > 0)
+        _require(in_time, "deadline", self.deadline, "seconds above 0, or None")
 
     def delay(self, failures: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
         """Seconds to wait after the given number of failures (1 or more)."""
@@ -135,72 +147,91 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return uniform(0, longest) if self.jitter else longest
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and is_number(value, 1)
+
+
+def _exception_types(given: object) -> tuple[type[BaseException], ...] | None:
+    """Exception types as a tuple, given as one, as several or as a union; `None` where it is something else."""
+    if isinstance(given, type):
+        kinds: tuple[object, ...] = (given,)
+    elif isinstance(given, types.UnionType):
+        kinds = get_args(given)
+    elif isinstance(given, tuple | list | set | frozenset):
+        kinds = tuple(given)
+    else:
+        return None
+    fine = all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
+    return cast("tuple[type[BaseException], ...]", kinds) if fine else None
+
+
 def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for: float = 0.0) -> Retry | DeadLetter:
     """The fate of a delivery whose handler raised `error`.
 
-    `failures` counts the earlier ones; `failing_for` is the time in seconds since the first of them.
+    `failures` counts the earlier ones; `failing_for` is the time in seconds since the first of them. In a group of
+    exceptions the strongest word decides: `Reject`, then `give_up_on`; `RetryLater` where nothing else is in it; else
+    every exception in it must be one that is tried again. Raises whatever the user's classes raise when asked.
     """
-    if isinstance(error, RetryLater) and (wish := _wish(error)) is not None:
-        return Retry(wish, failures, f"retry in {wish:g} s")
-    text = describe(error)
-    if isinstance(error, Reject):  # one of the user's own may not have called ours
-        reason = getattr(error, "reason", None)
-        return DeadLetter(
-            "rejected", shortened(reason) if isinstance(reason, str) else text, failures, traceback_of(error)
-        )
+    inside = leaves(error)
+    wishes = [_wish(each) for each in inside if isinstance_of(each, RetryLater)]
+    wished = [wish for wish in wishes if wish is not None]
+    if len(wished) == len(inside):
+        return Retry(max(wished), failures, f"retry in {max(wished):g} s")
+    if (rejected := next((each for each in inside if isinstance_of(each, Reject)), None)) is not None:
+        return DeadLetter("rejected", _reason(rejected), failures, traceback_of(error))
     failures += 1
-    if isinstance(error, policy.give_up_on) or not isinstance(error, policy.retry_on):
+    text = describe(error)
+    if _is_hopeless(error, inside, policy):
         return DeadLetter("gave_up", text, failures, traceback_of(error))
     if failures >= policy.max_failures:
         return DeadLetter("failures", text, failures, traceback_of(error))
     delay = policy.delay(failures)
+    if not is_delay(delay):  # of a policy of the user's
+        raise ConfigError(f"{type(policy).__name__}.delay({failures}) gave {shown(delay)}: expected seconds")
     if policy.deadline is not None and failing_for + delay > policy.deadline:
         return DeadLetter("deadline", text, failures, traceback_of(error))
     return Retry(delay, failures, text)
 
 
-def _wish(error: RetryLater) -> float | None:
+def decide_by_default(error: BaseException, failures: int, failing_for: float = 0.0) -> Retry | DeadLetter:
+    """The fate of a delivery where deciding raised: the default policy's, whatever the exception is. Does not raise."""
+    told = decide(RuntimeError(), failures, _DEFAULT, failing_for)
+    if isinstance(told, Retry):
+        return Retry(told.delay, told.failures, describe(error))
+    return DeadLetter(told.reason, describe(error), told.failures, traceback_of(error))
+
+
+def _is_hopeless(error: BaseException, inside: list[BaseException], policy: RetryPolicy) -> bool:
+    """Whether an exception, or one of those inside of it, is not to be tried again."""
+    give_up_on = cast("tuple[type[BaseException], ...]", policy.give_up_on)
+    retry_on = cast("tuple[type[BaseException], ...]", policy.retry_on)
+    # a wish beside failures, and what was cancelled because of them, say nothing of their own
+    failed = [each for each in inside if not isinstance_of(each, RetryLater | asyncio.CancelledError)] or inside
+    if any(isinstance(each, give_up_on) for each in (error, *failed)):
+        return True
+    if isinstance(error, tuple(kind for kind in retry_on if _is_group(kind))):
+        return False
+    return not all(isinstance(each, retry_on) for each in failed)
+
+
+def _is_group(kind: type[BaseException]) -> bool:
+    return issubclass(kind, BaseExceptionGroup)
+
+
+def _wish(error: BaseException) -> float | None:
     """The delay that is wished for; `None` where an exception of the user's has none that can be."""
     delay = getattr(error, "delay", None)
-    return float(delay) if isinstance(delay, int | float) and 0 <= delay <= LONGEST_DELAY else None
+    return float(delay) if is_delay(delay) else None
 
 
-def describe(error: BaseException) -> str:
-    """One line that can be written anywhere: `ValueError: no such order`."""
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # noqa: BLE001  # the error is the user's, and so is its __str__
-        text = type(error).__name__
-    return shortened(" ".join(text.split()))
-
-
-def shortened(text: str) -> str:
-    """The text as it can be written, at most 1,024 characters of it: whoever publishes must not fill logs with it."""
-    return writable(text[:_ERROR_LIMIT])[:_ERROR_LIMIT]
-
-
-def writable(text: str) -> str:
-    """The text as it can be encoded: lone surrogates, as in names of files, become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def traceback_of(error: BaseException) -> str:
-    """The traceback's last 8 KiB: the end is where the cause stands."""
-    try:
-        lines = traceback.format_exception(error)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # noqa: BLE001  # as in `describe`
-        lines = traceback.format_tb(error.__traceback__)
-    return writable("".join(lines))[-_TRACEBACK_LIMIT:]
-
-
-_ERROR_LIMIT = 1024
-_TRACEBACK_LIMIT = 8 * 1024
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)  # one of the user's own may not have called ours
+    return shortened(reason) if isinstance(reason, str) else describe(error)
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:  # noqa: FBT001  # it is the point
     if not holds:
-        raise ConfigError(f"RetryPolicy({name}={value!r}): expected {allowed}")
+        raise ConfigError(f"RetryPolicy({name}={shown(value)}): expected {allowed}{in_seconds(value)}")
+
+
+_DEFAULT = RetryPolicy()

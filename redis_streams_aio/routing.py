@@ -12,22 +12,16 @@ import msgspec
 
 from . import entries, entry_ids, naming
 from .batch import BatchDelivery
+from .calls import Call
+from .checks import shown
 from .codecs import Codec, JsonCodec, bounded
 from .config import MAX_PAYLOAD_BYTES
-from .declaration import (
-    WITHIN,
-    Declaration,
-    Handler,
-    HandlerOptions,
-    KeyFunction,
-    Middleware,
-    OnLost,
-    Order,
-    Unknown,
-)
+from .declaration import Declaration
 from .delivery import Delivery
 from .entries import Fields
+from .error_texts import describe, message_of
 from .exceptions import HandlerDefinitionError
+from .options import WITHIN, Handler, HandlerOptions, KeyFunction, Middleware, OnLost, Order, Unknown
 from .retry import RetryPolicy
 
 
@@ -57,7 +51,7 @@ class Route(msgspec.Struct, frozen=True):
     handler: Handler
     """The user's own function, without middleware."""
     decode: Callable[[Fields], object]
-    call: Callable[[object, Delivery | BatchDelivery], Awaitable[None]]
+    call: Call
     """Takes the payload and the delivery, or the list of payloads and the batch."""
     retry: RetryPolicy
     timeout: float | None
@@ -124,7 +118,29 @@ def plan(
             )
         subscriptions.setdefault((declared.options.stream, of_group), []).append(declared)
     defaults = _Defaults(codec or JsonCodec(), tuple(middleware), max_payload_bytes)
-    return [_plan_one(of_group, members, defaults) for (_, of_group), members in subscriptions.items()]
+    plans = [_plan_one(of_group, members, defaults) for (_, of_group), members in subscriptions.items()]
+    _check_dead_letters(plans)
+    return plans
+
+
+def _check_dead_letters(plans: Sequence[Plan]) -> None:
+    """Raises `HandlerDefinitionError` where dead letters come back as events, without end."""
+    goes_to: dict[str, set[str]] = {}
+    for each in plans:
+        goes_to.setdefault(each.options.stream, set()).add(each.options.dead_letter)
+    for each in plans:
+        seen, reached = set[str](), {each.options.dead_letter}
+        while reached and each.options.stream not in reached:
+            seen |= reached
+            reached = set().union(*(goes_to.get(stream, ()) for stream in reached)) - seen
+        if reached:
+            by_way = (
+                "its own stream" if not seen else f"a stream whose dead letters come back to {each.options.stream!r}"
+            )
+            raise HandlerDefinitionError(
+                f"handler {each.routes.all[0].name}: dead_letter={shown(each.options.dead_letter)}: is {by_way}; a bad "
+                "event would be handled again for ever: name another stream, or leave it out"
+            )
 
 
 class _Defaults(msgspec.Struct, frozen=True):
@@ -164,10 +180,10 @@ def _check_agreement(
 ) -> None:
     for field in options.__struct_fields__:
         ours, theirs = getattr(options, field), getattr(others, field)
-        if ours != theirs:
+        if ours is not theirs and ours != theirs:
             raise HandlerDefinitionError(
                 f"handlers {first.name} and {second.name} share the subscription {options.stream}/{options.group} "
-                f"and differ in {field}: {ours!r} and {theirs!r}; make them equal, or give one another group"
+                f"and differ in {field}: {shown(ours)} and {shown(theirs)}; make them equal, or give one another group"
             )
 
 
@@ -190,11 +206,8 @@ def _route_table(routes: Sequence[tuple[Declaration, Route]]) -> RouteTable:
 
 def _route(declared: Declaration, defaults: _Defaults) -> Route:
     options = declared.options
-    try:
-        decode = bounded(options.codec or defaults.codec, declared.payload_type, defaults.max_payload_bytes)
-    except TypeError as error:
-        raise HandlerDefinitionError(f"handler {declared.name}: {error}") from None
-    call = declared.handler if declared.takes_delivery else _without_delivery(declared.handler)
+    decode = _decoder(declared, options.codec or defaults.codec, defaults.max_payload_bytes)
+    call = declared.call
     middleware = (*defaults.middleware, *options.middleware)
     for around in reversed(middleware):
         call = _wrapped(around, call)
@@ -211,14 +224,16 @@ def _route(declared: Declaration, defaults: _Defaults) -> Route:
     )
 
 
-def _without_delivery(handler: Handler) -> Handler:
-    def call(payload: object, _: Delivery | BatchDelivery) -> Awaitable[None]:
-        return handler(payload)
+def _decoder(declared: Declaration, codec: Codec, limit: int) -> Callable[[Fields], object]:
+    """What decodes a handler's payloads. Raises `HandlerDefinitionError` where the codec says that it cannot."""
+    try:
+        return bounded(codec, declared.payload_type, limit)
+    except Exception as error:  # a codec of the user's may raise anything
+        told = message_of(error) if type(error) is TypeError else describe(error)
+        raise HandlerDefinitionError(f"handler {declared.name}: {told}") from error
 
-    return call
 
-
-def _wrapped(around: Middleware, inner: Handler) -> Handler:
+def _wrapped(around: Middleware, inner: Call) -> Call:
     def call(payload: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
         return around(delivery, lambda: inner(payload, delivery))  # type: ignore[arg-type]  # it gets what the handler gets
 

@@ -19,11 +19,11 @@ PACKAGE = Path(redis_streams_aio.__file__).parent
 LAYERS: list[set[str]] = [
     {
         *("version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery", "batch", "replays"),
-        *("checks", "templates"),
+        *("checks", "templates", "times", "error_texts"),
     },
     {
         *("config", "yaml_files", "codecs", "retry", "declaration", "routing", "letters", "telemetry", "logs"),
-        *("flat_fields", "non_finite"),
+        *("flat_fields", "non_finite", "callables", "calls", "options", "payload_types", "signatures"),
     },
     {"connection"},
     {"producer", "consumer", "checkpoint", "monitoring", "dead_letters"},

@@ -17,9 +17,9 @@ from .. import config
 from ..codecs import Codec, JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
-from ..declaration import HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown
 from ..logs import log
 from ..models import LagReport
+from ..options import HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown
 from ..producer import StreamProducer
 from ..retry import RetryPolicy
 from ..routing import Plan
@@ -78,7 +78,9 @@ class Broker:
         self._codec: PayloadCodec = JsonCodec() if codec is None else payload_codec(codec)
         self._observers = observers = tuple(observers) if isinstance(observers, Iterator) else observers
         self._use(settings, client, self._observers)
-        self._router = Router.of_broker(settings.group, self._codec, tuple(middleware), settings.max_payload_bytes)
+        self._router = Router.of_broker(
+            settings.group, self._codec, middleware, settings.max_payload_bytes, lambda: self._is_open
+        )
         self._prepare: Callable[[Plan], Plan] = _as_it_is
         self._host: Host | None = None
         self._failed: BaseException | None = None
@@ -156,9 +158,13 @@ class Broker:
     def include(self, router: Router, prefix: str = "") -> None:
         """Take over a router's handlers, with `prefix` before the names of their streams.
 
-        Raises `HandlerDefinitionError`.
+        Declare all of them before. Raises `HandlerDefinitionError`, also while the broker is open.
         """
-        self._router.add(router.prefixed(prefix))
+        self._router.include(router, prefix)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._host is not None and self._host.is_alive
 
     # -- publishing -------------------------------------------------------------------------------------------
 
@@ -271,7 +277,7 @@ class Broker:
     # -- running ----------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._host is not None and self._host.is_alive:
+        if self._is_open:
             raise RuntimeError("the broker is open already")
         self._failed = None
         plans = [self._prepare(plan) for plan in self._router.plans()]

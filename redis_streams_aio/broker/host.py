@@ -11,9 +11,9 @@ import asyncio
 
 import anyio
 
+from ..error_texts import describe
 from ..exceptions import NotOpenError
 from ..logs import log
-from ..retry import describe
 from .supervisor import Supervisor, current_supervisor
 
 

@@ -5,26 +5,30 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
+from .. import naming
+from ..callables import kind_of, name_of
+from ..checks import shown
 from ..codecs import Codec
-from ..declaration import (
-    Declaration,
-    HandlerOptions,
-    HandlerT,
-    KeyFunction,
-    Middleware,
-    OnLost,
-    Order,
-    Unknown,
-    declare,
-)
+from ..declaration import Declaration, declare
+from ..entries import Fields
+from ..exceptions import ConfigError, HandlerDefinitionError
+from ..options import HandlerOptions, HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown, middleware_problems
 from ..retry import RetryPolicy
 from ..routing import Plan, plan
 
 _DEFAULT_RETRY = RetryPolicy()
 _GROUP_NOT_KNOWN = "(the broker's group)"
+
+
+class _CodecNotKnown:
+    """The codec of a broker that is not known yet: whether it reads a type is asked when the router is included."""
+
+    def decoder(self, payload_type: type[object]) -> Callable[[Fields], Any]:
+        return lambda _: payload_type
 
 
 class Router:
@@ -40,14 +44,30 @@ class Router:
 
     def __init__(self) -> None:
         self._declarations: list[Declaration] = []
-        self._plan: Callable[[Sequence[Declaration]], list[Plan]] = functools.partial(plan, group=_GROUP_NOT_KNOWN)
+        self._plan: Callable[[Sequence[Declaration]], list[Plan]] = functools.partial(
+            plan, group=_GROUP_NOT_KNOWN, codec=_CodecNotKnown()
+        )
+        self.included: bool = False
+        """Whether a broker has taken its handlers over."""
+        self._is_open: Callable[[], bool] = lambda: False
 
     @classmethod
     def of_broker(
-        cls, group: str | None, codec: Codec, middleware: Sequence[Middleware], max_payload_bytes: int
+        cls,
+        group: str | None,
+        codec: Codec,
+        middleware: Sequence[Middleware],
+        max_payload_bytes: int,
+        is_open: Callable[[], bool],
     ) -> Router:
-        """The broker's own router, which knows what its handlers leave out."""
+        """The broker's own router, which knows what its handlers leave out, and takes none while it is open.
+
+        Raises `ConfigError`.
+        """
+        if wrong := next(middleware_problems(middleware), None):
+            raise ConfigError(wrong)
         router = cls()
+        router._is_open = is_open
         router._plan = functools.partial(
             plan, group=group, codec=codec, middleware=tuple(middleware), max_payload_bytes=max_payload_bytes
         )
@@ -117,6 +137,8 @@ class Router:
         subscription: handlers that share stream and group must agree. Raises `HandlerDefinitionError` when the
         function or an option cannot work.
         """
+        self._check_time("a handler is declared")
+        _check_parentheses(stream)
         options = HandlerOptions(
             stream=stream,
             group=group,
@@ -130,7 +152,7 @@ class Router:
             retry=retry,
             dead_letter=dead_letter,
             codec=codec,
-            middleware=tuple(middleware),
+            middleware=middleware,
             unknown=unknown,
             on_lost=on_lost,
             deduplicate=deduplicate,
@@ -147,21 +169,53 @@ class Router:
     def add(self, declarations: Sequence[Declaration]) -> None:
         """Take checked handlers in.
 
-        Raises `HandlerDefinitionError`, and takes none, when they contradict those that are there.
+        Raises `HandlerDefinitionError`, and takes none, when they contradict those that are there, or come too late.
         """
+        self._check_time("a handler is declared")
         together = [*self._declarations, *declarations]
         self._plan(together)
         self._declarations = together
+
+    def include(self, router: object, prefix: str) -> None:
+        """Take over another router's handlers. Raises `HandlerDefinitionError`."""
+        self._check_time("a router is included")
+        if not isinstance(router, Router):
+            advice = "; write Router() to make one" if isinstance(router, type) else ""
+            raise HandlerDefinitionError(f"include(router={shown(router)}): expected a Router{advice}")
+        self.add(router.prefixed(prefix))
+        router.included = True
 
     def plans(self) -> list[Plan]:
         """The subscriptions that the handlers make."""
         return self._plan(self._declarations)
 
     def prefixed(self, prefix: str) -> list[Declaration]:
-        """The handlers with `prefix` before the names of their streams."""
-        return [
-            msgspec.structs.replace(
-                declared, options=msgspec.structs.replace(declared.options, stream=prefix + declared.options.stream)
+        """The handlers with `prefix` before the names of their streams. Raises `HandlerDefinitionError`."""
+        if not isinstance(prefix, str):
+            raise HandlerDefinitionError(f"include(prefix={shown(prefix)}): expected text")
+        return [_with_stream(declared, prefix + declared.options.stream) for declared in self._declarations]
+
+    def _check_time(self, what: str) -> None:
+        if self._is_open():
+            raise HandlerDefinitionError(
+                f"{what} too late: the broker is open; declare all handlers before it is opened"
             )
-            for declared in self._declarations
-        ]
+        if self.included:
+            raise HandlerDefinitionError(
+                f"{what} too late: a broker has taken the router's handlers over; declare all before include(router)"
+            )
+
+
+def _with_stream(declared: Declaration, stream: str) -> Declaration:
+    if wrong := naming.problem(stream):
+        raise HandlerDefinitionError(f"handler {declared.name}: stream: the name {wrong}")
+    return msgspec.structs.replace(declared, options=msgspec.structs.replace(declared.options, stream=stream))
+
+
+def _check_parentheses(stream: object) -> None:
+    """Raises `HandlerDefinitionError` for `@broker.handler` without parentheses, which gets the function."""
+    if callable(stream) or isinstance(stream, staticmethod | classmethod):
+        raise HandlerDefinitionError(
+            f"handler {name_of(stream)}: is {kind_of(stream)} in place of the stream's name; name the stream that it "
+            'handles: @broker.handler("orders")'
+        )

@@ -12,18 +12,20 @@ import math
 from collections.abc import Awaitable
 from contextlib import suppress
 from time import monotonic
+from types import CoroutineType
 
 import anyio
 import msgspec
 
 from ..batch import BatchDelivery
-from ..declaration import KeyFunction, Unknown
 from ..delivery import Delivery
 from ..entries import EVENT_ID, event_type_of, get, key_of
+from ..error_texts import isinstance_of, message_of, shortened, traceback_of
 from ..exceptions import DecodeError
 from ..logs import log
+from ..options import KeyFunction, Unknown
 from ..replays import FOR_ANOTHER_GROUP
-from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Failure, Outcome, decide, shortened
+from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Failure, Outcome, Retry, decide, decide_by_default
 from ..routing import Route, RouteTable
 
 
@@ -51,13 +53,28 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
     prepare(delivery, route)
     if delivery.refusal is None:
         try:
-            lane = key(delivery.payload)
-            return None if lane is None else hash(lane)  # the key itself may change, or be hard to compare
+            return _lane(key(delivery.payload))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001  # the attempt says what becomes of it
             delivery.refusal = error
     return None
+
+
+def _lane(key: object) -> object:
+    """What stands for a key: the key itself may change, or be hard to compare. Raises `TypeError`."""
+    if key is None:
+        return None
+    if type(key) is CoroutineType:
+        key.close()
+        raise TypeError("the key function gave a coroutine; make the key from the payload alone, without waiting")
+    try:
+        return hash(key)
+    except TypeError as error:
+        raise TypeError(
+            f"the key function gave a {type(key).__name__}, which is no key ({error}): return text, a number, or a "
+            "tuple of them"
+        ) from error
 
 
 def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | Outcome:
@@ -86,9 +103,9 @@ def as_value(raised: BaseException) -> BaseException:
 
     Raises it again where it is not the handler's affair: the end of a drain, or of the process.
     """
-    if isinstance(raised, KeyboardInterrupt | SystemExit):
+    if isinstance_of(raised, KeyboardInterrupt | SystemExit):
         raise raised
-    if isinstance(raised, asyncio.CancelledError):
+    if isinstance_of(raised, asyncio.CancelledError):
         if is_drain_over():
             raise raised
         forget_cancellation()  # the lease was lost; or the handler's own: something cancelled it, or what it awaited
@@ -129,7 +146,7 @@ def fate_after(error: BaseException | None, delivery: Delivery, route: Route, be
         follow_ups = () if told is None else tuple(told.follow_ups)
         remember = route.deduplicate if get(delivery.fields, EVENT_ID) else None
         return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)
-    if delivery.lost and isinstance(error, asyncio.CancelledError):
+    if delivery.lost and isinstance_of(error, asyncio.CancelledError):
         return ABANDON
     return _failed(error, delivery, route, None if began is None else monotonic() - began)
 
@@ -153,16 +170,28 @@ def forget_cancellation() -> None:
 
 def _failed(error: BaseException, delivery: Delivery, route: Route, seconds: float | None = None) -> Outcome:
     failure = Failure(error, seconds)
-    if isinstance(error, DecodeError) and error is delivery.refusal:
-        return DeadLetter("undecodable", shortened(str(error)), delivery.failures, failure=failure)
+    if isinstance_of(error, DecodeError) and error is delivery.refusal:
+        return DeadLetter("undecodable", message_of(error), delivery.failures, failure=failure)
     if delivery.refusal is None:
         delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
     now = asyncio.get_running_loop().time()
     failing_for = now - delivery.failing_since if delivery.failing_since else 0.0
-    if isinstance(error, asyncio.CancelledError):
-        error = RuntimeError(f"something that {route.name} awaited was cancelled").with_traceback(error.__traceback__)
-    fate = decide(error, delivery.failures, route.retry, failing_for)
-    return msgspec.structs.replace(fate, failure=failure)
+    return msgspec.structs.replace(_decided(error, delivery, route, failing_for), failure=failure)
+
+
+def _decided(error: BaseException, delivery: Delivery, route: Route, failing_for: float) -> Retry | DeadLetter:
+    """What the handler's policy decides; the default policy where that raises."""
+    try:
+        if isinstance_of(error, asyncio.CancelledError):
+            what = f"something that {route.name} awaited was cancelled"
+            error = RuntimeError(what).with_traceback(error.__traceback__)
+        return decide(error, delivery.failures, route.retry, failing_for)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:  # noqa: BLE001  # the exception is the user's, and so may its class be, and the policy
+        told = traceback_of(problem)  # `error=` would have the application's formatters ask that exception
+        log.error("%s: deciding on what %s raised failed: by the default policy\n%s", delivery, route.name, told)
+        return decide_by_default(error, delivery.failures, failing_for)
 
 
 def _too_many_deliveries(delivery: Delivery) -> DeadLetter:

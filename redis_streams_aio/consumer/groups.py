@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .. import checks, entry_ids, naming
+from .. import checks, entry_ids, naming, times
 from ..connection import Connection, replies
 from ..connection.group_scripts import CREATE_GROUP, DELETE_CONSUMER, DELETE_GROUP
 from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, InvalidEventError, StreamNotFoundError
@@ -117,7 +117,7 @@ class ConsumerGroupManager:
         """
         stream, group = _checked(stream), _checked_group(group)
         consumer = checks.text("consumer", consumer)
-        if not checks.is_number(idle) or idle < 0:
+        if not times.is_number(idle) or idle < 0:
             raise ConfigError(f"idle={checks.shown(idle)}: expected seconds, 0 or more")
         keys = (stream, naming.leases(stream, group))
         reply = await self._connection.run(DELETE_CONSUMER, *keys, group, consumer, round(idle * 1000))

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, cast
 
-from ..declaration import Unknown
 from ..delivery import Delivery
 from ..exceptions import ServerError
+from ..options import Unknown
 from ..retry import ABANDON, ACK, Outcome
 from ..routing import Route, RouteTable
 from . import duplicates

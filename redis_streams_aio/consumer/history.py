@@ -25,7 +25,7 @@ from ..connection.group_scripts import HISTORIES
 from ..connection.packing import Argument
 from ..connection.replies import PendingHistory, RawEntry
 from ..delivery import Delivery
-from ..exceptions import LONGEST_DELAY
+from ..times import LONGEST_DELAY
 from .holdings import Holdings
 
 

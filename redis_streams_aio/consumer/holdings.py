@@ -17,8 +17,8 @@ from ..connection.packing import Command
 from ..connection.replies import IdAndFields
 from ..delivery import Compose, Delivery, Origin
 from ..entries import Fields, event_type_of
+from ..error_texts import shortened
 from ..replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
-from ..retry import shortened
 from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
 
 

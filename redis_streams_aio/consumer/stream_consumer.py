@@ -26,6 +26,7 @@ from ..connection import Connection, replies
 from ..connection.backoff import delays
 from ..delivery import Delivery
 from ..entries import Fields
+from ..error_texts import describe
 from ..exceptions import (
     CheckpointStoreError,
     ConfigError,
@@ -37,7 +38,7 @@ from ..exceptions import (
 from ..logs import log
 from ..models import EventMessage, PendingMessage
 from ..replays import FOR_ANOTHER_GROUP
-from ..retry import DeadLetter, describe
+from ..retry import DeadLetter
 from ..telemetry import SILENT, StepFailed, Telemetry
 from .member import Member, MemberOptions
 from .settlement import DeadLetterOptions

@@ -14,8 +14,8 @@ import msgspec
 
 from ..batch import BatchDelivery
 from ..delivery import Delivery
+from ..error_texts import describe
 from ..models import EventMessage
-from ..retry import describe
 from ..routing import Plan, Route, RouteTable
 from ..telemetry import DeadLettered, DuplicateDropped, EntriesVanished, Fact, LeaseLost, Postponed, RetryScheduled
 

@@ -23,7 +23,7 @@ from redis_streams_aio import (
     naming,
     telemetry,
 )
-from redis_streams_aio.declaration import HandlerOptions
+from redis_streams_aio.options import HandlerOptions
 from redis_streams_aio.routing import SubscriptionOptions
 from redis_streams_aio.testing.conformance import table as conformance
 

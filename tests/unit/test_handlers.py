@@ -58,7 +58,7 @@ def test_an_annotation_that_cannot_be_resolved() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"concurrency": 0}, "concurrency=0: expected a whole number, 1 or more"),
+        ({"concurrency": 0}, "concurrency=0: expected a whole number, 1 to 10000"),
         ({"concurrency": 1.5}, "concurrency=1.5"),
         ({"key": len, "order": "stream"}, 'key with order="stream"'),
         ({"key": len, "order": "none"}, 'key with order="none"'),

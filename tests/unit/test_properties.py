@@ -27,10 +27,10 @@ from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, Gate, delays
 from redis_streams_aio.consumer.attempt import fate_after
 from redis_streams_aio.consumer.pace import Pace, room
 from redis_streams_aio.delivery import FollowUp, Origin
-from redis_streams_aio.exceptions import LONGEST_DELAY
 from redis_streams_aio.monitoring import is_behind, known_lag
 from redis_streams_aio.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry, decide
 from redis_streams_aio.routing import Route
+from redis_streams_aio.times import LONGEST_DELAY
 
 # -- fates ------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from redis_streams_aio import DecodeError, Delivery, RetryPolicy
 from redis_streams_aio.consumer.attempt import absorb_cancellation, admit, call, lane_by_key
-from redis_streams_aio.declaration import Unknown
 from redis_streams_aio.delivery import Origin
+from redis_streams_aio.options import Unknown
 from redis_streams_aio.replays import FOR_ANOTHER_GROUP
 from redis_streams_aio.retry import DISCARD, DeadLetter, Outcome, Retry
 from redis_streams_aio.routing import Route, RouteTable

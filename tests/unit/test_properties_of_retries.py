@@ -7,7 +7,8 @@ import pytest
 from redis_streams_aio import ConfigError, Delivery, Reject, RetryPolicy, entries, entry_ids
 from redis_streams_aio.consumer.schedule import is_suspect
 from redis_streams_aio.delivery import Origin
-from redis_streams_aio.retry import ACK, DeadLetter, Retry, decide, describe, traceback_of
+from redis_streams_aio.error_texts import describe, traceback_of
+from redis_streams_aio.retry import ACK, DeadLetter, Retry, decide
 
 POLICY = RetryPolicy(max_failures=3, give_up_on=(KeyError,))
 
@@ -108,10 +109,10 @@ def test_p15_what_is_suspect_is_handled_alone() -> None:
 @pytest.mark.parametrize(
     ("option", "allowed", "refused", "expected"),
     [
-        ("max_failures", 1, 0, "1 or more"),
-        ("max_deliveries", 1, 0, "1 or more"),
+        ("max_failures", 1, 0, "a whole number, 1 or more"),
+        ("max_deliveries", 1, 0, "a whole number, 1 or more"),
         ("base", 0, -1, "seconds, 0 or more"),
-        ("factor", 1, 0.5, "1 or more"),
+        ("factor", 1, 0.5, "a number, 1 or more"),
         ("cap", 0, -1, "seconds, 0 to 31622400"),
         ("cap", 31_622_400, 31_622_401, "seconds, 0 to 31622400"),
         ("deadline", 0.001, 0, "seconds above 0, or None"),

@@ -27,8 +27,9 @@ from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, delays
 from redis_streams_aio.consumer.pace import GROWTH, Pace, room
 from redis_streams_aio.consumer.schedule import Schedule
 from redis_streams_aio.delivery import Origin
+from redis_streams_aio.error_texts import describe, traceback_of, writable
 from redis_streams_aio.monitoring import known_lag
-from redis_streams_aio.retry import DeadLetter, Retry, decide, describe, traceback_of, writable
+from redis_streams_aio.retry import DeadLetter, Retry, decide
 
 ids = st.tuples(st.integers(0, 2**63), st.integers(0, 2**64 - 1))
 

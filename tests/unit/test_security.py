@@ -27,9 +27,10 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.codecs import Codec, PayloadCodec, bounded
 from redis_streams_aio.consumer.attempt import admit
-from redis_streams_aio.declaration import HandlerOptions, declare
+from redis_streams_aio.declaration import declare
 from redis_streams_aio.delivery import Delivery, Origin
 from redis_streams_aio.entries import Fields
+from redis_streams_aio.options import HandlerOptions
 from redis_streams_aio.retry import DeadLetter, decide
 from redis_streams_aio.routing import RouteTable, plan
 
