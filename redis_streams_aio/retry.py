@@ -11,7 +11,7 @@ import asyncio
 import random
 import types
 from collections.abc import Callable, Collection
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
@@ -100,6 +100,12 @@ DISCARD = Discard()
 ABANDON = Abandon()
 
 
+if TYPE_CHECKING:
+    ExceptionTypes = Collection[type[BaseException]] | type[BaseException]
+else:  # msgspec, which may read a policy as part of a configuration, knows no such union
+    ExceptionTypes = object
+
+
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """When and how often a failed event is tried again. Times in seconds.
 
@@ -116,9 +122,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     factor: float = 2.0
     cap: float = 300.0
     jitter: bool = True
-    retry_on: Collection[type[BaseException]] | type[BaseException] = (Exception,)
+    retry_on: ExceptionTypes = (Exception,)
     """Only these are tried again; others are dead-lettered at once. One class or several; kept as a tuple."""
-    give_up_on: Collection[type[BaseException]] | type[BaseException] = ()
+    give_up_on: ExceptionTypes = ()
     """These are dead-lettered at once; wins over `retry_on`."""
     deadline: float | None = None
     """No retry begins later than this after the first failure."""
@@ -140,6 +146,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     def delay(self, failures: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
         """Seconds to wait after the given number of failures (1 or more)."""
+        if not self.base:
+            return 0.0
         try:
             longest = min(self.cap, self.base * self.factor ** (failures - 1))
         except OverflowError:

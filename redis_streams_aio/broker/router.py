@@ -176,12 +176,10 @@ class Router:
         self._plan(together)
         self._declarations = together
 
-    def include(self, router: object, prefix: str) -> None:
-        """Take over another router's handlers. Raises `HandlerDefinitionError`."""
+    def include(self, router: Router, prefix: str = "") -> None:
+        """Take over another router's handlers; see `Broker.include`. Raises `HandlerDefinitionError`."""
         self._check_time("a router is included")
-        if not isinstance(router, Router):
-            advice = "; write Router() to make one" if isinstance(router, type) else ""
-            raise HandlerDefinitionError(f"include(router={shown(router)}): expected a Router{advice}")
+        _check_router(router)
         self.add(router.prefixed(prefix))
         router.included = True
 
@@ -210,6 +208,12 @@ def _with_stream(declared: Declaration, stream: str) -> Declaration:
     if wrong := naming.problem(stream):
         raise HandlerDefinitionError(f"handler {declared.name}: stream: the name {wrong}")
     return msgspec.structs.replace(declared, options=msgspec.structs.replace(declared.options, stream=stream))
+
+
+def _check_router(router: object) -> None:
+    if not isinstance(router, Router):
+        advice = "; write Router() to make one" if isinstance(router, type) else ""
+        raise HandlerDefinitionError(f"include(router={shown(router)}): expected a Router{advice}")
 
 
 def _check_parentheses(stream: object) -> None:

@@ -54,6 +54,14 @@ def _decoder(codec: Codec | None, payload_type: type[T], limit: int) -> Callable
         raise ConfigError(f"payload_type={checks.shown(payload_type)}: {error}") from None
 
 
+def _dead_letters(stream: str, dead_letter: str) -> DeadLetterOptions:
+    if (name := naming.checked("dead_letter", dead_letter)) == stream:
+        raise ConfigError(
+            f"dead_letter={checks.shown(name)}: is the stream itself; what cannot be decoded would come again for ever"
+        )
+    return DeadLetterOptions(name)
+
+
 class ConsumerStatus(msgspec.Struct, frozen=True):
     """What a consumer is doing."""
 
@@ -119,7 +127,7 @@ class StreamConsumer(Generic[T]):
             lease=lease,
             block=block,
             count=count,
-            dead_letters=None if dead_letter is None else DeadLetterOptions(naming.checked("dead_letter", dead_letter)),
+            dead_letters=None if dead_letter is None else _dead_letters(stream, dead_letter),
         )
         checks.seconds("reclaim_interval", reclaim_interval)
         checks.seconds("checkpoint_interval", checkpoint_interval)

@@ -14,6 +14,7 @@ from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from redis_streams_aio import (
     Broker,
     CallNext,
     ConfigError,
+    Connection,
     Delivery,
     EventMessage,
     FieldsCodec,
@@ -32,6 +34,7 @@ from redis_streams_aio import (
     RetryLater,
     RetryPolicy,
     Router,
+    StreamConsumer,
 )
 from redis_streams_aio.declaration import Declaration
 from redis_streams_aio.delivery import Origin
@@ -372,6 +375,17 @@ def test_exception_types_may_be_one_or_many(given: Any, kept: tuple[type[Excepti
         decide(ValueError(), 0, policy)
 
 
+def test_a_policy_may_be_part_of_a_configuration() -> None:
+    """A `Struct` of the application's, say, that is read from its own file: held to the same rules there."""
+    assert msgspec.convert({"max_failures": 3}, RetryPolicy) == RetryPolicy(max_failures=3)
+    with pytest.raises(msgspec.ValidationError, match="max_failures=0"):
+        msgspec.convert({"max_failures": 0}, RetryPolicy)
+
+
+def test_a_policy_without_a_base_waits_for_nothing() -> None:
+    assert RetryPolicy(base=0, max_failures=10**6).delay(10**6) == 0
+
+
 # -- dead letters that come back --------------------------------------------------------------------------------
 
 
@@ -404,6 +418,21 @@ def test_p13_nor_by_a_way_of_several_streams_and_groups() -> None:
         declare_one(broker, stream="c", dead_letter="a", group="third")
     declare_one(broker, stream="e", dead_letter="f")
     assert "6 handlers" in repr(broker)
+
+
+def test_p13_nor_do_those_of_a_consumer_without_a_broker() -> None:
+    with pytest.raises(ConfigError, match="dead_letter='orders': is the stream itself"):
+        StreamConsumer(Connection("memory://"), "orders", "g", dead_letter="orders")
+
+
+def test_routers_may_be_nested() -> None:
+    inner, outer, broker = Router(), Router(), Broker("memory://", group="g")
+    declare_one(inner, stream="orders")
+    outer.include(inner, "eu.")
+    broker.include(outer, "shop.")
+    assert [declared.options.stream for declared in broker._router.declarations] == ["shop.eu.orders"]
+    with pytest.raises(HandlerDefinitionError, match="too late"):
+        declare_one(inner, stream="late")
 
 
 # -- function shapes ------------------------------------------------------------------------------------------------
