@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import anyio
@@ -13,6 +14,8 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, Settings, StreamConsumer, StreamManager, StreamProducer, naming
+from redis_streams_aio.testing.proxy import proxy
+from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
@@ -237,6 +240,29 @@ async def test_connections_name_us(url: str, redis: Redis) -> None:
         server = (await redis.info("server"))["redis_version"]
     if server >= "7.2":
         assert any("redis-streams-aio" in name for name in names)
+
+
+async def test_p16_many_subscriptions_are_opened_in_the_time_of_one_however_far_redis_is(
+    server: Server, url: str
+) -> None:
+    """They took a third of a second each, one after another, 60 ms from Redis."""
+    there_and_back = 0.06
+
+    async def seconds_to_open(subscriptions: int) -> float:
+        broker = Broker(network.url)
+        for number in range(subscriptions):
+
+            @broker.handler("orders", group=f"g{number}")
+            async def handle(order: Order) -> None: ...
+
+        began = time.monotonic()
+        async with broker:
+            return time.monotonic() - began
+
+    async with proxy(server.port) as network:
+        network.delay(there_and_back / 2)
+        one, thirty = await seconds_to_open(1), await seconds_to_open(30)
+    assert thirty < one + 30 * there_and_back, "less than a round trip for each"
 
 
 async def test_the_parts_work_without_the_broker(connection: Connection) -> None:
