@@ -99,8 +99,11 @@ async def _recall(holdings: Holdings, deliveries: Sequence[Delivery], counts: Se
 
 def _apply(delivery: Delivery, history: PendingHistory, now_ms: int) -> None:
     delivery.deliveries = history.deliveries
-    if history.failures is not None and (known := parse(history.failures)) is not None:
+    known = None if history.failures is None else parse(history.failures)
+    if known is not None:
         _apply_record(delivery, known, now_ms)
+    else:  # one that was held all along may have been given up by another consumer, and replayed
+        delivery.failures, delivery.first_failure, delivery.failing_since = 0, 0.0, 0.0
     if history.replay is not None:
         delivery.history = replays.decode(history.replay)
         delivery.recorded = True

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, Delivery, RetryPolicy, Settings, UnansweredError
+from redis_streams_aio import Broker, Connection, DeadLetters, Delivery, RetryPolicy, Settings, UnansweredError
 from redis_streams_aio.connection.group_scripts import CLAIM, HISTORIES
 from redis_streams_aio.connection.scripts import Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
-from redis_streams_aio.retry import ABANDON
+from redis_streams_aio.retry import ABANDON, DeadLetter, Retry
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server
@@ -233,6 +233,32 @@ async def test_p4_p10_what_is_anothers_by_then_is_not_counted_and_not_held(
     [entry] = await redis.xpending_range("orders", "g", "-", "+", 10)
     assert (entry["consumer"], entry["times_delivered"]) == ("thief", 1)
     await member.close()
+
+
+async def test_p10_what_is_still_held_and_was_replayed_meanwhile_begins_with_no_failures(
+    connection: Connection, redis: Redis
+) -> None:
+    """Its group was lost; another consumer had it anew, gave it up, and somebody replayed it, all that in one lease."""
+    sunk: list[Delivery] = []
+    member = await joined(connection, sunk)
+    await member.recover(100)
+    [entry_id] = await publish(redis, 1)
+    await member.fetch(1)
+    await member.settlement.settle(sunk[0], Retry(0.0, 1, "no"))
+    assert sunk[0].failures == 1
+    await redis.xgroup_setid("orders", "g", "0")
+    await redis.xack("orders", "g", entry_id)
+    other_sunk: list[Delivery] = []
+    other = await joined(connection, other_sunk, "other")
+    await other.recover(100)
+    assert await other.fetch(1) == 1
+    await other.settlement.settle(other_sunk[0], DeadLetter("rejected", "no", 0))
+    await DeadLetters(connection, "orders", "g").replay()
+    assert await member.reclaim(1) == 0, "it has it already"
+    assert (sunk[0].failures, sunk[0].failing_since, sunk[0].deliveries) == (0, 0.0, 1)
+    assert sunk[0].history is not None
+    await member.close()
+    await other.close()
 
 
 # -- odd counts -----------------------------------------------------------------------------------------------
