@@ -44,9 +44,20 @@ class Abandon(msgspec.Struct, frozen=True):
 
 
 class Postpone(msgspec.Struct, frozen=True):
-    """Look at it again in `delay` seconds: it cannot be begun now, and nothing is written of that."""
+    """Look at it again later, and keep its place in the order: it cannot be begun now. Nothing is written of that."""
 
-    delay: float
+    until: float
+    """On the event loop's clock."""
+
+
+class AwaitCopy(msgspec.Struct, frozen=True):
+    """Look at it again later, and hold nobody up meanwhile: another copy of the event is being handled.
+
+    It leaves its place in the order, as the other copy may have to pass. Nothing is written of that.
+    """
+
+    until: float
+    """On the event loop's clock."""
 
 
 class Failure:
@@ -93,7 +104,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-Outcome = Ack | Discard | Complete | Abandon | Postpone | Retry | DeadLetter
+Outcome = Ack | Discard | Complete | Abandon | Postpone | AwaitCopy | Retry | DeadLetter
 
 ACK = Ack()
 DISCARD = Discard()

@@ -8,6 +8,7 @@ open, whoever opened it is cancelled, and gets the error when it closes.
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context, copy_context
 
 import anyio
 
@@ -39,9 +40,13 @@ class Host:
         return self._task is not None and self._task.get_loop() is asyncio.get_running_loop()
 
     async def open(self) -> None:
-        """Start, and return when it has started. Raises what kept it from that."""
+        """Start, and return when it has started. Raises what kept it from that.
+
+        Handlers begin in copies of the context in which it is opened; our own tasks in an empty one.
+        """
         self._opened_by = asyncio.current_task()
-        self._task = task = asyncio.create_task(self.supervisor.run(), name="redis_streams_aio broker")
+        running = self.supervisor.run(copy_context())
+        self._task = task = asyncio.create_task(running, name="redis_streams_aio broker", context=Context())
         started_or_ended = self.supervisor.started
         task.add_done_callback(lambda _: started_or_ended.set())
         try:

@@ -13,28 +13,30 @@ from collections.abc import Awaitable, Callable, Sequence
 from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection import Connection
+from ..connection.backoff import LONGEST
 from ..consumer.attempt import lane_by_key
 from ..consumer.batches import Batches
 from ..consumer.handling import OneByOne, Work, Worker
 from ..consumer.holdings import Holdings
 from ..consumer.member import Member, MemberOptions
-from ..consumer.pace import Pace, room
 from ..consumer.pool import Pool
 from ..consumer.schedule import Schedule
 from ..consumer.settlement import DeadLetterOptions
 from ..delivery import Compose, Delivery
 from ..entries import EVENT_ID, get
 from ..routing import Plan
-from ..telemetry import ReadingAgain, Subscribed, Telemetry
+from ..telemetry import ReadingAgain, StepFailed, Subscribed, Telemetry
+from .giving_back import give_back
 from .periodic import repeat, wait_for
 from .progress import Progress
+from .room import Room
 from .status import SubscriptionStatus
 
 _ONE_LANE = "stream"
 
 
 class Subscription:
-    """See the module."""
+    """A stream as one group handles it, in this process."""
 
     def __init__(
         self,
@@ -64,10 +66,14 @@ class Subscription:
         else:
             self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
             self._pool = Pool(self._work, self._freed)
-        self._most_at_once = max(settings.count, self._work.size)
-        self._most_held = options.concurrency * self._work.size + 2 * settings.count
-        self._pace = Pace(2 * settings.count)
-        self._asked = 0
+        self._room = Room(
+            options,
+            settings.count,
+            holdings=self.holdings,
+            acks=self._settlement.acks,
+            schedule=self._schedule,
+            pool=self._pool,
+        )
         self._more_to_reclaim = True
         self._look = asyncio.Event()
         self._taking_over = asyncio.Lock()
@@ -154,10 +160,21 @@ class Subscription:
             await repeat(f"read {self.name}", self._read_once, 0, self._telemetry.emit, self._stop)
         finally:
             self.reading = False
+            self._freed.set()
 
-    async def work(self) -> None:
-        """One worker."""
-        await self._pool.run_worker()
+    async def work(self) -> bool:
+        """One worker; whether another one is to take its place."""
+        return await self._pool.run_worker()
+
+    async def give_back(self) -> None:
+        """After `stop`: give back at once what has not begun, until the last handler has ended."""
+        await give_back(
+            self._schedule,
+            self._settlement,
+            freed=self._freed,
+            has_ended=lambda: not (self._pool.busy or self.reading or self._room.asked),
+            failed=lambda error: self._telemetry.emit(StepFailed.of(f"give back {self.name}", error, LONGEST)),
+        )
 
     async def write(self) -> None:
         """Write acknowledgements as they gather, without end."""
@@ -168,8 +185,8 @@ class Subscription:
         await self._until_somebody_may_be_gone()
         self._more_to_reclaim = True
         while self._more_to_reclaim and self._member.caught_up and not self._stop.is_set():
-            if count := self._room():
-                await self._take_over(self._few(count))
+            if count := self._room.for_old:
+                await self._take_over(self._room.few(count))
             else:
                 await self._wait_freed()
 
@@ -226,14 +243,14 @@ class Subscription:
         loop = asyncio.get_running_loop()
         began, done = loop.time(), self._work.done
         waited = False
-        while not self._stop.is_set() and not (count := self._room()):
+        while not self._stop.is_set() and not (count := self._room_to_read()):
             waited = True
             await self._wait_freed()
         if self._stop.is_set():
             return
         if waited and self._work.done > done:
-            self._pace.measured(self._work.done - done, loop.time() - began)
-            count = self._room() or count
+            self._room.pace.measured(self._work.done - done, loop.time() - began)
+            count = self._room_to_read() or count
         failing_since = self._progress.failing_since
         with self._progress.step(self._block):
             await self._read_into(count)
@@ -243,32 +260,32 @@ class Subscription:
 
     async def _read_into(self, count: int) -> None:
         """Oldest first (P7): what is pending for this consumer, then what others left behind, then what is new."""
-        if not self._member.caught_up and await self._reserving(self._few(count), self._member.recover):
+        if not self._member.caught_up and await self._reserving(self._room.few(count), self._member.recover):
             return
-        if self._more_to_reclaim and await self._take_over(self._few(count)):
+        if self._more_to_reclaim and await self._take_over(self._room.few(count)):
             return
+        if count := min(count, self._room.for_new):
+            await self._fetch(count)
+
+    async def _fetch(self, count: int) -> None:
         if 0 < await self._reserving(count, self._member.fetch) < count:
             await asyncio.sleep(0)  # nothing more waits in Redis: first those who work, then the next read
 
-    def _few(self, count: int) -> int:
-        """Of what was in other hands, no more than can be begun one by one: it may kill this process too, and then
-        counts as delivered whatever is held beside it.
-        """
-        return max(1, min(count, max(self._pace.limit, self.options.concurrency - self._pool.busy)))
-
     async def _take_over(self, count: int) -> int:
         async with self._taking_over:  # two at once would have one more in hand than has begun: see `_few`
+            if self._stop.is_set():
+                return 0
             came = await self._reserving(count, self._member.reclaim)
         self._more_to_reclaim = came == count
         return came
 
     async def _reserving(self, count: int, take: Callable[[int], Awaitable[int]]) -> int:
         """Ask for entries; until they are here, the room they will take is nobody else's."""
-        self._asked += count
+        self._room.asked += count
         try:
             return await take(count)
         finally:
-            self._asked -= count
+            self._room.asked -= count
             self._freed.set()  # what did not come is room again, also for whoever waits beside us
 
     async def _until_somebody_may_be_gone(self) -> None:
@@ -282,15 +299,8 @@ class Subscription:
         await self._settlement.acks.overdue()
         await self._settlement.acks.flush()
 
-    def _room(self) -> int:
-        idle = (self.options.concurrency - self._pool.busy) * self._work.size
-        # per key, those behind another of their key are no work for a free worker
-        buffered = self._schedule.ready if self.options.order == "key" else self._schedule.buffered
-        return min(self._most_at_once, room(free=self._free(), limit=self._pace.limit, buffered=buffered, idle=idle))
-
-    def _free(self) -> int:
-        """What may be held beyond what is held, and not settled, or asked for."""
-        return self._most_held - (len(self.holdings) - len(self._settlement.acks)) - self._asked
+    def _room_to_read(self) -> int:
+        return self._room.for_new if self._member.caught_up else self._room.for_old
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
         order, routes = self.options.order, self._plan.routes

@@ -9,9 +9,12 @@ seconds, then are cancelled -> duties end -> what was settled is written, what w
 close. A second stop cancels the handlers at once. An error that is no `RedisStreamsError` is a bug of ours: it
 cancels everything and comes out of `run`.
 
+What has not begun by then is given back at once, while the handlers that run go on.
+
 `run` is one task of its own, which `Broker` starts and awaits: the cancel scopes of task groups must be left by
 the task that entered them, and frameworks and test fixtures may well enter and leave a broker in two different
-tasks.
+tasks. All tasks are in its own empty `contextvars` context, but for the workers: each of these begins in a copy of the
+context in which the broker was opened.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -78,6 +81,7 @@ class Supervisor:
         self._crashed = False
         self._stopped_at = 0.0
         self._settled_before = 0
+        self._handlers_context = Context()
         self.started: asyncio.Event = asyncio.Event()
         self.subscriptions: list[Subscription] = []
         groups = [(plan.options.stream, plan.options.group) for plan in plans]
@@ -104,12 +108,25 @@ class Supervisor:
     def stop_now(self) -> None:
         """Begin the drain, or go on with it, and give handlers no more time."""
         self._stop.set()
+        for subscription in self.subscriptions:
+            subscription.stop()
         if self._work is not None:
             self._work.cancel()
 
-    async def run(self) -> None:
-        """From connecting to the end of the drain. Raises what connecting and joining raise, and our own bugs."""
+    async def run(self, handlers_context: Context) -> None:
+        """From connecting to the end of the drain. Raises what connecting and joining raise, and our own bugs.
+
+        Handlers begin in copies of `handlers_context`.
+        """
         current_supervisor.set(self)
+        handlers_context.run(current_supervisor.set, self)
+        self._handlers_context = handlers_context
+        try:
+            await self._run()
+        finally:
+            self._handlers_context = Context()  # it may be somebody's request
+
+    async def _run(self) -> None:
         async with self._connection:
             settings, checkpoints = self._settings, self._checkpoint_store()
             self.subscriptions = [
@@ -192,6 +209,7 @@ class Supervisor:
                 reads.cancel_scope.deadline = now + self._settings.block_ms / 1000 + READ_OVERDUE
                 for subscription in self.subscriptions:
                     subscription.stop()
+                    work.start_soon(subscription.give_back)
                 await self._end_reads()
             if not self._stop.is_set():
                 work.cancel_scope.cancel()
@@ -214,7 +232,16 @@ class Supervisor:
             repeat, "reclaim", subscription.reclaim, self._settings.reclaim_interval, self._telemetry.emit, self._stop
         )
         for _ in range(subscription.options.concurrency):
-            work.start_soon(subscription.work)
+            self._start_worker(work, subscription)
+
+    def _start_worker(self, work: TaskGroup, subscription: Subscription) -> None:
+        """Start a worker in a context of its own."""
+        self._handlers_context.copy().run(work.start_soon, self._work_in_context, work, subscription)
+
+    async def _work_in_context(self, work: TaskGroup, subscription: Subscription) -> None:
+        """One worker; when handlers have left something in its context, another one takes its place."""
+        if await subscription.work():
+            self._start_worker(work, subscription)
 
     def _start_duties(self, duties: TaskGroup) -> None:
         settings, emit = self._settings, self._telemetry.emit

@@ -29,6 +29,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from redis import exceptions as redis_errors
@@ -126,7 +127,8 @@ class Link:
         if self._closed:
             raise NotOpenError("the connection is closed")
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"redis_streams_aio link {self._where}")
+            name = f"redis_streams_aio link {self._where}"  # in no caller's context, which it would keep for ever
+            self._task = asyncio.create_task(self._run(), name=name, context=Context())
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
         self._queue.append(_Request(packed, expected, future, expires))
         self._queued_bytes += len(packed)

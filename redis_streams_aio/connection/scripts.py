@@ -24,17 +24,25 @@ class Script:
 RETRY = Script(
     2,  # stream, failures
     """
--- ARGV: group, consumer, id, delay in ms, failures, time of the first failure in ms (0: now), error.
--- Returns the time of the first failure in ms (0 when there was none), or '' when the entry is not ours any more and
--- nothing was written. The lease is left as it is: entries behind this one must not look older than it does.
-if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '' end
+-- ARGV: group, consumer, then for each entry its id, delay in ms, failures, time of the first failure in ms (0: now),
+-- error. Returns for each the time of the first failure in ms (0 when there was none), or '' when the entry is not ours
+-- any more and nothing was written of it. The lease is left as it is: entries behind must not look older than these.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local first = math.min(tonumber(ARGV[6]), now)  -- it is not in the future, but where the clock was set back
-if first == 0 and tonumber(ARGV[5]) > 0 then first = now end
-local record = string.format('%.0f %.0f %.0f %.0f ', ARGV[5], first, now + ARGV[4], ARGV[4]) .. ARGV[7]
-redis.call('HSET', KEYS[2], ARGV[3], record)
-return string.format('%.0f', first)
+local firsts = {}
+for i = 3, #ARGV, 5 do
+  local id, delay, failures = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2]) == 0 then
+    firsts[#firsts + 1] = ''
+  else
+    local first = math.min(tonumber(ARGV[i + 3]), now)  -- it is not in the future, but where the clock was set back
+    if first == 0 and tonumber(failures) > 0 then first = now end
+    local record = string.format('%.0f %.0f %.0f %.0f ', failures, first, now + delay, delay) .. ARGV[i + 4]
+    redis.call('HSET', KEYS[2], id, record)
+    firsts[#firsts + 1] = string.format('%.0f', first)
+  end
+end
+return firsts
 """,
 )
 

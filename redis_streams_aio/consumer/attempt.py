@@ -1,18 +1,20 @@
 """One attempt: find the handler, decode, call it, and say what becomes of the delivery.
 
 Whatever the user's code raises ends here as a value (P14): a fate, decided by `retry.decide` or by what the handler
-told its delivery. Only a cancellation from outside (a drain whose grace is over) goes through; the delivery is then
-neither failed nor settled. Nothing here asks Redis.
+told its delivery. Only the end of a drain goes through: once its grace is over, the worker is cancelled, and whatever a
+handler raises that has not said what becomes of its delivery is a `CancelledError` from there on. The delivery has then
+neither failed nor been settled, and is given back. Nothing here asks Redis.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import CoroutineType
+from typing import NoReturn, TypeVar
 
 import anyio
 import msgspec
@@ -27,6 +29,8 @@ from ..options import KeyFunction, Unknown
 from ..replays import FOR_ANOTHER_GROUP
 from ..retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Failure, Outcome, Retry, decide, decide_by_default
 from ..routing import Route, RouteTable
+
+T = TypeVar("T")
 
 
 def prepare(delivery: Delivery, route: Route) -> None:
@@ -98,27 +102,58 @@ async def within(seconds: float, run: Awaitable[None]) -> None:
         await run
 
 
-def as_value(raised: BaseException) -> BaseException:
-    """What a handler raised, as a value from here on.
+def as_value(raised: BaseException, deliveries: Sequence[Delivery]) -> BaseException:
+    """Return the handler's exception as a value.
 
-    Raises it again where it is not the handler's affair: the end of a drain, or of the process.
+    Raises `CancelledError` when the drain is over and the handler has said of none of the deliveries what becomes of
+    it: cleaning up after a cancellation may raise anything, and none of that is a failure of the event. Raises it again
+    when the process is ending.
     """
     if isinstance_of(raised, KeyboardInterrupt | SystemExit):
         raise raised
-    if isinstance_of(raised, asyncio.CancelledError):
-        if is_drain_over():
-            raise raised
+    if is_drain_over():
+        if not any(map(is_decided, deliveries)):
+            _give_up(raised, deliveries)
+    elif isinstance_of(raised, asyncio.CancelledError):
         forget_cancellation()  # the lease was lost; or the handler's own: something cancelled it, or what it awaited
     return raised
 
 
-async def call(route: Route, payload: object, delivery: Delivery | BatchDelivery) -> BaseException | None:
-    """Call the handler; what it raised, `None` when it returned."""
+def _give_up(raised: BaseException, deliveries: Sequence[Delivery]) -> NoReturn:
+    if isinstance_of(raised, asyncio.CancelledError):
+        raise raised
+    others = f" and {len(deliveries) - 1} others" if len(deliveries) > 1 else ""
+    text = "%s%s: the handler raised when the end of the drain cancelled it; another consumer will handle it"
+    log.warning(text, deliveries[0], others, error=raised)
+    raise asyncio.CancelledError from raised
+
+
+def is_decided(delivery: Delivery) -> bool:
+    """Whether its handler has said what becomes of it."""
+    return delivery.instructions is not None and delivery.instructions.decided
+
+
+async def to_its_end(step: Callable[[], Awaitable[T]]) -> T:
+    """Do a step that may be repeated. Only the end of a drain cancels it.
+
+    What a handler has left behind, a timeout that comes too late say, does not.
+    """
+    while True:
+        try:
+            return await step()
+        except asyncio.CancelledError:
+            if is_drain_over():
+                raise
+            forget_cancellation()
+
+
+async def call(route: Route, payload: object, taken: Sequence[Delivery]) -> BaseException | None:
+    """Call a batch handler; what it raised, `None` when it returned."""
     try:
-        run = route.call(payload, delivery)
+        run = route.call(payload, BatchDelivery(taken))
         await (run if route.timeout is None else within(route.timeout, run))
     except BaseException as raised:  # noqa: BLE001  # see there
-        return as_value(raised)
+        return as_value(raised, taken)
     return None
 
 

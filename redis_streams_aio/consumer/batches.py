@@ -8,20 +8,22 @@ others are not given up for it.
 
 Order: a batch begins when those before it in its lanes have ended; within it, the handler sees the order of each lane.
 Where several handlers share the subscription, a batch is handled in parts, in which none of a lane overtakes one before
-it; and when one is to be tried again, those of later parts behind it wait.
+it; and when one is to be tried again, those of later parts behind it wait. Items that one decision puts off are due at
+the same time, and come back together and in order.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from time import monotonic
 
-from ..batch import BatchDelivery
 from ..delivery import Delivery
-from ..retry import ABANDON, ACK, DeadLetter, Outcome, Retry
+from ..retry import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Outcome, Retry
 from ..routing import Route, RouteTable, SubscriptionOptions
-from .attempt import absorb_cancellation, admit, call, fate_after
-from .handling import Worker, acknowledge, begin, carry_out, known_fate, wants_cancelling
+from . import duplicates
+from .attempt import absorb_cancellation, admit, call, fate_after, is_decided, is_drain_over, to_its_end
+from .handling import Worker, acknowledge, begin, carry_out, known_fate, wait_aside, wants_cancelling
 from .holdings import Holdings
 from .schedule import Schedule, is_suspect
 from .settlement import Settlement
@@ -29,6 +31,28 @@ from .settlement import Settlement
 Decided = tuple[Delivery, Outcome, Route | Outcome]
 Part = tuple[Route | None, Sequence[Delivery]]
 """Deliveries of a batch, and the handler that they are for."""
+
+
+class _Call:
+    """A call of the handler, and which of its deliveries are still ours; counted from the first that is lost on."""
+
+    __slots__ = ("_left", "_members", "deliveries")
+
+    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+        self.deliveries = deliveries
+        self._members: frozenset[Delivery] | None = None
+        self._left = 0
+
+    def __contains__(self, delivery: Delivery) -> bool:
+        if self._members is None:
+            self._members = frozenset(self.deliveries)
+            self._left = len(self._members)
+        return delivery in self._members
+
+    def lose_one(self) -> bool:
+        """One of them is lost; whether that was the last."""
+        self._left -= 1
+        return self._left == 0
 
 
 class Batches:
@@ -51,20 +75,22 @@ class Batches:
         self._routes = routes
         self._acks = settlement.acks
         self._waiting_since: float | None = None
-        self._calls: dict[Worker, Sequence[Delivery]] = {}
+        self._calls: dict[Worker, _Call] = {}
         self.done: int = 0
 
     @property
     def running(self) -> int:
         """Deliveries in their handler."""
-        return sum(map(len, self._calls.values()))
+        return sum(len(call.deliveries) for call in self._calls.values())
 
     def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
         """Each worker with its batch."""
-        return list(self._calls.items())
+        return [(worker, call.deliveries) for worker, call in self._calls.copy().items()]
 
     def take(self, now: float, /) -> list[Delivery] | None:
-        """A batch that is full, or has waited long enough."""
+        """A batch that is full, or has waited long enough; or copies that are to be asked after."""
+        if self._schedule.is_aside_due(now):
+            return duplicates.copies_to_ask_after(self._holdings, self._schedule, now)
         first = self._schedule.peek(now)
         if first is None:
             self._waiting_since = None
@@ -94,15 +120,16 @@ class Batches:
 
     async def handle(self, batch: list[Delivery], worker: Worker, began: float) -> None:  # noqa: ARG002  # of its parts
         """Attempt all of it, and have every fate carried out."""
+        if isinstance(batch[0].fate, AwaitCopy):
+            await duplicates.ask_again(self._holdings, self._schedule, self._acks, batch)
+            return
         if is_suspect(batch[0]) and known_fate(batch[0]) is None:
             await self._acks.flush_if_possible()
         again: set[Delivery] = set()
         held: set[object] = set()  # lanes of which something is to be tried again first
         for route, part in self._parts(batch):
             going = [delivery for delivery in part if delivery.lane not in held] if held else part
-            for delivery, fate, admitted in await self._handle_part(route, going, worker):
-                if await carry_out(self._settlement, delivery, fate, admitted):
-                    again.add(delivery)
+            again.update(await self._carry_out(await self._handle_part(route, going, worker)))
             if held or again:
                 again.update(delivery for delivery in part if delivery.lane in held)
                 held.update(delivery.lane for delivery in again if delivery.lane is not None)
@@ -117,13 +144,12 @@ class Batches:
 
     def lost(self, delivery: Delivery) -> None:
         """Cancel the handler when nothing of its batch is ours any more, if that is wanted."""
-        for worker, batch in self._calls.items():
-            if delivery in batch:
-                if all(other.lost for other in batch) and wants_cancelling(delivery, self._routes):
+        for worker, handling in self._calls.items():
+            if delivery in handling:
+                if handling.lose_one() and wants_cancelling(delivery, self._routes):
                     worker.cancel()
                 return
-        if self._schedule.forget(delivery):
-            self._schedule.leave(delivery)
+        self._schedule.forget(delivery)
 
     def _parts(self, batch: Sequence[Delivery]) -> list[Part]:
         """The parts of a batch that one handler may take at once; none of a lane overtakes one before it."""
@@ -165,15 +191,17 @@ class Batches:
 
     async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
         """Call the handler, and acknowledge what is done with that."""
-        self._calls[worker] = taken
+        self._calls[worker] = _Call(taken)
         began = monotonic()
         try:
-            error = await call(route, [delivery.payload for delivery in taken], BatchDelivery(taken))
+            error = await call(route, [delivery.payload for delivery in taken], taken)
         finally:
             del self._calls[worker]
         self.done += len(taken)
         if worker.cancelling():
             await absorb_cancellation()
+        if error is not None and is_drain_over():  # of the rest nothing is known: it is given back
+            taken = [delivery for delivery in taken if is_decided(delivery)]
         undone: list[Decided] = []
         for delivery in taken:
             fate = fate_after(error, delivery, route, began)
@@ -184,9 +212,34 @@ class Batches:
         _tell_once(error, undone)
         return undone
 
+    async def _carry_out(self, undone: Sequence[Decided]) -> list[Delivery]:
+        """Have fates carried out; which deliveries are to be handled again when they are `due`, in their order."""
+        _keep(undone)
+        failed: list[tuple[Delivery, Retry]] = []
+        again: list[Delivery] = []
+        for delivery, fate, admitted in undone:
+            if isinstance(fate, Retry):
+                failed.append((delivery, fate))
+            elif isinstance(fate, AwaitCopy):
+                wait_aside(self._schedule, delivery, fate)
+            elif await carry_out(self._settlement, delivery, fate, admitted):
+                again.append(delivery)
+        if failed:
+            again += await to_its_end(lambda: self._settlement.retry(failed))
+        return again
+
 
 def _tell_once(error: BaseException | None, undone: Sequence[Decided]) -> None:
     """Have the traceback of a batch's error logged with the first of its items, and not with each."""
     failures = [fate.failure for _, fate, _ in undone if isinstance(fate, Retry | DeadLetter)]
     for failure in [failure for failure in failures if failure is not None and failure.exception is error][1:]:
         failure.is_told = True
+
+
+def _keep(undone: Sequence[Decided]) -> None:
+    """Keep fates with their deliveries. Raises `CancelledError` when the drain is over: they are written at its end."""
+    for delivery, fate, _ in undone:
+        if isinstance(fate, Complete | Retry | DeadLetter):
+            delivery.fate = fate
+    if is_drain_over():
+        raise asyncio.CancelledError

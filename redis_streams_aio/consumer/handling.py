@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar, cast
 from ..delivery import Delivery
 from ..exceptions import ServerError
 from ..options import Unknown
-from ..retry import ABANDON, ACK, Outcome
+from ..retry import ABANDON, ACK, AwaitCopy, Outcome
 from ..routing import Route, RouteTable
 from . import duplicates
 from .acknowledgements import Acknowledgements
@@ -22,8 +22,7 @@ from .attempt import (
     admit,
     as_value,
     fate_after,
-    forget_cancellation,
-    is_drain_over,
+    to_its_end,
     within,
 )
 from .holdings import Holdings
@@ -122,12 +121,14 @@ class OneByOne:
 
     async def handle(self, delivery: Delivery, worker: Worker, began: float) -> None:
         """Attempt it, and have its fate carried out."""
+        suspect = is_suspect(delivery)
+        if suspect and isinstance(delivery.fate, AwaitCopy):
+            await self._ask_again(delivery)
+            return
         route = admit(delivery, self._routes.find(delivery.fields), self._unknown)
         if not isinstance(route, Route):
             fate = route
-        elif (is_suspect(delivery) or route.deduplicate is not None) and (
-            known := await self._fate_before(delivery, route)
-        ):
+        elif (suspect or route.deduplicate is not None) and (known := await self._fate_before(delivery, route)):
             fate = known
         else:
             self._workers[delivery] = worker
@@ -136,19 +137,35 @@ class OneByOne:
                 run = route.call(delivery.payload, delivery)
                 await (run if route.timeout is None else within(route.timeout, run))
             except BaseException as raised:  # noqa: BLE001  # `call` would do the same, for one more coroutine an event
-                error = as_value(raised)
+                error = as_value(raised, (delivery,))
             finally:
                 del self._workers[delivery]
             self.done += 1
-            if worker.cancelling():
-                await absorb_cancellation()
-            fate = fate_after(error, delivery, route, began)
+            told = error is not None or delivery.instructions is not None or route.deduplicate is not None
+            # ACK is what it would say of most, for two calls more an event
+            fate = await _fate_after(error, delivery, route, worker, began) if told or worker.cancelling() else ACK
         if fate is ACK:
-            acknowledge(self._acks, delivery, route)
-        elif await carry_out(self._settlement, delivery, fate, route):
-            self._schedule.delay(delivery, delivery.due)
+            if isinstance(route, Route) and not route.shows_delivery:  # `acknowledge`, for one call less an event
+                delivery.payload = None
+            self._acks.add(delivery)
+        elif await self._is_put_off(delivery, fate, route):
             return
         self._schedule.leave(delivery)
+
+    async def _is_put_off(self, delivery: Delivery, fate: Outcome, admitted: Route | Outcome) -> bool:
+        """Have a fate carried out; whether the delivery keeps its lane and waits there."""
+        if isinstance(fate, AwaitCopy):
+            wait_aside(self._schedule, delivery, fate)
+            return False
+        if await carry_out(self._settlement, delivery, fate, admitted):
+            self._schedule.delay(delivery, delivery.due)
+            return True
+        return False
+
+    async def _ask_again(self, copy: Delivery) -> None:
+        """Ask after a copy that was set aside, and after the others that are to be asked after now."""
+        others = duplicates.copies_to_ask_after(self._holdings, self._schedule, asyncio.get_running_loop().time())
+        await duplicates.ask_again(self._holdings, self._schedule, self._acks, [copy, *others])
 
     async def _fate_before(self, delivery: Delivery, route: Route) -> Outcome | None:
         """The fate of a delivery whose handler is not to be called; `None`: call it."""
@@ -169,8 +186,16 @@ class OneByOne:
         if (worker := self._workers.get(delivery)) is not None:
             if wants_cancelling(delivery, self._routes):
                 worker.cancel()
-        elif self._schedule.forget(delivery):
-            self._schedule.leave(delivery)
+        else:
+            self._schedule.forget(delivery)
+
+
+async def _fate_after(
+    error: BaseException | None, delivery: Delivery, route: Route, worker: Worker, began: float
+) -> Outcome:
+    if worker.cancelling():
+        await absorb_cancellation()
+    return fate_after(error, delivery, route, began)
 
 
 def acknowledge(acks: Acknowledgements, delivery: Delivery, admitted: Route | Outcome) -> None:
@@ -192,22 +217,25 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route
     return await duplicates.begin(holdings, deliveries)
 
 
+def wait_aside(schedule: Schedule, delivery: Delivery, fate: AwaitCopy) -> None:
+    """Have a copy wait until it is asked after again. It leaves its lane, which is up to the caller."""
+    if not delivery.lost:
+        delivery.fate = fate
+        schedule.set_aside(delivery, fate.until)
+
+
 async def carry_out(settlement: Settlement, delivery: Delivery, fate: Outcome, admitted: Route | Outcome) -> bool:
     """Have a fate carried out; whether the delivery is to be handled again when it is `due`.
 
     Where Redis refuses for good what the handler published with its acknowledgement, that is the handler's failure.
     """
-    while True:
-        try:
-            return await settlement.settle(delivery, fate)
-        except ServerError as error:
-            if not isinstance(admitted, Route):
-                raise
-            fate = fate_after(error, delivery, admitted)
-        except asyncio.CancelledError:  # by what a handler left behind, a timeout say: a fate that is decided stands
-            if is_drain_over():
-                raise
-            forget_cancellation()
+    try:
+        return await to_its_end(lambda: settlement.settle(delivery, fate))
+    except ServerError as error:
+        if not isinstance(admitted, Route):
+            raise
+        failure = fate_after(error, delivery, admitted)
+    return await carry_out(settlement, delivery, failure, admitted)
 
 
 def wants_cancelling(delivery: Delivery, routes: RouteTable) -> bool:

@@ -8,17 +8,22 @@ worker steps back every few milliseconds.
 One worker is woken for what has come, however much it is. Others follow only if it is held up, by a handler that
 waits, before all is begun: the event loop gets to `_spread` only then. Handlers that never wait thus cost one wakeup
 for a whole read, whatever the concurrency.
+
+A worker in whose context a handler has left something ends, and another one takes its place: see `contexts`. It looks
+for work itself when it begins, so nothing is lost between the two.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextvars import Context, copy_context
 from time import monotonic
 from typing import Generic
 
 from ..delivery import Delivery
 from .attempt import forget_cancellation, is_drain_over
+from .contexts import Beginning
 from .handling import Unit, Work, Worker
 
 LONGEST_RUN = 0.005
@@ -26,7 +31,9 @@ LONGEST_RUN = 0.005
 
 
 class Pool(Generic[Unit]):
-    """See the module. `run_worker` is run `concurrency` times at once, by whoever owns the tasks.
+    """Workers that share what there is to do.
+
+    `run_worker` is run `concurrency` times at once, by whoever owns the tasks, and again wherever it says so.
 
     `freed` is set whenever a unit has ended.
     """
@@ -37,6 +44,7 @@ class Pool(Generic[Unit]):
         self._resting: deque[asyncio.Future[None]] = deque()
         self._spreading: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._nowhere = Context()  # a timer that keeps its worker's context would keep what a handler has set there
         self._stopping = False
         self.busy: int = 0
         """Workers that are handling something, or carrying its fate out."""
@@ -66,22 +74,24 @@ class Pool(Generic[Unit]):
         self._freed.set()
         self.wake()
 
-    async def run_worker(self) -> None:
-        """One worker.
+    async def run_worker(self) -> bool:
+        """Work until `stop`, or until the context is not as it was; whether another worker is to take its place.
 
         Only the end of a drain cancels it: user code that cancels its task cancels nothing else (P14).
         """
         worker = asyncio.current_task()
         assert worker is not None  # noqa: S101  # a coroutine that runs has one
-        while not self._stopping:
+        beginning = Beginning()
+        while not self._stopping and not beginning.is_over:
             try:
-                await self._run(worker)
+                await self._run(worker, beginning)
             except asyncio.CancelledError:
                 if is_drain_over():
                     raise
                 forget_cancellation()
+        return not self._stopping
 
-    async def _run(self, worker: Worker) -> None:
+    async def _run(self, worker: Worker, beginning: Beginning) -> None:
         while not self._stopping:
             now = monotonic()
             unit = self._work.take(now)
@@ -90,16 +100,18 @@ class Pool(Generic[Unit]):
                 continue
             self.busy += 1
             try:
-                stepped_back = await self._work_off(unit, worker, now)
+                stepped_back = await self._work_off(unit, worker, beginning, now)
             finally:
                 self.busy -= 1
                 self._freed.set()
             if stepped_back:
+                if beginning.is_over:
+                    return
                 await asyncio.sleep(0)
 
-    async def _work_off(self, unit: Unit | None, worker: Worker, now: float) -> bool:
+    async def _work_off(self, unit: Unit | None, worker: Worker, beginning: Beginning, now: float) -> bool:
         """Handle this unit and those that follow; whether it is time to step back, and there may be more."""
-        work, freed, until = self._work, self._freed, now + LONGEST_RUN
+        work, freed, until, unchanged = self._work, self._freed, now + LONGEST_RUN, beginning.unchanged
         while unit is not None:
             if self._resting:
                 self._spread_soon()
@@ -111,7 +123,11 @@ class Pool(Generic[Unit]):
                 raise
             freed.set()
             now = monotonic()
-            if now > until or self._stopping:
+            try:
+                is_over = copy_context() != unchanged and beginning.is_over
+            except Exception:  # noqa: BLE001  # what a handler has set there compares itself
+                is_over = True
+            if now > until or self._stopping or is_over:
                 return True
             unit = work.take(now)
         return False
@@ -152,7 +168,9 @@ class Pool(Generic[Unit]):
         if self._timer is not None:
             self._timer.cancel()
         due = self._work.next_due()
-        self._timer = None if due is None else asyncio.get_running_loop().call_at(due, self._is_due)
+        self._timer = None
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_at(due, self._is_due, context=self._nowhere)
 
     def _is_due(self) -> None:
         self._timer = None

@@ -11,9 +11,8 @@ never a loss.
 * *Retry*: failures, due time, first failure and last error are written to Redis first, by a script that checks the
   owner. The entry stays pending under its own id.
 * *Dead letter*: one script adds it to the dead-letter stream and acknowledges it, or does neither (P12).
-* *Postpone*: a copy of an event that is being handled waits here; nothing is written.
-* *Release* (at a drain): the entry goes to a consumer of the group that nobody is (`naming.RELEASED`), claimable at
-  once; the delivery that came to nothing is not counted (P10). So our own name can leave the group (P22).
+* *Postpone*, *await a copy*: it waits here; nothing is written.
+* *Release* (at a drain): the entry is given back, see `releasing`. So our own name can leave the group (P22).
 
 When things fail: Redis away or refusing: the fate is kept with the delivery, which waits aside, held and renewed, and
 is written when Redis takes it; one at a time asks (`backoff.Gate`), and the workers go on, so that a full Redis is
@@ -26,7 +25,7 @@ good is raised: it counts as the handler's failure.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
@@ -34,16 +33,18 @@ from .. import letters, naming
 from ..connection import replies
 from ..connection.packing import Argument
 from ..connection.replies import Reply
-from ..connection.scripts import COMPLETE, DEAD_LETTER, RELEASE, RETRY
+from ..connection.scripts import COMPLETE, DEAD_LETTER
 from ..delivery import Delivery, FollowUp
 from ..entries import EVENT_ID, get
 from ..exceptions import RedisStreamsError, RedisUnavailableError, ServerError, StreamNotFoundError
 from ..logs import log
-from ..retry import Abandon, Ack, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
-from ..telemetry import Released, StepFailed
-from . import reports
-from .acknowledgements import IDS_AT_ONCE, Acknowledgements
+from ..retry import Abandon, Ack, AwaitCopy, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
+from ..telemetry import StepFailed
+from . import reports, retries
+from .acknowledgements import Acknowledgements
 from .holdings import Holdings
+from .releasing import release
+from .retries import Failed, Written
 
 
 class DeadLetterOptions(msgspec.Struct, frozen=True):
@@ -75,42 +76,42 @@ class Settlement:
                 self.ack(delivery)
             case Abandon():
                 self._holdings.drop(delivery)
-            case Postpone():
-                return _put_aside(delivery, fate.delay)
-            case Complete() | Retry() | DeadLetter():
+            case Postpone() | AwaitCopy():
+                return bool(_put_aside([(delivery, fate)], fate.until))
+            case Retry():
+                return bool(await self.retry([(delivery, fate)]))
+            case Complete() | DeadLetter():
                 return await self._write_if_possible(delivery, fate)
         return False
 
-    async def _write_if_possible(self, delivery: Delivery, fate: Complete | Retry | DeadLetter) -> bool:
+    async def _write_if_possible(self, delivery: Delivery, fate: Complete | DeadLetter) -> bool:
         if delivery.lost and not isinstance(fate, Complete):
             return False  # nothing is to be written, so nothing is learnt of Redis
         gate = self._holdings.gate
         now = asyncio.get_running_loop().time()
         delivery.fate = fate
         if wait := gate.wait(now):
-            return _keep(delivery, fate, wait)
+            return bool(_put_aside([(delivery, fate)], now + wait))
         try:
-            again = await self._write_fate(delivery, fate)
+            await self._write_fate(delivery, fate)
         except RedisUnavailableError as error:
-            wait = gate.refused(asyncio.get_running_loop().time())
-            self._holdings.telemetry.emit(StepFailed.of(f"settle {delivery.id}", error, wait))
-            return _keep(delivery, fate, wait)
+            return bool(_put_aside([(delivery, fate)], self._refused(delivery, error)))
         gate.passed()
-        return again
-
-    async def _write_fate(self, delivery: Delivery, fate: Complete | Retry | DeadLetter) -> bool:
-        """Write a fate down; whether the delivery is to be handled again.
-
-        Raises `RedisUnavailableError`, and for a success `ServerError`.
-        """
-        match fate:
-            case Complete():
-                await self.complete(delivery, fate)
-            case Retry():
-                return await self.retry(delivery, fate)
-            case DeadLetter():
-                await self.dead_letter(delivery, fate)
         return False
+
+    async def _write_fate(self, delivery: Delivery, fate: Complete | DeadLetter) -> None:
+        """Write a fate down. Raises `RedisUnavailableError`, and for a success `ServerError`."""
+        if isinstance(fate, Complete):
+            await self.complete(delivery, fate)
+        else:
+            await self.dead_letter(delivery, fate)
+
+    def _refused(self, delivery: Delivery, error: RedisUnavailableError) -> float:
+        """Redis cannot take what is written; when to try again."""
+        now = asyncio.get_running_loop().time()
+        wait = self._holdings.gate.refused(now)
+        self._holdings.telemetry.emit(StepFailed.of(f"settle {delivery.id}", error, wait))
+        return now + wait
 
     async def finish(self) -> None:
         """Write what Redis could not take before, and the acknowledgements that have gathered.
@@ -119,8 +120,13 @@ class Settlement:
         `ServerError`.
         """
         await self.acks.flush()
-        for delivery in list(self._holdings.by_id.values()):
-            if isinstance(delivery.fate, Complete | Retry | DeadLetter) and not delivery.settled:
+        held = list(self._holdings.by_id.values())
+        failed = [(delivery, delivery.fate) for delivery in held if isinstance(delivery.fate, Retry)]
+        for start in range(0, len(failed), retries.AT_ONCE):
+            part = await retries.write(self._holdings, failed[start : start + retries.AT_ONCE])
+            retries.schedule(self._holdings, part)
+        for delivery in held:
+            if isinstance(delivery.fate, Complete | DeadLetter) and not delivery.settled:
                 try:
                     await self._write_fate(delivery, delivery.fate)
                 except ServerError as error:
@@ -156,32 +162,30 @@ class Settlement:
         for follow_up in follow_ups:
             await self._holdings.connection.call(*follow_up.command, purpose="settle")
 
-    async def retry(self, delivery: Delivery, fate: Retry) -> bool:
-        """Write the failure down; whether the delivery is still ours to try again, when it is `due`."""
-        holdings = self._holdings
-        reply = await self._write(
-            delivery,
-            lambda: _number_or_nothing(
-                holdings.connection.run(
-                    RETRY,
-                    *(holdings.stream, holdings.failures_key, holdings.group, holdings.consumer, delivery.raw_id),
-                    *(round(fate.delay * 1000), fate.failures, round(delivery.first_failure * 1000), fate.error),
-                    purpose="settle",
-                )
-            ),
-        )
-        if not reply:
-            return False
+    async def retry(self, failed: Sequence[Failed]) -> list[Delivery]:
+        """Write failures down, all those of a batch together; which are to be looked at again when they are `due`.
+
+        Those of one delay are due at the same time. What Redis cannot take now is kept with its delivery, as in
+        `settle`.
+        """
+        failed = [(delivery, fate) for delivery, fate in failed if not delivery.lost]
+        if not failed:
+            return []  # nothing is to be written, so nothing is learnt of Redis
+        for delivery, fate in failed:
+            delivery.fate = fate
         now = asyncio.get_running_loop().time()
-        delivery.recorded = True
-        delivery.due = now + fate.delay
-        counted = fate.failures > delivery.failures
-        if counted:
-            delivery.first_failure = replies.integer(reply) / 1000
-            delivery.failing_since = delivery.failing_since or now
-            delivery.failures = fate.failures
-        (reports.of_retry if counted else reports.of_wish)(holdings, delivery, fate)
-        return True
+        if wait := self._holdings.gate.wait(now):
+            return _put_aside(failed, now + wait)
+        written: list[Written] = []
+        try:
+            for start in range(0, len(failed), retries.AT_ONCE):
+                written += await retries.write(self._holdings, failed[start : start + retries.AT_ONCE])
+        except RedisUnavailableError as error:
+            until = self._refused(failed[0][0], error)
+            again = retries.schedule(self._holdings, written)
+            return again + _put_aside([one for one in failed if one[0].fate is not None], until)
+        self._holdings.gate.passed()
+        return retries.schedule(self._holdings, written)
 
     async def dead_letter(self, delivery: Delivery, fate: DeadLetter) -> None:
         """Move the entry to the dead letters."""
@@ -202,37 +206,13 @@ class Settlement:
         if ended:
             reports.of_dead_letter(holdings, delivery, fate)
 
-    async def release(self) -> int:
-        """Give back everything that is held and not settled, so that another consumer has it at once.
+    async def release(self, deliveries: Iterable[Delivery] | None = None) -> int:
+        """Give back what is held and not settled, all of it or these, so that another consumer has it at once.
 
-        Raises `RedisUnavailableError`.
+        Raises `RedisUnavailableError`, `ServerError`.
         """
-        holdings = self._holdings
-        unsettled = [delivery for delivery in holdings.by_id.values() if not delivery.settled]
-        released = 0
-        for start in range(0, len(unsettled), IDS_AT_ONCE):
-            group = unsettled[start : start + IDS_AT_ONCE]
-            pairs = [item for delivery in group for item in (delivery.raw_id, max(0, delivery.deliveries - 1))]
-            try:
-                reply = await holdings.connection.run(
-                    RELEASE,
-                    *(holdings.stream, holdings.releases_key),
-                    *(holdings.group, holdings.consumer, naming.RELEASED, *pairs),
-                    purpose="settle",
-                )
-            except StreamNotFoundError:
-                reply = [0, []]  # the group is gone, and its pending list with it
-            count, gone = replies.released(reply)
-            released += count
-            holdings.released += count
-            if gone:
-                holdings.report_vanished(gone)
-                await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
-            for delivery in group:
-                holdings.drop(delivery)
-        if released:
-            holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=released))
-        return released
+        held = self._holdings.by_id.values() if deliveries is None else deliveries
+        return await release(self._holdings, list(held))
 
     async def trim_dead_letters(self) -> None:
         """Drop dead letters that are past their time, and those beyond the bound, also when no new ones come.
@@ -292,21 +272,13 @@ class Settlement:
         return reply
 
 
-async def _number_or_nothing(answer: Awaitable[Reply]) -> Reply:
-    """The answer, if it is one that can be read. Raises `ServerError`."""
-    reply = await answer
-    if reply:
-        replies.integer(reply)
-    return reply
+def _put_aside(kept: Iterable[tuple[Delivery, Outcome]], until: float) -> list[Delivery]:
+    """Have deliveries wait, and their fates with them, if these could not be written; those that are still ours.
 
-
-def _keep(delivery: Delivery, fate: Complete | Retry | DeadLetter, seconds: float) -> bool:
-    """Have a fate written later; what the handler had in hand when it failed is not kept until then."""
-    if not isinstance(fate, Complete) and fate.failure is not None:
-        fate.failure.forget_locals()
-    return _put_aside(delivery, seconds)
-
-
-def _put_aside(delivery: Delivery, seconds: float) -> bool:
-    delivery.due = asyncio.get_running_loop().time() + seconds
-    return not delivery.lost
+    What a handler had in hand when it failed is not kept until then.
+    """
+    for delivery, fate in kept:
+        delivery.due = until
+        if isinstance(fate, Retry | DeadLetter) and fate.failure is not None:
+            fate.failure.forget_locals()
+    return [delivery for delivery, _ in kept if not delivery.lost]

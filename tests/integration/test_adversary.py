@@ -347,7 +347,7 @@ async def test_p4_the_failure_of_a_lost_delivery_is_not_written_when_we_have_the
         assert await consumer.renew() == 1
         await redis.xclaim("orders", "g", "me", 0, [first.id])
         settlement = consumer._member.settlement
-        assert await settlement.retry(first, Retry(1, 1, "x")) is False
+        assert await settlement.retry([(first, Retry(1, 1, "x"))]) == []
         await settlement.dead_letter(first, DeadLetter("failures", "x", 1))
     assert await redis.exists(DEAD, "{orders}:g:failures") == 0
 

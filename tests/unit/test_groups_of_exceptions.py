@@ -215,7 +215,7 @@ async def test_p14_an_exception_that_answers_nothing_is_decided_on_by_its_class(
         raise OddError
     except Exception as raised:  # noqa: BLE001  # pytest would ask it what it is
         error = raised
-    assert as_value(error) is error
+    assert as_value(error, ()) is error
     assert describe(error) == "OddError"
     assert traceback_of(error)
     assert isinstance(decide_by_default(error, 0), Retry)

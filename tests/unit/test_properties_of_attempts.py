@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio import DecodeError, Delivery, RetryPolicy
-from redis_streams_aio.consumer.attempt import absorb_cancellation, admit, call, lane_by_key
+from redis_streams_aio import DecodeError, Delivery, Reject, RetryLater, RetryPolicy
+from redis_streams_aio.consumer.attempt import absorb_cancellation, admit, call, fate_after, lane_by_key
 from redis_streams_aio.delivery import Origin
 from redis_streams_aio.options import Unknown
 from redis_streams_aio.replays import FOR_ANOTHER_GROUP
-from redis_streams_aio.retry import DISCARD, DeadLetter, Outcome, Retry
+from redis_streams_aio.retry import ACK, DISCARD, DeadLetter, Outcome, Retry
 from redis_streams_aio.routing import Route, RouteTable
 
 
@@ -169,20 +169,20 @@ async def test_p14_what_the_handler_raises_is_a_value() -> None:
 
     one = delivery()
     for timeout in (None, 5.0):
-        assert await call(route(handler=handle, timeout=timeout), None, one) is None
+        assert await call(route(handler=handle, timeout=timeout), None, [one]) is None
         for error in (ValueError("x"), BaseException("y"), asyncio.CancelledError()):
-            assert await call(route(handler=handle, timeout=timeout), error, one) is error
+            assert await call(route(handler=handle, timeout=timeout), error, [one]) is error
         for end in (KeyboardInterrupt(), SystemExit()):
             with pytest.raises(type(end)):
-                await call(route(handler=handle, timeout=timeout), end, one)
-    assert all(given is one for _, given in seen)
+                await call(route(handler=handle, timeout=timeout), end, [one])
+    assert all(list(given) == [one] for _, given in seen)
 
 
 async def test_a_handler_that_takes_too_long_has_failed() -> None:
     async def hang(_: object, __: object) -> None:
         await asyncio.Event().wait()
 
-    assert isinstance(await call(route(handler=hang, timeout=0.01), None, delivery()), TimeoutError)
+    assert isinstance(await call(route(handler=hang, timeout=0.01), None, [delivery()]), TimeoutError)
 
 
 async def test_p14_a_handler_that_cancels_its_own_task_hits_nothing_after_it() -> None:
@@ -193,7 +193,7 @@ async def test_p14_a_handler_that_cancels_its_own_task_hits_nothing_after_it() -
         task.cancel()
         await asyncio.sleep(0)
 
-    assert isinstance(await call(route(handler=suicide), None, delivery()), asyncio.CancelledError)
+    assert isinstance(await call(route(handler=suicide), None, [delivery()]), asyncio.CancelledError)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -218,9 +218,45 @@ async def test_p27_the_end_of_a_drain_goes_through() -> None:
         await asyncio.Event().wait()
 
     with anyio.CancelScope() as scope:
-        await call(route(handler=hang), None, delivery())
+        await call(route(handler=hang), None, [delivery()])
         pytest.fail("the handler was to be cancelled")
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        RuntimeError("rollback failed"),
+        BaseExceptionGroup("children", [asyncio.CancelledError(), ValueError("while cancelled")]),
+        TimeoutError(),
+        Reject("the connection was closed"),
+        RetryLater(5),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("timeout", [None, 5.0])
+async def test_p27_whatever_a_handler_raises_when_the_drain_is_over_it_has_not_come_to_its_end(
+    raised: BaseException, timeout: float | None
+) -> None:
+    async def fail_while_cancelled(_: object, __: object) -> None:
+        scope.cancel()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise raised from None
+
+    with anyio.CancelScope() as scope:
+        with pytest.raises(asyncio.CancelledError):
+            await call(route(handler=fail_while_cancelled, timeout=timeout), None, [delivery()])
+    said, unsaid = delivery(), delivery()
+    said.ack()
+    with anyio.CancelScope() as scope:
+        error = await call(route(handler=fail_while_cancelled, timeout=timeout), None, [unsaid, said])
+        assert error is raised, "what was said of an item stands"
+        assert fate_after(error, said, route()) is ACK
+
+
+async def test_p27_a_cancellation_by_the_end_of_a_drain_is_not_absorbed() -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await absorb_cancellation()

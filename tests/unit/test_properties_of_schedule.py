@@ -27,7 +27,11 @@ class ScheduleModel(RuleBasedStateMachine):
         """All that is in here or in a handler, by lane, in order; those without a lane have one each."""
         self.ready: list[Delivery] = []
         self.delayed: list[Delivery] = []
+        self.aside: list[Delivery] = []
+        """Copies that have left their lane, and are to be asked after when they are due."""
         self.running: list[Delivery] = []
+        self.asked: list[Delivery] = []
+        """Of those that were aside, those that are being asked after now."""
         self.batch: list[Delivery] = []
 
     # -- what may happen ----------------------------------------------------------------------------------------
@@ -51,8 +55,14 @@ class ScheduleModel(RuleBasedStateMachine):
     def take(self) -> None:
         expected = self.expected()
         assert self.schedule.peek(self.now) is expected
+        if copies := self.copies_due():
+            assert self.schedule.take(self.now) is copies[0]
+            self.aside.remove(copies[0])
+            self.asked.append(copies[0])
+            return
         assert self.schedule.take(self.now) is expected
         if expected is not None:
+            assert expected.due == 0, "it waits no longer"
             self.out(expected)
             self.running.append(expected)
 
@@ -60,6 +70,7 @@ class ScheduleModel(RuleBasedStateMachine):
     def take_batch(self, most: int) -> None:
         if self.batch:
             return
+        dues = {delivery: delivery.due for lane in self.lanes.values() for delivery in lane}
         self.batch = self.schedule.take_batch(self.now, most)
         assert len(self.batch) <= most
         assert bool(self.batch) == (self.expected() is not None), "what can be begun is begun"
@@ -68,20 +79,27 @@ class ScheduleModel(RuleBasedStateMachine):
             lane = self.lanes[self.lane_of(delivery)]
             before = lane[: lane.index(delivery)]
             assert all(earlier in self.batch[:place] for earlier in before), "nothing of its lane is before it"
-            assert delivery.due <= self.now, "too early"
+            assert delivery.due == 0, "it waits no longer"
+            assert dues[delivery] <= self.now, "too early"
             self.out(delivery)
+        came_back = [bool(dues[delivery]) for delivery in self.batch]
+        assert came_back == sorted(came_back, reverse=True), "those that come back come first"
         if self.batch and len(self.batch) < most and not is_suspect(self.batch[0]):
             following = self.expected()
             assert following is None or is_suspect(following), "there was room for it"
-            assert all(is_suspect(behind) or behind.due for behind in self.next_of_lanes()), "and for it"
+            assert all(is_suspect(behind) or behind.due > self.now for behind in self.next_of_lanes()), "and for it"
 
     @precondition(lambda self: self.batch)
     @rule(data=st.data())
     def end_batch(self, data: st.DataObject) -> None:
         again = [delivery for delivery in self.batch if data.draw(st.booleans())]
+        copies = [delivery for delivery in self.batch if delivery not in again and data.draw(st.booleans())]
         for delivery in again:
             delivery.due = self.now + data.draw(st.integers(0, 2))
         freed = dict.fromkeys(delivery.lane for delivery in self.batch if delivery.lane is not None)
+        for copy in copies:
+            self.schedule.set_aside(copy, self.now + 1)
+            self.aside.append(copy)
         self.schedule.end_batch(self.batch, again)
         for delivery in self.batch:
             if delivery not in again:
@@ -96,12 +114,7 @@ class ScheduleModel(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        delivery = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
-        self.leave_lane(delivery)
-        own = self.lanes.get(delivery.lane) if delivery.lane is not None else None
-        if own:
-            self.begin(own[0])
-        self.schedule.leave(delivery)
+        self.leave_one(self.running[data.draw(st.integers(0, len(self.running) - 1))])
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), due_in=st.integers(0, 3))
@@ -110,19 +123,55 @@ class ScheduleModel(RuleBasedStateMachine):
         self.schedule.delay(delivery, self.now + due_in)
         self.delayed.append(delivery)
 
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), due_in=st.integers(0, 3))
+    def set_aside(self, data: st.DataObject, due_in: int) -> None:
+        """A copy of it is in other hands: the next of its lane goes on."""
+        copy = self.running[data.draw(st.integers(0, len(self.running) - 1))]
+        self.schedule.set_aside(copy, self.now + due_in)
+        self.aside.append(copy)
+        self.leave_one(copy)
+
+    @rule(most=st.integers(1, 3))
+    def take_aside(self, most: int) -> None:
+        expected = self.copies_due()[:most]
+        assert self.schedule.take_aside(self.now, most) == expected
+        for copy in expected:
+            assert copy.due == 0
+            self.aside.remove(copy)
+        self.asked += expected
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def queue_up(self, data: st.DataObject) -> None:
+        """Some may be handled: in their order, right behind whoever is running in their lane; others wait on."""
+        free = [copy for copy in self.asked if data.draw(st.booleans())]
+        for copy in self.asked:
+            if copy not in free:
+                self.schedule.set_aside(copy, self.now + 1)
+                self.aside.append(copy)
+        self.schedule.queue_up(free)
+        self.asked = []
+        for copy in reversed(free):
+            own = self.lanes.setdefault(self.lane_of(copy), [])
+            out = sum(delivery in self.running + self.batch for delivery in own) or bool(own)
+            own.insert(out, copy)
+            if len(own) == 1:
+                self.ready.insert(0, copy)
+
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
         """A lease is lost: one that waits leaves at once, whatever it is doing else is not the schedule's."""
-        everyone = self.delayed + self.ready + self.running
+        everyone = self.delayed + self.ready + self.running + self.aside
         if not everyone:
             return
         delivery = everyone[data.draw(st.integers(0, len(everyone) - 1))]
-        waits = delivery in self.delayed
-        assert self.schedule.forget(delivery) == waits
-        if waits:
+        self.schedule.forget(delivery)
+        if delivery in self.aside:
+            self.aside.remove(delivery)
+        elif delivery in self.delayed:
             self.delayed.remove(delivery)
-            self.running.append(delivery)  # as one that was taken out: it can only leave
-            self.leave_last()
+            self.leave_in_model(delivery)
 
     @rule(seconds=st.sampled_from([0.5, 1, 5]))
     def wait(self, seconds: float) -> None:
@@ -131,12 +180,22 @@ class ScheduleModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 1]))
     def advance(self, seconds: float) -> None:
         """What waits is due so much earlier; what is ready, or in a handler, is not touched."""
-        everyone = [delivery for lane in self.lanes.values() for delivery in lane]
+        everyone = [*(delivery for lane in self.lanes.values() for delivery in lane), *self.aside, *self.asked]
         out = self.running + self.batch
         before = [delivery.due for delivery in everyone]
         self.schedule.advance(seconds)
         for delivery, due in zip(everyone, before, strict=True):
             assert delivery.due == (due - seconds if due and delivery not in out else due)
+
+    @rule()
+    def drain(self) -> None:
+        """All that has not begun is given back, as it is; what runs goes on."""
+        held = sum(map(len, self.lanes.values())) + len(self.aside) - len(self.running) - len(self.batch)
+        cleared = self.schedule.clear()
+        assert len(cleared) == len(set(cleared)) == held
+        assert not set(cleared) & {*self.running, *self.batch, *self.asked}
+        assert self.schedule.buffered == self.schedule.delayed == 0
+        self.__init__()  # nothing is begun after a drain has
 
     # -- what must hold -----------------------------------------------------------------------------------------
 
@@ -144,12 +203,12 @@ class ScheduleModel(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         held = sum(map(len, self.lanes.values()))
         out = len(self.running) + len(self.batch)
-        assert self.schedule.delayed == len(self.delayed)
+        assert self.schedule.delayed == len(self.delayed) + len(self.aside)
         assert self.schedule.ready == len(self.ready)
-        due = any(delivery.due <= self.now for delivery in self.delayed)
+        due = any(delivery.due <= self.now for delivery in self.delayed + self.aside)
         assert self.schedule.startable(self.now) == len(self.ready) + due
         assert self.schedule.buffered == held - out - len(self.delayed)
-        assert self.schedule.next_due == min((delivery.due for delivery in self.delayed), default=None)
+        assert self.schedule.next_due == min((d.due for d in self.delayed + self.aside), default=None)
 
     @invariant()
     def a_batch_is_full_when_what_can_be_begun_fills_it(self) -> None:
@@ -189,13 +248,20 @@ class ScheduleModel(RuleBasedStateMachine):
         if not self.lanes[lane]:
             del self.lanes[lane]
 
-    def leave_last(self) -> None:
-        delivery = self.running.pop()
+    def leave_one(self, delivery: Delivery) -> None:
+        self.running.remove(delivery)
+        self.leave_in_model(delivery)
+        self.schedule.leave(delivery)
+
+    def leave_in_model(self, delivery: Delivery) -> None:
         self.leave_lane(delivery)
         own = self.lanes.get(delivery.lane) if delivery.lane is not None else None
         if own:
             self.begin(own[0])
-        self.schedule.leave(delivery)
+
+    def copies_due(self) -> list[Delivery]:
+        """In the order in which they are to be asked after."""
+        return sorted((d for d in self.aside if d.due <= self.now), key=lambda d: d.due)
 
 
 class TestSchedule(ScheduleModel.TestCase):

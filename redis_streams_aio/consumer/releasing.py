@@ -1,0 +1,64 @@
+"""Release: deliveries are given back, so that another consumer has them at once (P27).
+
+They go to a consumer of the group that nobody is (`naming.RELEASED`), claimable at once; a delivery that came to
+nothing is not counted (P10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from .. import naming
+from ..connection import replies
+from ..connection.scripts import RELEASE
+from ..delivery import Delivery
+from ..exceptions import StreamNotFoundError
+from ..telemetry import Released
+from .holdings import Holdings
+
+AT_ONCE = 250
+"""Entries in one script: two commands each, less than a millisecond of the server's time."""
+
+
+async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
+    """Give back what is held and not settled; how many were still ours.
+
+    Raises `RedisUnavailableError`, `ServerError`, when every part was tried; what was not given back is held as before.
+    """
+    unsettled = [delivery for delivery in deliveries if not delivery.settled and not delivery.lost]
+    parts = [unsettled[start : start + AT_ONCE] for start in range(0, len(unsettled), AT_ONCE)]
+    outcomes = await asyncio.gather(*(_release_part(holdings, part) for part in parts), return_exceptions=True)
+    released = sum(outcome for outcome in outcomes if isinstance(outcome, int))
+    if released:
+        holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=released))
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return released
+
+
+async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> int:
+    """Give a part back in one step. It counts as settled meanwhile: the lease keeper must not take it for lost."""
+    pairs = [item for delivery in part for item in (delivery.raw_id, max(0, delivery.deliveries - 1))]
+    keys = holdings.stream, holdings.releases_key
+    for delivery in part:
+        delivery.settled = True
+    try:
+        reply = await holdings.connection.run(
+            RELEASE, *keys, holdings.group, holdings.consumer, naming.RELEASED, *pairs, purpose="settle"
+        )
+        count, gone = replies.released(reply)
+    except StreamNotFoundError:
+        count, gone = 0, []  # the group is gone, and its pending list with it
+    except BaseException:
+        for delivery in part:
+            delivery.settled = False
+        raise
+    holdings.released += count
+    for delivery in part:
+        holdings.drop(delivery)
+    if gone:
+        holdings.report_vanished(gone)
+        await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
+    return count
