@@ -156,4 +156,5 @@ async def _clean_up(connection: Connection, stream: str) -> None:
     for group in GROUPS:
         await groups.delete_group(stream, group)
         await streams.delete_stream(naming.dead_letters(stream, group))
+        await connection.call("UNLINK", naming.deleted(stream, group))
     await streams.delete_stream(stream)
