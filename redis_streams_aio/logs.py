@@ -89,6 +89,8 @@ class Log:
         where = (caller.f_code.co_filename, caller.f_lineno)
         exc_info = None if error is None else (type(error), error, error.__traceback__)
         record = self._logger.makeRecord(self._logger.name, level, *where, text, args, exc_info, caller.f_code.co_name)
+        if error is not None:
+            record.exc_text = _safe_traceback(error)  # `None`: formatters write it as they like
         for name, value in details.items():
             record.__dict__.setdefault(name, value)  # what the application's factory has put there, stays
         return record
@@ -117,6 +119,24 @@ def shown(thing: object) -> str:
         raise
     except BaseException:  # noqa: BLE001  # the object is the user's, and so is its __repr__
         return f"<{type(thing).__name__} object at {id(thing):#x}>"
+
+
+def _safe_traceback(error: BaseException) -> str | None:
+    """The traceback as it can be written, where formatters could not write it: `None`, where they can.
+
+    The error is the user's: its text may raise, or have lone surrogates in it, as names of files have.
+    """
+    try:
+        text = "".join(traceback.format_exception(error))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001  # see above
+        return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode().rstrip("\n")
+    return None
 
 
 def _caller() -> FrameType:

@@ -148,6 +148,43 @@ def test_what_the_applications_factory_says_stays(handler: Handler) -> None:
     assert vars(record)["stream"] == "s"
 
 
+class NoTextError(ValueError):
+    """`traceback` asks for the notes of an error, and shields itself from what `__str__` raises, but not from this."""
+
+    @property
+    def __notes__(self) -> list[str]:
+        raise KeyboardInterruptedError
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+class KeyboardInterruptedError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "last"),
+    [
+        (ValueError("caf\udce9"), "ValueError: caf\\udce9"),
+        (NoTextError(), "NoTextError"),
+        (ValueError("as it is"), "ValueError: as it is"),
+    ],
+    ids=["a lone surrogate", "no text", "a plain one"],
+)
+def test_p14_a_traceback_can_be_written_whatever_the_error_says(handler: Handler, error: Exception, last: str) -> None:
+    try:
+        raise error
+    except ValueError as raised:
+        Log().error("line", error=raised)
+    [record] = handler.records
+    written = logging.Formatter().format(record).encode()
+    assert written.decode().splitlines()[-1] == last
+    assert b"in test_p14_a_traceback" in written
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error, "error trackers get the error itself"
+
+
 class Unfriendly:
     def __repr__(self) -> str:
         raise ValueError("no repr")
