@@ -22,7 +22,8 @@ async def begin_to_drain(stage: Stage) -> None:
 
 
 async def end_of_drain(stage: Stage) -> None:
-    """Its handlers get no more time."""
+    """What had not begun is with others already; now its handlers get no more time."""
+    await until(stage.a.holds_only_what_runs, PATIENCE, "A has given back what has not begun")
     await stage.a.close_now()
 
 

@@ -232,7 +232,7 @@ ALL: tuple[Invariant, ...] = (
     dead_letters_are_those_expected,
     each_is_followed_once,
     a_batch_that_asked_for_later_comes_back_together,
-    # nothing_leaks_between_events joins them when each attempt has a context of its own
+    nothing_leaks_between_events,
     no_lease_is_lost,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.asyncio import Redis
@@ -45,6 +45,21 @@ class Place:
             await until(self._copied, 20, "the replica follows")
         await self.look.flushall()
         await self.look.script_flush()
+
+    @asynccontextmanager
+    async def limited(self, limits: Mapping[str, str]) -> AsyncIterator[None]:
+        """Have the servers set limits."""
+        servers = [server for server in (self.primary, self.replica) if server is not None]
+        before = {name: (await self.look.config_get(name))[name] for name in limits}
+        for server in servers:
+            for name, value in limits.items():
+                await self.client(server).config_set(name, value)
+        try:
+            yield
+        finally:
+            for server in servers:
+                for name, value in before.items():
+                    await self.client(server).config_set(name, value)
 
     async def close(self) -> None:
         """Of the clients."""

@@ -49,36 +49,43 @@ def script(left: Trait, right: Trait) -> Script:
 
 async def play(place: Place, left: Trait, right: Trait) -> None:
     """Put two traits together, and see that everything holds."""
-    traits = (left, right)
-    stage = Stage(place, traits, script(left, right))
+    stage = Stage(place, (left, right), script(left, right))
     async with stage.open():
-        await _warm_up(stage)
-        await _give_to_a(stage)
-        await stage.b.open()
-        await _give_to_b(stage)
-        for trait in traits:
-            if trait.begin:
-                await trait.begin(stage)
-        for trait in traits:
-            if trait.end:
-                await trait.end(stage)
-        stage.script.gate.set()
-        stage.script.room.set()
-        await stage.publish_by_who_is_left(PLAIN.stop)
-        await stage.until_settled(PATIENCE)
-        if left.replays or right.replays:
-            await acts.replay_the_others(stage)
-            await stage.until_settled(PATIENCE)
+        async with place.limited({**left.limits, **right.limits}):
+            await _go_on(stage)
         await stage.close_the_books()
-    terms = invariants.Terms(traits, stage.orders, stage.script.words, filling=stage.script.filling)
+    terms = invariants.Terms(stage.traits, stage.orders, stage.script.words, filling=stage.script.filling)
     wrong = invariants.broken(stage.books, terms)
     assert not wrong, "\n".join([*wrong, stage.books.story()])
 
 
+async def _go_on(stage: Stage) -> None:
+    await _warm_up(stage)
+    await _give_to_a(stage)
+    await stage.b.open()
+    await _give_to_b(stage)
+    for trait in stage.traits:
+        if trait.begin:
+            await trait.begin(stage)
+    for trait in stage.traits:
+        if trait.end:
+            await trait.end(stage)
+    if stage.script.filling and not stage.a.is_open:
+        await until(stage.is_handled_elsewhere, PATIENCE, "B, though it is full, handles what A left")
+    stage.script.gate.set()
+    stage.script.room.set()
+    await stage.publish_by_who_is_left(PLAIN.stop)
+    await stage.until_settled(PATIENCE)
+    if any(trait.replays for trait in stage.traits):
+        await acts.replay_the_others(stage)
+        await stage.until_settled(PATIENCE)
+
+
 async def _warm_up(stage: Stage) -> None:
-    """Let A settle some events, so that it knows how fast it is and reads more than one at a time."""
+    """Let A settle what waits for it, so that it knows how fast it is and reads more than one at a time."""
     how_many = HEAVY_WARMING_UP if stage.pad else WARMING_UP
     await stage.publish(range(100, 100 + how_many))
+    await stage.a.open()
     await stage.until_settled(PATIENCE)
     look = stage.place.look
 

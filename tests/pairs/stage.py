@@ -56,6 +56,10 @@ class Side:
             for raw_id in tuple(running.holdings.by_id)
         }
 
+    def holds_only_what_runs(self) -> bool:
+        """Whether nothing waits for a worker, or for its time."""
+        return not any(each.buffered or each.delayed for each in self.broker.status)
+
     async def open(self) -> None:
         """As an application does."""
         await self.broker.__aenter__()
@@ -106,14 +110,13 @@ class Stage:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Stage]:
-        """With broker A, and B ready to be opened; all closed in the end."""
+        """With two brokers that are ready to be opened, and closed in the end."""
         async with self._stack as stack:
             line = merged([trait.line for trait in self.traits if trait.line])
             self.a = self._side("A", await self.place.line(line, stack))
             self.b = self._side("B", await self.place.line(line if line and line.of_both else None, stack))
             await self.meet_primary()
             try:
-                await self.a.open()
                 yield self
             finally:
                 self.script.gate.set()
@@ -175,6 +178,16 @@ class Stage:
             found = await self.place.look.xpending_range(at.stream, at.group, "-", "+", 1000, consumername=name)
             in_hand |= {Entry(at, one["message_id"]) for one in found}
         return in_hand
+
+    def is_handled_elsewhere(self) -> bool:
+        """Whether B has handled what A had to leave, but for what waits, or waits behind that."""
+        handled = {attempt.entry for attempt in self.books.attempts if attempt.outcome == "ok"}
+        return all(
+            entry in handled
+            for entry in self.books.moved
+            if self.orders[entry.at.stream] != "stream"
+            and self.books.published[entry.at.stream][entry.id] not in self.script.filling
+        )
 
     async def settled(self) -> bool:
         """Whether everything in the streams was delivered to every group, and settled."""

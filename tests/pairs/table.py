@@ -23,12 +23,6 @@ _TO_COME = "comes with the mend of what it found"
 NO_SENSE |= {
     **{(trait.name, "failover"): _TO_COME for trait in TRAITS[: TRAITS.index(FAILOVER)]},
     **{("failover", trait.name): _TO_COME for trait in TRAITS[TRAITS.index(FAILOVER) + 1 :]},
-    ("deduplicate", "drain"): _TO_COME,
-    ("deduplicate", "crash"): _TO_COME,
-    ("deduplicate", "lost group"): _TO_COME,
-    ("batch", "RetryLater"): _TO_COME,
-    ("batch", "full cap"): _TO_COME,
-    ("retry", "drain"): _TO_COME,
     ("big entries", "slow line"): _TO_COME,
 }
 

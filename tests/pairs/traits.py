@@ -49,6 +49,8 @@ class Trait:
     """What happens in the middle; of two, the one on the left begins, and ends, first."""
     end: Act | None = None
     line: Line | None = None
+    limits: Mapping[str, str] = field(default_factory=dict)
+    """Of the server, while the play goes on."""
     copies: bool = False
     """Each event is published twice, under one `event_id`."""
     follows: bool = False
@@ -79,9 +81,14 @@ LOST_GROUP = Trait("lost group", ("P17",), begin=acts.lose_group, loses_leases=T
 FULL_CAP = Trait("full cap", ("P6", "P7"), fills=True)
 MANY_GROUPS = Trait("many groups", ("P4",), groups=15, begin=acts.outlast_a_lease)
 FAR_REDIS = Trait("far Redis", ("P3",), line=Line(latency=0.03, of_both=False), begin=acts.outlast_a_lease)
-BIG_ENTRIES = Trait("big entries", ("P6",), bytes=50_000, settings={"count": 50})
+BIG_ENTRIES = Trait(
+    "big entries",
+    ("P6",),
+    bytes=50_000,
+    settings={"count": 50},
+)
 SLOW_LINE = Trait("slow line", ("P6",), line=Line(drip=5_000), settings={"command_timeout": 0.6})
-FAILOVER = Trait("failover", ("P16",), begin=acts.fail_over)
+FAILOVER = Trait("failover", ("P16",), begin=acts.fail_over, end=acts.outlast_a_lease)
 DEAD_LETTER = Trait("dead letter", ("P12",), script=("raise", "reject"), gives_out=True, cleans_up_badly=True)
 REPLAY = Trait("replay", ("P12",), script=("reject",), replays=True)
 FOLLOW_UP = Trait("follow-up", ("P1",), follows=True)
