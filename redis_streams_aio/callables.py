@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from .checks import shown
+from .exceptions import ConfigError
 
 
 def code_of(function: object) -> object:
@@ -66,3 +67,28 @@ def takes(function: object, count: int) -> bool:
     except Exception:  # noqa: BLE001  # of what is not written in Python, or says wrong things of itself
         return True
     return True
+
+
+def functions(what: str, values: object, arguments: str) -> tuple[Callable[..., object], ...]:
+    """Functions that can be called with such arguments, each at once and without waiting. Raises `ConfigError`."""
+    if callable(values) or isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise ConfigError(f"{what}={shown(values)}: expected a list of functions, e.g. {what}=[tell]")
+    return tuple(function(f"{what}[{index}]", each, arguments) for index, each in enumerate(values))
+
+
+def function(what: str, value: object, arguments: str) -> Callable[..., object]:
+    """A function that can be called with such arguments (`"fact"`), at once and without waiting.
+
+    Raises `ConfigError`.
+    """
+    expected = f"expected a function of ({arguments})"
+    if isinstance(value, type) or not callable(value):
+        raise ConfigError(f"{what}={shown(value)}: {expected}")
+    if is_async(value) or inspect.isasyncgenfunction(code_of(value)):
+        raise ConfigError(
+            f"{what}={shown(value)}: is {kind_of(value)}, and is called without waiting; {expected} that is not async, "
+            "and e.g. puts what is to be awaited into an asyncio.Queue"
+        )
+    if not takes(value, arguments.count(",") + 1):
+        raise ConfigError(f"{what}={shown(value)}: {expected}, not of {inspect.signature(value)}")
+    return value

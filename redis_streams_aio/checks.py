@@ -5,12 +5,9 @@ They are for the arguments of constructors and methods; `config` checks settings
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 import re
 import reprlib
-from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from .exceptions import ConfigError
@@ -72,49 +69,3 @@ def has_methods(what: str, value: object, *methods: str) -> None:
     """Something that can be asked for these. Raises `ConfigError`."""
     if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
         raise ConfigError(f"{what}={shown(value)}: expected an object with the methods {' and '.join(methods)}")
-
-
-def functions(what: str, values: object, arguments: str) -> tuple[Callable[..., object], ...]:
-    """Functions that can be called with such arguments, each at once and without waiting. Raises `ConfigError`."""
-    if callable(values) or isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise ConfigError(f"{what}={shown(values)}: expected a list of functions, e.g. {what}=[tell]")
-    return tuple(function(f"{what}[{index}]", each, arguments) for index, each in enumerate(values))
-
-
-def function(what: str, value: object, arguments: str) -> Callable[..., object]:
-    """A function that can be called with such arguments (`"fact"`), at once and without waiting.
-
-    Raises `ConfigError`.
-    """
-    expected = f"expected a function of ({arguments})"
-    if isinstance(value, type) or not callable(value):
-        raise ConfigError(f"{what}={shown(value)}: {expected}")
-    if _is_async(value):
-        raise ConfigError(
-            f"{what}={shown(value)}: is an async function, and is called without waiting; {expected} that is not, and "
-            "e.g. puts what is to be awaited into an asyncio.Queue"
-        )
-    if not _takes(value, arguments.count(",") + 1):
-        raise ConfigError(f"{what}={shown(value)}: {expected}, not of {inspect.signature(value)}")
-    return value
-
-
-def _is_async(function: Callable[..., object]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return any(
-        test(each)
-        for test in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-        for each in (function, function.__call__)  # type: ignore[operator]  # every callable has one
-    )
-
-
-def _takes(function: Callable[..., object], arguments: int) -> bool:
-    """Whether it can be called with so many arguments; of what has no signature to read (`print`), it is believed."""
-    try:
-        inspect.signature(function).bind(*range(arguments))
-    except TypeError:
-        return False
-    except ValueError:
-        return True
-    return True

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from .times import LONGEST_DELAY, in_seconds, is_delay
+from .times import LONGEST_DELAY, as_given, in_seconds, is_delay
 
 _CREDENTIALS = re.compile(r"//.*@")
 
@@ -171,7 +171,7 @@ class RetryLater(HandlerSignal):
     def __init__(self, delay: float) -> None:
         if not is_delay(delay):
             raise ConfigError(
-                f"RetryLater(delay={delay!r:.80}): expected a number of seconds, 0 to {LONGEST_DELAY}"
+                f"RetryLater(delay={as_given(delay)}): expected a number of seconds, 0 to {LONGEST_DELAY}"
                 f"{in_seconds(delay)}"
             )
         super().__init__(f"retry in {delay:g} s")

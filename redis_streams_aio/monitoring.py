@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from . import checks, entry_ids, naming
+from . import callables, checks, entry_ids, naming
 from .connection import Connection, replies
 from .connection.packing import Command
 from .connection.replies import Answer, Reply
@@ -70,7 +70,7 @@ class LagWatcher:
             raise ConfigError(f"low={low}: expected less than high, which is {high}")
         for what, callback in (("on_high", on_high), ("on_low", on_low)):
             if callback is not None:
-                checks.function(what, callback, "report")
+                callables.function(what, callback, "report")
         self._on_high = on_high
         self._on_low = on_low
         self._telemetry = checks.instance("telemetry", telemetry, Telemetry)

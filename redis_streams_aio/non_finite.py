@@ -63,9 +63,12 @@ def place_in(payload: object) -> str | None:
     try:
         if not _SIGNS.search(_encoder.encode(payload)):
             return None
-    except OverflowError:  # an integer of more than 64 bits: JSON has it, MessagePack has not
+    except (OverflowError, TypeError, ValueError):  # an integer of more than 64 bits: JSON has it, MessagePack has not
         pass
-    return _walk(msgspec.to_builtins(payload, builtin_types=(bytes, bytearray, memoryview), order=None))
+    try:
+        return _walk(msgspec.to_builtins(payload, builtin_types=(bytes, bytearray, memoryview), order=None))
+    except (TypeError, ValueError, RecursionError):  # `msgspec.Raw` inside: it is JSON already
+        return None
 
 
 def _walk(payload: object) -> str | None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import get_origin
 
 import msgspec
 from msgspec import inspect
+
+from .checks import shown
 
 _CAN_BE = "a msgspec.Struct, a dataclass, a TypedDict, dict or bytes"
 _READ: tuple[object, ...] = ({}, [], "", 0, 0.0, True, None, b"", datetime.fromtimestamp(0, UTC))
@@ -57,7 +60,9 @@ def is_of_fields(payload_type: object) -> bool:
 def name_of(payload_type: object) -> str:
     """The type as users write it."""
     name = getattr(payload_type, "__name__", None)
-    return name if isinstance(name, str) else str(payload_type)
+    if isinstance(name, str):
+        return name
+    return str(payload_type) if get_origin(payload_type) is not None else shown(payload_type)
 
 
 _OF_FIELDS = (

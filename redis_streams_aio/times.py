@@ -25,6 +25,14 @@ def is_delay(value: object) -> TypeGuard[float]:
     return is_number(value, 0, LONGEST_DELAY)
 
 
+def as_given(value: object) -> str:
+    """What was given in place of a number, short, and whatever its `repr` does."""
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # noqa: BLE001  # of anything that users pass in
+        return f"<{type(value).__name__}>"
+
+
 def in_seconds(value: object) -> str:
     """What to write in place of a `timedelta`, as the end of an error's text; `""` for anything else."""
     return f" (a timedelta has them: {value.total_seconds():g})" if isinstance(value, timedelta) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import checks, naming
+from .. import callables, checks, naming
 from ..connection import Connection, replies
 from ..exceptions import InvalidEventError, RedisStreamsError, StreamNotFoundError
 from ..models import StreamInfo
@@ -83,7 +83,7 @@ class StreamManager:
         entries.
         """
         if callback is not None:
-            checks.function("callback", callback, "stream, length")
+            callables.function("callback", callback, "stream, length")
         self._bounds[_checked(stream)] = (checks.whole("bound", bound, 1), callback)
 
     async def check_lengths(self) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
-from ..checks import functions
+from ..callables import functions
 from ..logs import log, shown
 from .bases import Fact
 

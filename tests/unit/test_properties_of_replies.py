@@ -122,6 +122,22 @@ def test_servers_that_are_too_old_are_told_so(version: str) -> None:
         replies.server([b"server", b"redis", b"version", version.encode(), b"id", 17])
 
 
+def test_p33_numbers_that_cannot_be_are_not_believed() -> None:
+    """Fewer than none there cannot be, and nothing is younger than now; what Redis then knows of the lag is nothing."""
+    group = [b"name", b"g", b"consumers", -1, b"pending", -5, b"last-delivered-id", b"5-0"]
+    assert replies.group_infos([[*group, b"entries-read", -7, b"lag", -3]]) == [
+        GroupInfo("g", 0, 0, "5-0", entries_read=None, lag=None)
+    ]
+    assert replies.pending([[b"5-0", b"c", -1, -2]]) == [PendingMessage("5-0", "c", 0.0, 0)]
+    lying = [b"name", b"c", b"pending", -1, b"idle", -1, b"inactive", -1]
+    assert replies.consumer_infos([lying]) == [ConsumerInfo("c", 0, 0.0, None)]
+    described = [
+        *(b"length", -1, b"groups", -1, b"first-entry", None, b"last-entry", None),
+        *(b"last-generated-id", b"0-0", b"entries-added", -1),
+    ]
+    assert replies.stream_info("s", described) == StreamInfo("s", 0, 0, None, None, "0-0", 0)
+
+
 def test_a_name_without_a_value_is_no_reply_of_redis() -> None:
     with pytest.raises(ServerError, match="cannot be read as mapping"):
         replies.mapping([b"name"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -502,3 +504,57 @@ def test_an_empty_flat_field_counts_as_left_out_where_the_type_has_no_text_for_i
 def test_words_for_true_and_false_in_flat_fields(text: str, value: bool) -> None:  # what is read
     assert flat(paid=text).paid is value
     assert flat(note=text).note == text
+
+
+# -- anything -----------------------------------------------------------------------------------------------------
+
+scalars: st.SearchStrategy[Any] = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5), st.decimals()),
+    *(st.dates(), st.datetimes(), st.timedeltas(), st.uuids(), st.complex_numbers(), st.sampled_from(Shop)),
+    st.sampled_from([int, Order, tell, tell_later, Told(), Told, object(), JsonCodec, JsonCodec(), Settings(), ...]),
+)
+anything: st.SearchStrategy[Any] = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.tuples(inner, inner),
+        st.dictionaries(
+            st.text(max_size=3) | st.integers() | st.floats(allow_nan=False) | st.none(), inner, max_size=3
+        ),
+        st.builds(lambda value: iter([value]), inner),
+    ),
+    max_leaves=6,
+)
+OF_BROKER = list(inspect.signature(Broker).parameters)
+
+
+@given(st.sampled_from([*Settings.__struct_fields__]), anything)
+def test_p24_anything_for_a_setting_is_taken_or_refused_by_name(name: str, value: object) -> None:
+    try:
+        kept = Settings(**{name: value})  # type: ignore[arg-type]
+    except ConfigError as error:
+        assert name.partition("_")[0] in str(error)  # noqa: PT017  # it may also be taken
+    else:
+        assert msgspec.convert(msgspec.to_builtins(kept), Settings) == kept, "it is what a file could say"
+
+
+@given(st.dictionaries(st.sampled_from(OF_BROKER), anything, max_size=3))
+def test_p24_anything_for_a_broker_is_taken_or_refused(options: dict[str, Any]) -> None:
+    with contextlib.suppress(ConfigError):
+        Broker(**options)
+
+
+@given(
+    anything,
+    anything,
+    st.none() | st.just("E") | anything,
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("key", "event_id", "headers"), anything)),
+)
+def test_p24_anything_published_is_packed_or_refused(
+    stream: Any, payload: object, event_type: Any, options: dict[str, Any]
+) -> None:
+    for codec in (JsonCodec(), MsgpackCodec(), RawCodec()):
+        with contextlib.suppress(InvalidEventError):
+            Composer(codec, Settings()).pack(stream, payload, event_type, **options)
+        with contextlib.suppress(InvalidEventError):
+            assert isinstance(Composer(codec, Settings()).pack("orders", payload, "E"), bytes)

@@ -130,6 +130,6 @@ def once_each(got: Iterable[int], count: int) -> None:
 
 async def delete(connection: Connection, stream: str) -> None:
     """Delete a stream, and the keys beside it."""
-    beside = (naming.dead_letters, naming.failures, naming.checkpoint, naming.releases)
+    beside = (naming.dead_letters, naming.failures, naming.checkpoint, naming.releases, naming.leases, naming.deleted)
     for key in (stream, *(name(stream, group) for group in GROUPS for name in beside)):
         await connection.call("UNLINK", key)
