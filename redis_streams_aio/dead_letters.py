@@ -17,8 +17,10 @@ from datetime import datetime
 
 from . import checks, entry_ids, letters, naming, replays, times
 from .connection import Connection, replies
+from .connection.handful import Handful
+from .connection.replies import RawEntry
 from .connection.scripts import REPLAY
-from .exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError
+from .exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError, UnansweredError
 from .models import DeadLetterMessage, ReplayReport
 
 _PAGE = 100
@@ -182,15 +184,28 @@ class DeadLetters:
         end = await self._last_id()
         if end is not None and limit is not None:
             end = min(end, limit, key=_place)
+        pages = Handful(_PAGE)
         while end is not None:
-            page = replies.entries(await self._connection.call("XRANGE", self._key, start, end, "COUNT", _PAGE))
+            page, is_last = await self._page(start, end, pages)
             for entry in page:
                 letter = letters.parse(replies.text(entry.id), entry.fields or [])
                 if self._is_ours(letter) and reason in (letter.reason, None):
                     yield letter
-            if len(page) < _PAGE:
+            if is_last:
                 return
             start = f"({replies.text(page[-1].id)}"
+
+    async def _page(self, start: str, end: str, pages: Handful) -> tuple[Sequence[RawEntry], bool]:
+        """The next letters, and whether there are no more; with fewer at once where they are too big together."""
+        while True:
+            count = pages.size
+            try:
+                with pages.asking_for(count):
+                    page = replies.entries(await self._connection.call("XRANGE", self._key, start, end, "COUNT", count))
+                return page, len(page) < count
+            except UnansweredError:
+                if count == 1:
+                    raise
 
     async def _last_id(self) -> str | None:
         last = replies.entries(await self._connection.call("XREVRANGE", self._key, "+", "-", "COUNT", 1))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..connection.handful import Handful
 from ..consumer.acknowledgements import Acknowledgements
 from ..consumer.holdings import Holdings
 from ..consumer.pace import Pace, room
@@ -26,6 +27,7 @@ class Room:
         options: SubscriptionOptions,
         count: int,
         *,
+        handful: Handful,
         holdings: Holdings,
         acks: Acknowledgements,
         schedule: Schedule,
@@ -34,7 +36,7 @@ class Room:
         self._size = options.batch or 1
         self._concurrency = options.concurrency
         self._in_one_lane = options.order == "stream"
-        self._most_at_once = max(count, self._size)
+        self._handful = handful
         self._most_held = options.concurrency * self._size + 2 * count
         self._holdings = holdings
         self._acks = acks
@@ -71,6 +73,6 @@ class Room:
         # what is behind another one of its lane is no work for a free worker; in stream order all is in one
         buffered = self._schedule.buffered if self._in_one_lane else self._schedule.ready
         return min(
-            self._most_at_once,
+            self._handful.size,
             room(free=free - self.asked, limit=self.pace.limit, buffered=buffered, idle=idle),
         )

@@ -69,6 +69,7 @@ class Subscription:
         self._room = Room(
             options,
             settings.count,
+            handful=self._member.handful,
             holdings=self.holdings,
             acks=self._settlement.acks,
             schedule=self._schedule,

@@ -21,6 +21,7 @@ from .. import checks, entry_ids, naming
 from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
 from ..connection import Connection
 from ..connection.group_scripts import NOTE_LEASE
+from ..connection.handful import Handful
 from ..delivery import Compose, Delivery
 from ..exceptions import (
     CheckpointStoreError,
@@ -107,6 +108,8 @@ class Member:
         self._groups = ConsumerGroupManager(connection)
         self._keeper = LeaseKeeper(connection, [self.holdings])
         self._reclaimer = Reclaimer(self.holdings)
+        self.handful: Handful = Handful(options.count)
+        """How many entries are asked for at once."""
         self._checkpoints = FencedStore(checkpoints) if checkpoints else None
         self._checkpoint_writer = (
             CheckpointWriter(connection, checkpoints, stream, group, telemetry=telemetry) if checkpoints else None
@@ -162,7 +165,8 @@ class Member:
 
     async def _give_back(self) -> None:
         holdings = self.holdings
-        await self.recover(_ALL)  # what a read that was cut short may have left
+        while await self.recover(_ALL):  # what a read that was cut short may have left
+            pass
         await self.settlement.release()
         with suppress(RedisRefusedError, CheckpointStoreError):
             await self.save_checkpoint()
@@ -179,34 +183,35 @@ class Member:
             raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
         if self._reader.interrupted and (came := await self.recover(room)):
             return came
-        taken = await self._fetcher.run_once(min(room, self.options.count), self.options.block)
+        count = min(room, self.handful.size)
+        with self.handful.asking_for(count):
+            taken = await self._fetcher.run_once(count, self.options.block)
+        self.handful.came(len(taken))
         self._take(taken)
         return len(taken)
 
     def _take(self, taken: Sequence[Delivery]) -> None:
         self._sink(taken)
-        if taken:
-            self._checkpointed = (
-                -1
-            )  # older ones may come too, after a reset or a replay: it must not stay ahead of them
+        if taken:  # older ones may come too, after a reset or a replay: the checkpoint must not stay ahead of them
+            self._checkpointed = -1
 
     async def recover(self, room: int) -> int:
         """Take up to `room` entries that are pending for this consumer and not held, oldest first (P5); how many."""
-        came = await self._sink_all(recover_own(self.holdings, room, counts=self._first_recovery))
+        room = min(room, self.handful.size)
+        came = await self._sink_all(room, recover_own(self.holdings, room, counts=self._first_recovery))
         self._first_recovery = self._first_recovery and came == room
         if self._reader is not None:
             self._reader.interrupted = came == room  # there may be more
         return came
 
-    async def _sink_all(self, parts: AsyncIterator[list[Delivery]]) -> int:
+    async def _sink_all(self, room: int, parts: AsyncIterator[list[Delivery]]) -> int:
         """Hand on what comes, part by part: what is held must not be forgotten because a later part fails."""
         came = 0
-        try:
+        with suppress(StreamNotFoundError), self.handful.asking_for(room):  # the next read makes a lost group again
             async for taken in parts:
                 self._take(taken)
                 came += len(taken)
-        except StreamNotFoundError:
-            pass  # nothing is pending where there is no group; the next read makes it again
+        self.handful.came(came)
         return came
 
     @property
@@ -221,7 +226,8 @@ class Member:
     async def reclaim(self, room: int) -> int:
         """Take over up to `room` entries whose lease ran out at other consumers; how many."""
         try:
-            return await self._sink_all(self._reclaimer.run(room)) if room > 0 else 0
+            room = min(room, self.handful.size)
+            return await self._sink_all(room, self._reclaimer.run(room)) if room > 0 else 0
         except RedisUnavailableError:
             if self._reader is not None:
                 self._reader.interrupted = True  # the answer that was lost may have given us entries

@@ -23,7 +23,6 @@ _TO_COME = "comes with the mend of what it found"
 NO_SENSE |= {
     **{(trait.name, "failover"): _TO_COME for trait in TRAITS[: TRAITS.index(FAILOVER)]},
     **{("failover", trait.name): _TO_COME for trait in TRAITS[TRAITS.index(FAILOVER) + 1 :]},
-    ("big entries", "slow line"): _TO_COME,
 }
 
 

@@ -70,6 +70,8 @@ class Trait:
     """What is in hand may come to others, and may be handled twice."""
 
 
+BYTES_IN_A_REPLY = 150_000
+
 DEDUPLICATE = Trait("deduplicate", ("P25",), options={"deduplicate": 3600.0}, copies=True)
 BATCH = Trait("batch", ("P15",), options={"batch": 4, "within": 0.05})
 KEY_ORDER = Trait("key order", ("P7",), orders=("key",))
@@ -86,6 +88,7 @@ BIG_ENTRIES = Trait(
     ("P6",),
     bytes=50_000,
     settings={"count": 50},
+    limits={"client-output-buffer-limit": f"normal {BYTES_IN_A_REPLY} 0 0"},  # a client that asks for more is cut off
 )
 SLOW_LINE = Trait("slow line", ("P6",), line=Line(drip=5_000), settings={"command_timeout": 0.6})
 FAILOVER = Trait("failover", ("P16",), begin=acts.fail_over, end=acts.outlast_a_lease)
