@@ -11,7 +11,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from redis_streams_aio import ConfigError, Connection, ServerError, config, entries, entry_ids, naming, replays
+from redis_streams_aio import (
+    ConfigError,
+    Connection,
+    ServerError,
+    config,
+    entries,
+    entry_ids,
+    naming,
+    replays,
+    yaml_files,
+)
 from redis_streams_aio.cli import pending, show
 from redis_streams_aio.connection import address, reader, replies
 from redis_streams_aio.connection.replies import RawEntry, Reply, Server
@@ -55,14 +65,50 @@ def test_yaml_that_pyyaml_stumbles_over_is_a_config_error(tmp_path: Path, text: 
 
 
 def test_merge_keys_that_multiply_come_to_an_end(tmp_path: Path) -> None:
-    """Each line was nine times as much as the one before it: a file of 500 bytes took all memory."""
+    """Each line was nine times as much as the one before it: a file of 500 bytes took all memory.
+
+    From 6.0.4 on PyYAML merges less, and the file was read: what a file means must not depend on that.
+    """
     lines = [f"a{index}: &a{index} {{<<: [{','.join([f'*a{index - 1}'] * 9)}]}}" for index in range(1, 12)]
     path = tmp_path / "config.yaml"
-    path.write_text("\n".join(["a0: &a0 {x: 1}", *lines]))
+    path.write_text("\n".join(["a0: &a0 {x: 1}", *lines, "redis_streams:"]))
     with pytest.raises(ConfigError, match="is no YAML"):
         config.load(path, {})
     path.write_text("redis_streams: {<<: {count: 5}, block_ms: 50}")
     assert (config.load(path, {}).count, config.load(path, {}).block_ms) == (5, 50)
+
+
+def test_merge_keys_that_add_up_come_to_an_end() -> None:
+    """No mapping was large, but each had all keys of the one before it: 200 kB were read for 47 s."""
+    lines = [f"a{index}: &a{index} {{<<: *a{index - 1}, k{index}: 1}}" for index in range(1, 5_000)]
+    with pytest.raises(ValueError, match="merge keys come to more than 100000 keys"):
+        yaml_files.parse("\n".join(["a0: &a0 {x: 1}", *lines]).encode())
+
+
+@pytest.mark.parametrize(
+    ("merging", "count"),
+    [
+        ("{<<: [*first, *second]}", 1),
+        ("{<<: [*second, *first]}", 2),
+        ("{<<: *first, <<: *second}", 2),
+        ("{count: 3, <<: [*first, *second]}", 3),
+        ("{<<: [*first, *second], count: 3}", 3),
+        ("{<<: [{<<: *second}, *first]}", 2),
+        ("{<<: {<<: *second, count: 3}}", 3),
+    ],
+)
+def test_of_merged_mappings_the_first_of_a_list_wins_with_every_pyyaml(merging: str, count: int) -> None:
+    """PyYAML 6.0.4 has the last one win, so that a deployment had other settings after an upgrade."""
+    document = f"first: &first {{count: 1, a: 1}}\nsecond: &second {{count: 2, b: 1}}\nmerged: {merging}\n"
+    merged = yaml_files.parse(document.encode())["merged"]  # type: ignore[index]
+    assert merged["count"] == count
+
+
+@pytest.mark.parametrize("merging", ["&a {<<: *a}", "{<<: 1}", "{<<: [{a: 1}, 1]}", "&a {b: &b {<<: *a}, <<: *b}"])
+def test_what_cannot_be_merged_is_refused(merging: str) -> None:
+    """A mapping that merges itself got nothing, or only some of its keys, without a word."""
+    with pytest.raises(ValueError, match="only mappings can be merged|recursion"):
+        yaml_files.parse(f"redis_streams: {merging}".encode())
 
 
 def test_a_path_that_no_file_can_have_is_a_config_error() -> None:
