@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 POLL = 0.005
-"""Seconds to wait after an empty read that did not wait for entries: fakeredis 2.40 (RESP2) and some proxies answer a
-blocking XREADGROUP at once."""
+"""Seconds to wait after an empty read that did not wait for entries: those of `memory://`, and of some proxies, which
+answer a blocking XREADGROUP at once."""
+_HOLDS_ON_TO_THE_GROUP = "fakeredis"
+"""This server is never asked to block. It looks the group up when a read begins (2.41; up to 2.40 it does not wait at
+all), and then reads for a group that has been destroyed meanwhile, where Redis ends the read with NOGROUP: the event
+would be delivered once more by the group that is created in its place."""
 
 DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
 Call = Callable[..., Awaitable[object]]
@@ -48,6 +52,7 @@ class Reader:
         self._where = where
         self._connection: AbstractConnection | None = None
         self._client_id = 0
+        self._may_block = True
         self.interrupted: bool = True
         """Whether a reply may have been lost since the caller last looked at its own pending list.
 
@@ -76,41 +81,37 @@ class Reader:
 
         Raises `RedisUnavailableError`, `GroupNotFoundError`, `StreamTypeError` and other `ServerError`.
         """
-        command = (
-            "XREADGROUP",
-            "GROUP",
-            group,
-            consumer,
-            "COUNT",
-            count,
-            "BLOCK",
-            max(1, round(block * 1000)),
-            "STREAMS",
-            stream,
-            ">",
-        )
+        connection = self._connection if self._connection is not None else await self._connect()
+        waiting = ("BLOCK", max(1, round(block * 1000))) if self._may_block else ()
+        command = ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, *waiting, "STREAMS", stream, ">")
         loop = asyncio.get_running_loop()
         began = loop.time()
-        entries = await self._read(command, block, ahead, answered)
+        entries = await self._read(connection, command, block, ahead, answered)
         if not entries and loop.time() - began < block / 2:
             await asyncio.sleep(min(POLL, block))
         return entries
 
+    async def _connect(self) -> AbstractConnection:
+        self._connection, server = await self._dial()
+        self._client_id = server.client_id
+        self._may_block = server.name != _HOLDS_ON_TO_THE_GROUP
+        return self._connection
+
     async def _read(
-        self, command: Command, block: float, ahead: Sequence[Command], answered: Callable[[list[Answer]], object]
+        self,
+        connection: AbstractConnection,
+        command: Command,
+        block: float,
+        ahead: Sequence[Command],
+        answered: Callable[[list[Answer]], object],
     ) -> list[NewEntry]:
-        if self._connection is None:
-            self._connection, greeted = await self._dial()
-            self._client_id = greeted.client_id
         try:
             async with asyncio.timeout(block + self._timeout):
-                await stay_authenticated(self._connection)
-                await self._connection.send_packed_command(
-                    [pack(each) for each in (*ahead, command)], check_health=False
-                )
+                await stay_authenticated(connection)
+                await connection.send_packed_command([pack(each) for each in (*ahead, command)], check_health=False)
                 if ahead:
-                    answered([await read_answer(self._connection) for _ in ahead])
-                return new_entries(await read_reply(self._connection))
+                    answered([await read_answer(connection) for _ in ahead])
+                return new_entries(await read_reply(connection))
         except errors.REPLIES as error:
             raise errors.from_reply(error) from None
         except BaseException as error:

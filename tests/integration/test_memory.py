@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from redis_streams_aio import Broker, Delivery, RetryPolicy
+import pytest
+
+from redis_streams_aio import Broker, Delivery, RedisCheckpointStore, RetryPolicy, Settings
 from redis_streams_aio.testing.waiting import until
 
 from ..events import Order
@@ -47,6 +49,41 @@ async def test_each_memory_is_its_own_and_named_ones_are_shared() -> None:
         await until(lambda: got)
         assert await another.connection.call("EXISTS", "orders") == 0
     assert got == [2]
+
+
+@pytest.mark.parametrize(
+    "disaster",
+    [
+        [("XGROUP", "DESTROY", "orders", "g")],
+        [("XGROUP", "DESTROY", "orders", "g"), ("XGROUP", "CREATE", "orders", "g", "$")],
+        [("DEL", "orders")],
+        [("FLUSHALL",)],
+        [("RENAME", "orders", "away")],
+    ],
+    ids=lambda disaster: " ".join(disaster[-1][:2]),
+)
+async def test_p17_a_group_that_goes_away_under_a_waiting_read_is_not_read_any_more(disaster: list[tuple[str]]) -> None:
+    """fakeredis 2.41 reads on for it: events were delivered by it, and again by the group that came in its place."""
+    got: list[int] = []
+    broker = Broker("memory://", group="g", settings=Settings(checkpoint_interval=0.01))
+
+    @broker.handler("orders")
+    async def handle(order: Order) -> None:
+        got.append(order.number)
+
+    async with broker:
+        entry = await broker.publish("orders", Order(0))
+
+        async def saved() -> bool:
+            return await RedisCheckpointStore(broker.connection).load("orders", "g") == entry
+
+        await until(saved)  # and by now a read waits again
+        for command in disaster:
+            await broker.connection.call(*command)
+        for number in range(1, 6):
+            await broker.publish("orders", Order(number))
+            await until(lambda: number in got)  # noqa: B023  # awaited within the turn
+    assert got == list(range(6))
 
 
 async def test_fifty_concurrent_publishers_and_a_concurrent_handler() -> None:
