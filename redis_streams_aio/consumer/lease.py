@@ -132,10 +132,13 @@ class _Lost(NamedTuple):
     """Those of them whose entries were deleted."""
 
     def let_go(self) -> None:
-        self.holdings.vanish(delivery for delivery in self.vanished if not delivery.settled)
-        for delivery in self.missing:
-            if not delivery.lost and not delivery.settled:
-                self.holdings.lose(delivery)
+        """Let go of those that are held still: what was settled or released while the answer came is not lost."""
+        self.holdings.vanish(filter(self._is_held, self.vanished))
+        for delivery in filter(self._is_held, self.missing):
+            self.holdings.lose(delivery)
+
+    def _is_held(self, delivery: Delivery) -> bool:
+        return self.holdings.by_id.get(delivery.raw_id) is delivery and not delivery.settled
 
 
 class _Part(NamedTuple):

@@ -58,6 +58,7 @@ async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> int:
     holdings.released += count
     for delivery in part:
         holdings.drop(delivery)
+        delivery.settled = False
     if gone:
         holdings.report_vanished(gone)
         await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
