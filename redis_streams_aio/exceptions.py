@@ -47,6 +47,13 @@ class NotOpenError(RedisStreamsError, RuntimeError):
     """The broker, connection or consumer is used before it was opened or after it was closed."""
 
 
+class WrongLoopError(NotOpenError):
+    """The broker or connection is used from another event loop, or another process, than the one that opened it.
+
+    Nothing was sent. The text says what to use instead.
+    """
+
+
 class SettledError(RedisStreamsError, RuntimeError):
     """A delivery was told what to do with itself after its fate was decided: say it before the handler returns."""
 
@@ -87,7 +94,7 @@ class UnansweredError(RedisUnavailableError):
 
 
 class RedisRefusedError(RedisUnavailableError):
-    """Redis answered that it cannot do it now (LOADING, READONLY, OOM, MISCONF, ...).
+    """Redis answered that it cannot do it now (LOADING, OOM, MISCONF, ...).
 
     The command was not carried out.
     """
@@ -95,6 +102,14 @@ class RedisRefusedError(RedisUnavailableError):
 
 class CheckpointStoreError(RedisUnavailableError):
     """A checkpoint store raised something; what was asked of it is tried again, as when Redis is away."""
+
+
+class WrongNodeError(RedisRefusedError):
+    """The connection leads to a node that may not serve now (READONLY, NOREPLICAS, MASTERDOWN, CLUSTERDOWN).
+
+    A primary that was demoted answers so, as long as its connections last. The connection is closed, and the next
+    command connects anew: to the new primary, where the address leads to it.
+    """
 
 
 class ServerError(RedisStreamsError):

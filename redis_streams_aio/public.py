@@ -35,6 +35,8 @@ from .exceptions import (
     StreamTypeError,
     UnansweredError,
     UnsupportedServerError,
+    WrongLoopError,
+    WrongNodeError,
 )
 from .models import (
     ConsumerInfo,
@@ -112,5 +114,7 @@ __all__ = [
     "StreamTypeError",
     "UnansweredError",
     "UnsupportedServerError",
+    "WrongLoopError",
+    "WrongNodeError",
     "__version__",
 ]

@@ -281,7 +281,8 @@ class Broker:
             raise RuntimeError("the broker is open already")
         self._failed = None
         plans = [self._prepare(plan) for plan in self._router.plans()]
-        self._host = Host(Supervisor(self._connection, plans, self._settings, self._telemetry, self._producer.command))
+        supervisor = Supervisor(self._connection, plans, self._settings, self._telemetry, self._producer.command)
+        self._host = Host(supervisor, self._host)
         try:
             await self._host.open()
         except BaseException:

@@ -2,7 +2,8 @@
 
 States: *closed* -> *opening* (the supervisor connects and joins) -> *open* -> *closing* (it drains) -> *closed*. An
 error of the supervisor comes out of whatever waits for it: opening, or closing. When it ends by an error while it is
-open, whoever opened it is cancelled, and gets the error when it closes.
+open, whoever opened it is cancelled, and gets the error when it closes. A host whose event loop was closed, or that a
+forked child has inherited, is *gone*: nothing of it is touched any more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextvars import Context, copy_context
 
 import anyio
 
+from ..connection.home import Home
 from ..error_texts import describe
 from ..exceptions import NotOpenError
 from ..logs import log
@@ -21,8 +23,11 @@ from .supervisor import Supervisor, current_supervisor
 class Host:
     """See the module. Used for one life of a broker."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, before: Host | None = None) -> None:
         self.supervisor: Supervisor = supervisor
+        self._home: Home = Home()
+        if before is not None:
+            before._home.keep(before)  # noqa: SLF001  # ours too
         self._task: asyncio.Task[None] | None = None
         self._opened_by: asyncio.Task[object] | None = None
         self._cancelled_opener = False
@@ -32,12 +37,17 @@ class Host:
     @property
     def is_alive(self) -> bool:
         """Whether its task runs."""
-        return self._task is not None and not self._task.done()
+        return self._task is not None and not self._task.done() and not self.is_gone
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its event loop is closed, or was inherited from the process that this one was forked from."""
+        return self._home.is_gone
 
     @property
     def is_here(self) -> bool:
         """Whether it lives in the running event loop."""
-        return self._task is not None and self._task.get_loop() is asyncio.get_running_loop()
+        return self._home.is_here
 
     async def open(self) -> None:
         """Start, and return when it has started. Raises what kept it from that.
@@ -65,6 +75,12 @@ class Host:
         """Drain, and return when all has ended. Raises the error that it ended by; `RuntimeError` in a handler."""
         if current_supervisor.get() is self.supervisor:
             raise RuntimeError("a handler cannot close the broker that waits for it; let whoever opened it do that")
+        if self.is_gone:
+            self._home.keep(self)
+            await self.supervisor.abandon()
+            return
+        if not self._home.is_here:
+            raise self._home.elsewhere()
         self.supervisor.stop()
         if self._task is not None:
             await self._ended(self._task)

@@ -113,6 +113,10 @@ class Supervisor:
         if self._work is not None:
             self._work.cancel()
 
+    async def abandon(self) -> None:
+        """Its event loop is closed, or was inherited by a fork: nothing of it runs, and nothing can be drained."""
+        await self._connection.close()
+
     async def run(self, handlers_context: Context) -> None:
         """From connecting to the end of the drain. Raises what connecting and joining raise, and our own bugs.
 

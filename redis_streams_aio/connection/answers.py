@@ -5,23 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import errors
-from .replies import Answer, Reply
+from .replies import Answer
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 
-async def read_reply(connection: AbstractConnection) -> Reply:
-    """The next reply, raw. Raises one of `errors.REPLIES` for an error reply, and of `errors.LOST_CONNECTION`."""
+async def read_answer(connection: AbstractConnection) -> Answer:
+    """The next reply, raw, or an error reply as our error. Raises one of `errors.LOST_CONNECTION`."""
     try:
         return await connection.read_response(disable_decoding=True, disconnect_on_error=False)  # type: ignore[no-any-return]
-    except errors.NO_REPLY as error:
-        raise errors.unreadable(error) from error
-
-
-async def read_answer(connection: AbstractConnection) -> Answer:
-    """The next reply, an error reply as our error. Raises one of `errors.LOST_CONNECTION`."""
-    try:
-        return await read_reply(connection)
     except errors.REPLIES as error:
         return errors.from_reply(error)
+    except errors.NO_REPLY as error:
+        raise errors.unreadable(error) from error

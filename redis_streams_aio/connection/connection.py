@@ -4,6 +4,9 @@ It owns the endpoint (and the embedded server, where it is one), a few shared li
 big reply or a queue of publishes never delays a lease, and the readers, one for each subscription. It is opened
 once, and closes all that it opened; the client that a user passed in is only read for its configuration, and never
 used or closed.
+
+It belongs to the event loop and the process that opened it (`Home`), and is refused to others. Where these are gone
+(the loop was closed without closing it, or this is a forked child), it can be opened again: what it had is forgotten.
 """
 
 from __future__ import annotations
@@ -30,8 +33,10 @@ from ..version import __version__
 from . import replies
 from .address import Address, parse
 from .backoff import delays
+from .home import Home
 from .packing import Argument
 from .replies import Reply, Server
+from .route import Route
 from .scripts import Script
 
 if TYPE_CHECKING:
@@ -72,6 +77,8 @@ class Connection:
         self._command_timeout: float = checks.seconds("command_timeout", command_timeout)
         self._stack = AsyncExitStack()
         self._make: Factory | None = None
+        self._home: Home | None = None
+        self._route = Route()
         self._links: dict[Purpose, Link] = {}
         self._readers: set[Reader] = set()
         self._server: Server | None = None
@@ -89,8 +96,11 @@ class Connection:
         """Connect; see the class."""
         from .endpoints import open_endpoint  # noqa: PLC0415  # imports redis-py: only now
 
+        if self._home is not None and self._home.is_gone:
+            await self.close()
         if self._make is not None:
             raise RuntimeError("the connection is open already")
+        self._home, self._route = Home(), Route()
         self._stack = AsyncExitStack()
         try:
             self._make = await self._stack.enter_async_context(open_endpoint(self._address, self._client, __version__))
@@ -100,17 +110,30 @@ class Connection:
             raise
 
     async def close(self) -> None:
-        """Close all connections, and stop the embedded server. Closing twice is fine."""
+        """Close all connections, and stop the embedded server. Closing twice is fine.
+
+        Where the event loop that opened it is closed, or in a forked child, what it had is only forgotten. Raises
+        `WrongLoopError` while that loop goes on.
+        """
+        home, self._home = self._home, None
+        if home is not None and not (home.is_here or home.is_gone):
+            self._home = home
+            raise home.elsewhere()
         self._make = None  # from here on nobody gets a new link or reader
+        readers, links, stack = (*self._readers,), (*self._links.values(),), self._stack
+        self._stack = AsyncExitStack()
         try:
-            for reader in tuple(self._readers):
+            for reader in readers:
                 await reader.close()
-            for link in tuple(self._links.values()):
+            for link in links:
                 await link.close()
         finally:
             self._readers.clear()
             self._links.clear()
-            await self._stack.aclose()
+            if home is None or home.is_of_this_process:
+                await stack.aclose()
+            else:
+                home.keep((readers, links, stack))
 
     @property
     def is_open(self) -> bool:
@@ -128,7 +151,9 @@ class Connection:
         return self._address.shown if self._address else "the client passed in"
 
     def link(self, purpose: Purpose) -> Link:
-        """The shared link for a purpose, made when it is first asked for. Raises `NotOpenError`."""
+        """The shared link for a purpose, made when it is first asked for. Raises `NotOpenError`, `WrongLoopError`."""
+        if self._home is None or not self._home.is_surely_here:
+            self._check_here()
         if (link := self._links.get(purpose)) is None:
             link = self._links[purpose] = self.new_link(self._command_timeout)
         return link
@@ -141,14 +166,16 @@ class Connection:
         from .link import Link  # noqa: PLC0415  # imports redis-py
 
         self._check_open()
-        return Link(self._dial, timeout=min(timeout, self._command_timeout), where=self.shown)
+        return Link(self._dial, timeout=min(timeout, self._command_timeout), where=self.shown, route=self._route)
 
     def reader(self) -> Reader:
-        """A new reader with a connection of its own, until `release`. Raises `NotOpenError`."""
+        """A new reader with a connection of its own, until `release`. Raises `NotOpenError`, `WrongLoopError`."""
         from .reader import Reader  # noqa: PLC0415  # imports redis-py
 
-        self._check_open()
-        reader = Reader(self._dial_and_greet, self.call, timeout=self._command_timeout, where=self.shown)
+        self._check_here()
+        reader = Reader(
+            self._dial_and_greet, self.call, timeout=self._command_timeout, where=self.shown, route=self._route
+        )
         self._readers.add(reader)
         return reader
 
@@ -224,7 +251,15 @@ class Connection:
             raise NotOpenError(
                 "the connection is not open: use 'async with connection:' (or 'async with broker:') around it"
             )
+        if self._home is not None and not self._home.is_of_this_process:
+            raise self._home.elsewhere()
         return self._make
+
+    def _check_here(self) -> None:
+        if self._home is None or not self._home.is_here:
+            self._check_open()
+            if self._home is not None:
+                raise self._home.elsewhere()
 
     def __repr__(self) -> str:
         return f"<Connection {self.shown}: {'open' if self.is_open else 'closed'}, {self.server or 'server not known'}>"

@@ -25,33 +25,26 @@ from ..exceptions import (
     StreamNotFoundError,
     StreamTypeError,
     UnansweredError,
+    WrongNodeError,
 )
 
 _BY_FIRST_WORD: dict[str, type[RedisStreamsError]] = {
     "NOGROUP": GroupNotFoundError,
-    "UNBLOCKED": GroupNotFoundError,  # Redis 7.0 says this when the stream goes away under a blocked read
     "BUSYGROUP": GroupExistsError,
     "WRONGTYPE": StreamTypeError,
     "NOSCRIPT": ScriptMissingError,
     "NOPERM": PermissionDeniedError,
     "NOAUTH": AuthenticationFailedError,
     "WRONGPASS": AuthenticationFailedError,
-    **dict.fromkeys(
-        (
-            "LOADING",
-            "READONLY",
-            "OOM",
-            "MISCONF",
-            "BUSY",
-            "CLUSTERDOWN",
-            "TRYAGAIN",
-            "MASTERDOWN",
-            "NOREPLICAS",
-            "NOGOODSLAVE",
-        ),
-        RedisRefusedError,
-    ),
+    **dict.fromkeys(("LOADING", "OOM", "MISCONF", "BUSY", "TRYAGAIN", "UNBLOCKED"), RedisRefusedError),
+    **dict.fromkeys(("READONLY", "NOREPLICAS", "NOGOODSLAVE", "MASTERDOWN", "CLUSTERDOWN"), WrongNodeError),
 }
+
+_UNBLOCKED: tuple[tuple[str, type[RedisStreamsError]], ...] = (
+    # what Redis says when it ends a blocked read; the rest is a wish of somebody's (CLIENT UNBLOCK ... ERROR)
+    ("UNBLOCKED the stream key no longer exists", GroupNotFoundError),
+    ("UNBLOCKED force unblock from blocking operation, instance state changed", WrongNodeError),
+)
 
 _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     # redis-py cuts the first word off where it has a class for it
@@ -105,6 +98,9 @@ def from_reply(error: Exception) -> RedisStreamsError:
     word = next((word for kind, word in _BY_CLASS if isinstance(error, kind)), text.partition(" ")[0])
     if not text.startswith(word):
         text = f"{word} {text}"
+    for known, kind in _UNBLOCKED:
+        if text.startswith(known):
+            return kind(text)
     if "requires the key to exist" in text or text.lower().startswith(("err no such key", "no such key")):
         return StreamNotFoundError(text)
     if "user executing the script" in text or "ACL failure in script" in text or "can't run this command" in text:

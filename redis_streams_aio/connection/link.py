@@ -15,7 +15,11 @@ What happens when things fail:
 * No connection: the queue waits, connecting is tried again with backoff, and each command fails with
   `RedisUnavailableError` when its time is up. None of these was sent.
 * The connection is lost, or the server does not answer in time: commands of the batch under way fail with
-  `UnansweredError` (Redis may have carried them out), those behind them wait for the next connection.
+  `UnansweredError` (Redis may have carried them out), those behind them wait for the next connection. "In time" is
+  measured in silence: an answer is late when for `timeout` seconds no byte came and none left (and as long as what was
+  sent needs on the slowest line).
+* The server says that it is the wrong node (`WrongNodeError`: a primary that was demoted): that is the answer, and
+  the connection is closed after its batch. So are others that were made before, when they are used next (`Route`).
 * Credentials refused, server too old: what is queued fails with that error at once.
 * A caller is cancelled: its command may still be sent; the reply is read and dropped, so that the next one gets
   its own.
@@ -34,63 +38,58 @@ from typing import TYPE_CHECKING
 
 from redis import exceptions as redis_errors
 
-from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError
+from ..exceptions import (
+    NotOpenError,
+    RedisStreamsError,
+    RedisUnavailableError,
+    ScriptMissingError,
+    WrongNodeError,
+)
 from . import errors
 from .answers import read_answer
 from .backoff import delays
 from .credentials import stay_authenticated
+from .home import Home
+from .outbox import Outbox, Request
 from .packing import Argument, Command, pack
 from .replies import Answer, Reply
+from .route import Route
 from .scripts import Script
 from .wire import Wire, fits
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-MOST_QUEUED = 16 * 1024 * 1024
-"""Bytes that may wait to be sent before callers wait too: a slow Redis must not fill this process's memory."""
-MOST_AT_ONCE = 1024 * 1024
-"""Bytes in one round trip: a long queue must not hold the first caller until the last one's reply."""
+LOOKS = 4
+"""Looks within the time of an answer at whether bytes still leave."""
+
+SLOWEST = 64 * 1024
+"""Bytes a second on the slowest line that is borne: what has left us may lie in buffers on its way for that long."""
 
 Dial = Callable[[], Awaitable["AbstractConnection"]]
 
 
-class _Request:
-    """One caller's commands, written together; its future gets a list with one answer for each."""
-
-    __slots__ = ("answers", "expected", "expires", "future", "packed")
-
-    def __init__(self, packed: bytes, expected: int, future: asyncio.Future[list[Answer]], expires: float) -> None:
-        self.packed = packed
-        self.expected = expected
-        self.future = future
-        self.expires = expires
-        self.answers: list[Answer] = []
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
 class Link:
-    """See the module."""
+    """One connection that many tasks share. It belongs to the event loop in which it is made."""
 
-    def __init__(self, dial: Dial, *, timeout: float, where: str) -> None:
+    def __init__(self, dial: Dial, *, timeout: float, where: str, route: Route | None = None) -> None:
         self._dial = dial
+        self._route = route or Route()
+        self._turn = 0
         self._timeout = timeout
         self._where = where
-        self._queue: deque[_Request] = deque()
-        self._under_way: deque[_Request] = deque()
-        self._queued_bytes = 0
+        self._under_way: deque[Request] = deque()
         self._wake = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
         self._task: asyncio.Task[None] | None = None
         self._wire: Wire | None = None
-        self._answer_by = 0.0
+        self._left_at = 0.0
+        self._unsent = 0
+        self._patience = timeout
         self._turn_is_given = False
         self._closed = False
+        self._home = Home()
         self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(where, self._loop)
 
     async def call(self, *command: Argument) -> Reply:
         """Send one command and return its raw reply.
@@ -122,102 +121,100 @@ class Link:
         if not expected:
             return []
         expires = self._loop.time() + self._timeout
-        if not self._room.is_set():
-            await self._wait_for_room(expires)
+        if self._outbox.is_full:
+            await self._outbox.wait_for_room(expires)
         if self._closed:
             raise NotOpenError("the connection is closed")
         if self._task is None:
             name = f"redis_streams_aio link {self._where}"  # in no caller's context, which it would keep for ever
             self._task = asyncio.create_task(self._run(), name=name, context=Context())
-        future: asyncio.Future[list[Answer]] = self._loop.create_future()
-        self._queue.append(_Request(packed, expected, future, expires))
-        self._queued_bytes += len(packed)
-        if self._queued_bytes > MOST_QUEUED:
-            self._room.clear()
+        future = self._outbox.put(packed, expected, expires)
         if self._wire is None:
             self._wake.set()
         elif not self._under_way:
             self._write_next_turn()
         return await future
 
-    async def _wait_for_room(self, expires: float) -> None:
-        try:
-            async with asyncio.timeout_at(expires):
-                while not self._room.is_set():
-                    await self._room.wait()
-        except TimeoutError:
-            raise RedisUnavailableError(f"{self._where}: too much is queued, and this was not sent") from None
-
     async def close(self) -> None:
         """End the task and the connection; commands not answered fail."""
         self._closed = True
-        self._room.set()
+        if self._home.is_gone:  # and all who waited with it
+            self._home.keep(self)
+            return
+        self._outbox.let_all_in()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
-        self._fail(self._under_way, errors.from_lost(ConnectionError("the connection was closed"), self._where))
-        self._fail(self._queue, NotOpenError("the connection was closed"))
+        self._fail_under_way(errors.from_lost(ConnectionError("the connection was closed"), self._where))
+        self._outbox.fail_all(NotOpenError("the connection was closed"))
 
     async def _run(self) -> None:
         try:
             await self._connect_and_serve()
         except Exception as bug:
             self._closed = True
-            for request in (*self._under_way, *self._queue):
-                request.fail(bug)  # loudly: nobody may wait for ever
+            self._fail_under_way(bug)  # loudly: nobody may wait for ever
+            self._outbox.fail_all(bug)
             raise
 
     async def _connect_and_serve(self) -> None:
         waits = delays()
         while True:
             await self._until_queued()
+            await self._wait_unconnected(self._route.wait(), self._route.refusal)
+            if not self._outbox:
+                continue
             try:
                 connection = await self._dial_for_the_queue()
             except RedisUnavailableError as error:
                 await self._wait_unconnected(next(waits), error)
                 continue
             except RedisStreamsError as error:
-                self._fail(self._queue, error)
+                self._outbox.fail_all(error)
                 continue
             waits = delays()
             try:
                 await self._serve(connection)
             except errors.LOST_CONNECTION as error:
-                self._fail(self._under_way, errors.from_lost(error, self._where))
+                self._fail_under_way(errors.from_lost(error, self._where))
             finally:
-                await connection.disconnect(nowait=True)
+                await self._home.hang_up(connection)
 
     async def _until_queued(self) -> None:
-        while not self._queue:
+        while not self._outbox:
             self._wake.clear()
             await self._wake.wait()
 
     async def _dial_for_the_queue(self) -> AbstractConnection:
         """Connect; commands whose time is up meanwhile fail."""
+        self._turn = self._route.turn
         dialling = asyncio.ensure_future(self._dial())
         try:
             while not dialling.done():
-                expires = self._queue[0].expires if self._queue else None
+                expires = self._outbox.next_expires()
                 await asyncio.wait(
                     (dialling,), timeout=None if expires is None else max(0.0, expires - self._loop.time())
                 )
-                self._fail_expired(f"{self._where}: no connection yet")
+                self._outbox.fail_expired(RedisUnavailableError(f"{self._where}: no connection yet"))
         except BaseException:
-            await _end(dialling)
+            await self._end(dialling)
             raise
         return dialling.result()
 
-    def _fail_expired(self, reason: str) -> None:
-        while self._queue and self._queue[0].expires <= self._loop.time():
-            self._take().fail(RedisUnavailableError(reason))
+    async def _end(self, dialling: asyncio.Task[AbstractConnection]) -> None:
+        """Connect no more; a connection that has come about all the same is closed."""
+        dialling.cancel()
+        await asyncio.wait((dialling,))
+        if not dialling.cancelled() and dialling.exception() is None:
+            await self._home.hang_up(dialling.result())
 
     async def _wait_unconnected(self, wait: float, error: RedisUnavailableError) -> None:
         """Sleep before the next try to connect; commands whose time is up fail with the reason."""
         until = self._loop.time() + wait
-        while self._queue and self._queue[0].expires <= until:
-            await asyncio.sleep(max(0.0, self._queue[0].expires - self._loop.time()))
-            self._fail_expired(str(error))
-        await asyncio.sleep(max(0.0, until - self._loop.time()))
+        while (now := self._loop.time()) < until:
+            expires = self._outbox.next_expires() or now + self._timeout
+            await asyncio.sleep(max(0.0, min(until, expires) - now))
+            self._outbox.fail_expired(error)
 
     async def _serve(self, connection: AbstractConnection) -> None:
         """Until the connection is of no more use. Raises one of `LOST_CONNECTION`, if anything was under way."""
@@ -234,15 +231,24 @@ class Link:
         try:
             self._write_batch()
             while not wire.lost.done():
-                now = self._loop.time()
-                if self._under_way and now >= self._answer_by:
+                left = self._time_left(wire)
+                if left <= 0:
                     wire.lose(TimeoutError())
-                left = self._answer_by - now if self._under_way else self._timeout  # no batch is late sooner than that
-                await asyncio.wait((wire.lost,), timeout=left)
+                await asyncio.wait((wire.lost,), timeout=min(left, self._timeout / LOOKS))
             wire.lost.result()
         finally:
             self._wire = None
             wire.lost.cancel()
+
+    def _time_left(self, wire: Wire) -> float:
+        """Seconds until the answer to the batch under way is late, if nothing moves till then."""
+        if not self._under_way:
+            return self._timeout
+        now, unsent = self._loop.time(), wire.unsent
+        if unsent < self._unsent:
+            self._left_at = now
+        self._unsent = unsent
+        return max(self._left_at, wire.heard) + self._patience - now
 
     def _write_next_turn(self) -> None:
         """Not at once: a connection that was lost while nobody looked is noticed in this turn, and not written to."""
@@ -253,17 +259,24 @@ class Link:
     def _write_batch(self) -> None:
         """Write what is queued, unless a batch is under way."""
         self._turn_is_given = False
-        if self._wire is None or self._under_way or not self._wire.is_open:
+        wire = self._wire
+        if wire is None or self._under_way or not wire.is_open or not self._home.is_of_this_process:
             return
-        if batch := self._fill_batch():
-            self._answer_by = self._loop.time() + self._timeout
-            self._wire.write(batch[0] if len(batch) == 1 else b"".join(batch))
+        if self._turn != self._route.turn:
+            wire.lose(redis_errors.ConnectionError("the connection leads to the wrong node"))
+        elif batch := self._outbox.fill_batch(self._under_way):
+            packed = batch[0] if len(batch) == 1 else b"".join(batch)
+            self._left_at, self._unsent = self._loop.time(), 0
+            self._patience = self._timeout + len(packed) / SLOWEST
+            wire.write(packed)
 
     def _take_reply(self, answer: Answer) -> None:
         if not self._under_way:
             raise redis_errors.ConnectionError("a reply came that nobody had asked for")
         request = self._under_way[0]
         request.answers.append(answer)
+        if type(answer) is WrongNodeError:
+            self._route.wrong(self._turn, answer)
         if len(request.answers) == request.expected:
             self._under_way.popleft()
             if not request.future.done():
@@ -273,42 +286,17 @@ class Link:
 
     async def _serve_by_turns(self, connection: AbstractConnection) -> None:
         """Batch after batch, by redis-py's own reading and writing."""
-        while True:
+        while self._turn == self._route.turn:
             await self._until_queued()
-            if await connection.can_read():
+            if self._turn != self._route.turn or await connection.can_read():
                 return
-            async with asyncio.timeout(self._timeout):
+            batch = self._outbox.fill_batch(self._under_way)
+            async with asyncio.timeout(self._timeout + sum(map(len, batch)) / SLOWEST):
                 await stay_authenticated(connection)
-                await connection.send_packed_command(self._fill_batch(), check_health=False)
+                await connection.send_packed_command(batch, check_health=False)
                 while self._under_way:
                     self._take_reply(await read_answer(connection))
 
-    def _fill_batch(self) -> list[bytes]:
-        batch: list[bytes] = []
-        size = 0
-        while self._queue and size < MOST_AT_ONCE:
-            request = self._take()
-            if not request.future.done():  # else its caller is gone, and nothing was sent: not sent then
-                size += len(request.packed)
-                batch.append(request.packed)
-                self._under_way.append(request)
-        return batch
-
-    def _take(self) -> _Request:
-        request = self._queue.popleft()
-        self._queued_bytes -= len(request.packed)
-        if not self._room.is_set() and self._queued_bytes <= MOST_QUEUED // 2:
-            self._room.set()
-        return request
-
-    def _fail(self, requests: deque[_Request], error: RedisStreamsError) -> None:
-        while requests:
-            (self._take() if requests is self._queue else requests.popleft()).fail(error)
-
-
-async def _end(dialling: asyncio.Task[AbstractConnection]) -> None:
-    """Connect no more; a connection that has come about all the same is closed."""
-    dialling.cancel()
-    await asyncio.wait((dialling,))
-    if not dialling.cancelled() and dialling.exception() is None:
-        await dialling.result().disconnect(nowait=True)
+    def _fail_under_way(self, error: Exception) -> None:
+        while self._under_way:
+            self._under_way.popleft().fail(error)

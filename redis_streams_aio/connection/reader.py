@@ -2,12 +2,14 @@
 
 A read that waits for new entries keeps its connection busy, so nothing else may share it. The connection has no
 socket timeout (redis-py's default of 5 s breaks longer blocks, and on Python 3.11 swallows cancellation); each
-read has its own deadline, a little longer than the block. A read is never cancelled to stop it: what the server
-has sent by then would be stranded in the pending list. `unblock()` ends it from outside where the server allows
-that, and the block is short where it does not.
+read has its own deadline, a little longer than the block, and from the first byte on it is renewed with each one: a
+reply that needs minutes on a slow line arrives. A read is never cancelled to stop it: what the server has sent by
+then would be stranded in the pending list. `unblock()` ends it from outside where the server allows that, and the
+block is short where it does not.
 
 After any failure the connection is closed, the next read makes a new one, and `interrupted` is true until the
-caller has picked up what a lost reply may have left in its pending list (P5).
+caller has picked up what a lost reply may have left in its pending list (P5). The same after a reply that says that
+this is the wrong node (`WrongNodeError`).
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..exceptions import RedisStreamsError
+from ..exceptions import RedisStreamsError, WrongNodeError
 from . import errors
-from .answers import read_answer, read_reply
+from .answers import read_answer
+from .conversation import Answered, Conversation
 from .credentials import stay_authenticated
+from .home import Home
 from .packing import Command, pack
 from .replies import Answer, NewEntry, Server, new_entries
+from .route import Route
+from .wire import fits
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -43,14 +49,20 @@ def _nothing(_: list[Answer]) -> None:
 
 
 class Reader:
-    """See the module."""
+    """Reads new entries for one consumer of a group."""
 
-    def __init__(self, dial: DialAndGreet, call: Call, *, timeout: float, where: str) -> None:
+    def __init__(
+        self, dial: DialAndGreet, call: Call, *, timeout: float, where: str, route: Route | None = None
+    ) -> None:
         self._dial = dial
         self._call = call
         self._timeout = timeout
         self._where = where
+        self._route = route or Route()
+        self._turn = 0
+        self._home = Home()
         self._connection: AbstractConnection | None = None
+        self._conversation: Conversation | None = None
         self._client_id = 0
         self._may_block = True
         self.interrupted: bool = True
@@ -62,7 +74,8 @@ class Reader:
     @property
     def is_connected(self) -> bool:
         """Whether the next read is sent at once, and with it what goes ahead; else it connects first."""
-        return self._connection is not None
+        talks = self._conversation is None or self._conversation.is_open
+        return self._connection is not None and talks and self._turn == self._route.turn
 
     async def read(
         self,
@@ -73,7 +86,7 @@ class Reader:
         count: int,
         block: float,
         ahead: Sequence[Command] = (),
-        answered: Callable[[list[Answer]], object] = _nothing,
+        answered: Answered = _nothing,
     ) -> list[NewEntry]:
         """`XREADGROUP ... >`: up to `count` new entries, after at most `block` seconds; `[]` when none came.
 
@@ -81,7 +94,11 @@ class Reader:
 
         Raises `RedisUnavailableError`, `GroupNotFoundError`, `StreamTypeError` and other `ServerError`.
         """
-        connection = self._connection if self._connection is not None else await self._connect()
+        if not self._home.is_here:
+            raise self._home.elsewhere()
+        connection = self._connection
+        if connection is None or not self.is_connected:
+            connection = await self._connect()
         waiting = ("BLOCK", max(1, round(block * 1000))) if self._may_block else ()
         command = ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, *waiting, "STREAMS", stream, ">")
         loop = asyncio.get_running_loop()
@@ -91,35 +108,60 @@ class Reader:
             await asyncio.sleep(min(POLL, block))
         return entries
 
-    async def _connect(self) -> AbstractConnection:
-        self._connection, server = await self._dial()
-        self._client_id = server.client_id
-        self._may_block = server.name != _HOLDS_ON_TO_THE_GROUP
-        return self._connection
-
     async def _read(
         self,
         connection: AbstractConnection,
         command: Command,
         block: float,
         ahead: Sequence[Command],
-        answered: Callable[[list[Answer]], object],
+        answered: Answered,
     ) -> list[NewEntry]:
         try:
-            async with asyncio.timeout(block + self._timeout):
-                await stay_authenticated(connection)
-                await connection.send_packed_command([pack(each) for each in (*ahead, command)], check_health=False)
-                if ahead:
-                    answered([await read_answer(connection) for _ in ahead])
-                return new_entries(await read_reply(connection))
-        except errors.REPLIES as error:
-            raise errors.from_reply(error) from None
+            answer = await self._exchange(connection, [*ahead, command], block + self._timeout, answered)
+            if not isinstance(answer, RedisStreamsError):
+                return new_entries(answer)
         except BaseException as error:
             self.interrupted = True
             await self.close()
             if isinstance(error, errors.LOST_CONNECTION):
                 raise errors.from_lost(error, self._where) from None
             raise
+        if isinstance(answer, WrongNodeError):
+            self._route.wrong(self._turn, answer)
+            self.interrupted = True
+            await self.close()
+        raise answer
+
+    async def _connect(self) -> AbstractConnection:
+        if self._connection is not None:  # it was lost, or leads to the wrong node
+            self.interrupted = True
+            await self.close()
+        if (wait := self._route.wait()) > 0:
+            await asyncio.sleep(wait)
+        self._turn = self._route.turn
+        connection, greeted = await self._dial()
+        self._connection, self._client_id = connection, greeted.client_id
+        self._may_block = greeted.name != _HOLDS_ON_TO_THE_GROUP
+        if fits(connection):
+            self._conversation = Conversation(connection, self._timeout, self._was_lost)
+        return connection
+
+    def _was_lost(self) -> None:
+        self.interrupted = True
+
+    async def _exchange(
+        self, connection: AbstractConnection, commands: Sequence[Command], within: float, answered: Answered
+    ) -> Answer:
+        """Send commands, and return the answer to the last one. Raises one of `LOST_CONNECTION`."""
+        packed, ahead = b"".join(map(pack, commands)), len(commands) - 1
+        if self._conversation is not None:
+            return await self._conversation.exchange(packed, within, ahead, answered)
+        async with asyncio.timeout(within):
+            await stay_authenticated(connection)
+            await connection.send_packed_command(packed, check_health=False)
+            if ahead:
+                answered([await read_answer(connection) for _ in range(ahead)])
+            return await read_answer(connection)
 
     async def unblock(self) -> None:
         """End a read that is waiting now, from outside. Does nothing where the server does not allow it."""
@@ -132,5 +174,8 @@ class Reader:
     async def close(self) -> None:
         """Close the connection; a later read opens a new one."""
         connection, self._connection = self._connection, None
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            conversation.close()
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            await self._home.hang_up(connection)

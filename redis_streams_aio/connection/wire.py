@@ -22,6 +22,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
 from . import errors
+from .outgoing import unconfirmed
 from .replies import Answer, Reply
 
 _NOTHING = object()
@@ -47,7 +48,11 @@ class Wire(asyncio.Protocol):
             protocolError=redis_errors.InvalidResponse, replyError=error_of, notEnoughData=_NOTHING
         )
         self._take = take
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
+        self.heard: float = 0.0
+        """When bytes came last, on the event loop's clock."""
+        self.lost: asyncio.Future[None] = loop.create_future()
         self._transport = cast("asyncio.StreamWriter", connection._writer).transport  # noqa: SLF001
         self._transport.set_protocol(self)
 
@@ -55,6 +60,11 @@ class Wire(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether what is written now may still arrive."""
         return not (self.lost.done() or self._transport.is_closing())
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that have not reached the other side yet, as far as that can be known."""
+        return unconfirmed(self._transport)
 
     def write(self, packed: bytes) -> None:
         """Send commands. Never waits: write more only when their replies have come, or nothing bounds the buffer."""
@@ -70,6 +80,7 @@ class Wire(asyncio.Protocol):
         """Called by the transport."""
         if self.lost.done():
             return
+        self.heard = self._time()
         take = self._take
         try:
             for reply in self._replies_in(data):

@@ -10,7 +10,7 @@ may have it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import cast
 
@@ -63,11 +63,12 @@ class StreamProducer:
         anything is sent; `RedisUnavailableError` when it was not sent or refused for `command_timeout` seconds;
         `UnansweredError` when it was sent and may or may not be in the stream; `ServerError`.
         """
+        link = self._connection.link("publish")  # before anything is touched: it may not be ours to use
         packed = self._composer.pack(stream, payload, event_type, key=key, event_id=event_id, headers=headers)
         give_up = monotonic() + self._settings.command_timeout
         answer: _Fate = _UNASKED
         if self._gate.is_open:
-            [reply] = await self._connection.link("publish").send(packed, 1)
+            [reply] = await link.send(packed, 1)
             answer = _id_or_error(reply)
         if isinstance(answer, RedisRefusedError):
             [answer] = await self._insist([packed], [answer], give_up)
@@ -85,18 +86,19 @@ class StreamProducer:
     ) -> list[str]:
         """Add events to a stream, in their order and together in few round trips; return their entry ids.
 
-        All are checked before the first is sent, with a turn for other tasks now and then: payloads must not be changed
-        before it returns. No transaction: other publishers' events may stand between.
+        A round trip has up to 1,000 events or 256 KiB, and `command_timeout` of its own. All events are checked before
+        the first is sent, with a turn for other tasks now and then: payloads must not be changed before it returns. No
+        transaction: other publishers' events may stand between.
         Raises as `publish` does, and `PartialPublishError` (with the ids of the others) when Redis refused some.
         """
+        self._connection.link("publish")  # before anything is touched: it may not be ours to use
         packed = await self._composer.pack_many(stream, payloads, event_type, headers)
-        give_up = monotonic() + self._settings.command_timeout
         answers: list[_Fate] = []
         failed: list[RedisStreamsError] = []
-        for start in range(0, len(packed), _PART):
-            part = await self._send_part(packed[start : start + _PART], give_up)
-            answers += part
-            failed += [answer for answer in part if isinstance(answer, RedisStreamsError)]
+        for part in _parts(packed):
+            fates = await self._send_part(part, monotonic() + self._settings.command_timeout)
+            answers += fates
+            failed += [fate for fate in fates if isinstance(fate, RedisStreamsError)]
             if failed and (rest := _not_sent_after(failed[-1])):
                 failed += [rest] * (len(packed) - len(answers))
                 break
@@ -170,7 +172,23 @@ _Fate = str | RedisStreamsError
 """What became of an event: its entry id, or why it has none."""
 _UNASKED = RedisRefusedError("not asked yet")
 _PART = 1000
-"""Events in one round trip, so that each stays within its time."""
+"""Events in one round trip."""
+_PART_BYTES = 256 * 1024
+"""Bytes in one round trip: on a slow line, others' events have their turn between two of them."""
+
+
+def _parts(packed: list[bytes]) -> Iterator[list[bytes]]:
+    """What belongs into one round trip each."""
+    part: list[bytes] = []
+    size = 0
+    for command in packed:
+        if part and (len(part) == _PART or size + len(command) > _PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(command)
+        size += len(command)
+    if part:
+        yield part
 
 
 def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError | None:

@@ -43,6 +43,8 @@ class _Pipe:
         while data := await reader.read(65536):
             if not is_reply:
                 self._network.requests += 1
+            if rate := self._network.rate["replies" if is_reply else "requests"]:
+                await asyncio.sleep(len(data) / rate)
             if self._network.latency:
                 await asyncio.sleep(self._network.latency)
             await self._network.passage["replies" if is_reply else "requests"].wait()
@@ -89,6 +91,8 @@ class Proxy:
         self.latency: float = 0.0
         self.drip: int = 0
         """Bytes of one drop; 0: all at once."""
+        self.rate: dict[Direction, float] = {"requests": 0.0, "replies": 0.0}
+        """Bytes a second that pass on each connection; 0: as many as come."""
         self.passage: dict[Direction, asyncio.Event] = {"requests": asyncio.Event(), "replies": asyncio.Event()}
         """Set where data pass."""
         for passage in self.passage.values():
@@ -106,6 +110,10 @@ class Proxy:
     def url(self) -> str:
         """Where clients find it."""
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def lead_to(self, port: int) -> None:
+        """New connections lead to another server, as when a DNS name is moved; those that are there stay."""
+        self.target = port
 
     def black_hole(self) -> None:
         """Half-open: connections stay and new ones are accepted, but nothing is forwarded in either direction."""
@@ -126,6 +134,7 @@ class Proxy:
     async def heal(self) -> None:
         """New connections work again; those that were black-holed stay dead, and nobody is told."""
         self.is_silent, self.latency, self.drip = False, 0.0, 0
+        self.slow_down()
         for passage in self.passage.values():
             passage.set()
         await self.open()
@@ -146,6 +155,10 @@ class Proxy:
     def drip_slowly(self, nbytes: int) -> None:
         """All data come in drops of so many bytes, a hundredth of a second apart."""
         self.drip = nbytes
+
+    def slow_down(self, requests: float = 0.0, replies: float = 0.0) -> None:
+        """Let no more than so many bytes a second pass on each connection; 0: as many as come."""
+        self.rate = {"requests": requests, "replies": replies}
 
     def part_to_keep(self, size: int) -> int | None:
         """How much of a reply to let through before the cut; `None`: all, and no cut."""

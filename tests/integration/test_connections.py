@@ -121,9 +121,9 @@ async def test_a_cancelled_publish_mixes_no_replies_up(url: str, redis: Redis) -
 async def test_a_thousand_publishers_wait_while_much_is_queued(
     url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from redis_streams_aio.connection import link
+    from redis_streams_aio.connection import outbox
 
-    monkeypatch.setattr(link, "MOST_QUEUED", 10_000)
+    monkeypatch.setattr(outbox, "MOST_QUEUED", 10_000)
     async with Broker(url) as broker:
         ids = await asyncio.gather(*(broker.publish("orders", Order(number)) for number in range(1000)))
     assert sorted(ids) == sorted(entry_id for entry_id, _ in await redis.xrange("orders"))

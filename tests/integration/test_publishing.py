@@ -20,7 +20,7 @@ from redis_streams_aio import (
     RedisStreamsError,
     UnansweredError,
 )
-from redis_streams_aio.connection import link
+from redis_streams_aio.connection import link, outbox
 from redis_streams_aio.connection.wire import Wire
 from redis_streams_aio.testing.waiting import until
 
@@ -71,7 +71,7 @@ async def test_p28_what_waits_to_be_sent_is_bounded_in_bytes(
     url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While Redis is slow, `publish` waits instead of filling the memory."""
-    monkeypatch.setattr(link, "MOST_QUEUED", 50_000)
+    monkeypatch.setattr(outbox, "MOST_QUEUED", 50_000)
     async with Broker(url) as broker:
         await broker.publish("orders", Order(0))
         await redis.client_pause(10_000, all=False)
@@ -80,7 +80,7 @@ async def test_p28_what_waits_to_be_sent_is_bounded_in_bytes(
         most = 0
         for _ in range(100):
             await asyncio.sleep(0)
-            most = max(most, shared._queued_bytes)
+            most = max(most, shared._outbox.size)
         assert 50_000 < most < 52_500
         assert not any(task.done() for task in tasks)
         await redis.client_unpause()

@@ -16,6 +16,7 @@ from redis_streams_aio import (
     RedisStreamsError,
     ServerError,
     UnansweredError,
+    WrongNodeError,
 )
 from redis_streams_aio.connection.link import Link
 from redis_streams_aio.testing.waiting import until
@@ -63,12 +64,13 @@ async def test_p26_a_connection_that_comes_about_while_the_link_is_closed_is_clo
     assert len(asyncio.all_tasks()) == 1
 
 
-Answers = Callable[[bytes], bytes | Awaitable[bytes] | None]
+Answers = Callable[[bytes], bytes | Awaitable[bytes] | list[bytes | None] | None]
+BETWEEN_PARTS = 0.05
 
 
 @asynccontextmanager
 async def link_to(answers: Answers, timeout: float = 5.0) -> AsyncIterator[tuple[Link, list[RedisConnection]]]:
-    """A link to a server that answers what it reads with `answers`, and closes the connection for `None`."""
+    """A link to a server that answers what it reads with `answers`, in parts, and closes the connection for `None`."""
     dialled: list[RedisConnection] = []
     serving: set[asyncio.Task[None]] = set()
 
@@ -78,9 +80,13 @@ async def link_to(answers: Answers, timeout: float = 5.0) -> AsyncIterator[tuple
             answer = answers(read)
             if isinstance(answer, Awaitable):
                 answer = await answer
-            if answer is None:
-                break
-            writer.write(answer)
+            for part in answer if isinstance(answer, list) else [answer]:
+                if part is None:
+                    writer.close()
+                    return
+                writer.write(part)
+                if isinstance(answer, list):
+                    await asyncio.sleep(BETWEEN_PARTS)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -107,6 +113,11 @@ async def link_to(answers: Answers, timeout: float = 5.0) -> AsyncIterator[tuple
         (b"-OOM command not allowed\r\n", RedisRefusedError, True),
         (b"-LOADING Redis is loading\r\n", RedisRefusedError, True),
         (b"-ERR what\r\n", ServerError, True),
+        (b"-READONLY You can't write against a read only replica.\r\n", WrongNodeError, False),
+        (b"-NOREPLICAS Not enough good replicas to write.\r\n", WrongNodeError, False),
+        (b"-MASTERDOWN Link with MASTER is down.\r\n", WrongNodeError, False),
+        (b"-CLUSTERDOWN The cluster is down\r\n", WrongNodeError, False),
+        (b"-ERR Error running script (call to f_1): @user_script:1: -READONLY You can't\r\n", WrongNodeError, False),
         (b"-NOAUTH Authentication required.\r\n", AuthenticationFailedError, False),
         (b"*2\r\n-NOAUTH Authentication required.\r\n:1\r\n", AuthenticationFailedError, False),
         (b"HTTP/1.1 400 Bad Request\r\n", UnansweredError, False),
@@ -168,6 +179,47 @@ async def test_p16_an_answer_that_is_late_ends_the_connection_and_is_nobody_else
         late.set()
         assert await link.call("PING") == 3
         assert len(dialled) == 2
+
+
+async def test_p16_an_answer_is_late_only_when_no_byte_came_for_that_long() -> None:
+    """A big reply on a slow line takes far longer than the time of an answer."""
+    async with link_to(lambda _: [b"$20\r\n", *[b"x"] * 20, b"\r\n"], timeout=0.3) as (link, dialled):
+        assert await link.call("GET", "x") == b"x" * 20
+        assert len(dialled) == 1
+
+
+async def test_p16_silence_in_the_middle_of_an_answer_ends_the_connection() -> None:
+    to_come = [b"$20\r\nxxx"]
+    async with link_to(lambda _: to_come.pop() if to_come else b"+OK\r\n", timeout=0.3) as (link, dialled):
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(UnansweredError, match="timed out"):
+            await link.call("GET", "x")
+        assert asyncio.get_running_loop().time() - began < 3
+        assert await link.call("PING") == b"OK"
+        assert len(dialled) == 2
+
+
+async def test_p16_an_answer_is_not_late_while_the_question_leaves() -> None:
+    """16 MB over a line that takes them slowly, and an answer when all are there."""
+    size, taken = 16_000_000, 0
+
+    def answers(read: bytes) -> Awaitable[bytes]:
+        nonlocal taken
+        taken += len(read)
+        return asyncio.sleep(0.05, b"+OK\r\n" if taken > size else b"")
+
+    async with link_to(answers, timeout=0.3) as (link, dialled):
+        began = asyncio.get_running_loop().time()
+        assert await link.call("SET", "x", b"x" * size) == b"OK"
+        assert asyncio.get_running_loop().time() - began > 0.6
+        assert len(dialled) == 1
+
+
+async def test_p25_those_of_a_request_that_were_answered_before_the_loss_keep_their_answers() -> None:
+    async with link_to(lambda _: [b"+1-1\r\n+1-2\r\n", None]) as (link, _):
+        first, second, third = await link.call_many([("XADD", n) for n in range(3)])
+        assert (first, second) == (b"1-1", b"1-2")
+        assert isinstance(third, UnansweredError)
 
 
 async def test_p16_a_reply_that_nobody_had_asked_for_ends_the_connection() -> None:

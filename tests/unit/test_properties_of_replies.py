@@ -23,6 +23,7 @@ from redis_streams_aio import (
     StreamTypeError,
     UnansweredError,
     UnsupportedServerError,
+    WrongNodeError,
 )
 from redis_streams_aio.connection import errors, replies
 from redis_streams_aio.connection.packing import pack
@@ -150,6 +151,7 @@ def test_commands_are_packed_in_the_wire_protocol() -> None:
 # -- errors -----------------------------------------------------------------------------------------------------
 
 PLAIN = redis_errors.ResponseError
+WRONG = WrongNodeError
 
 
 @pytest.mark.parametrize(
@@ -159,20 +161,26 @@ PLAIN = redis_errors.ResponseError
         (PLAIN("UNBLOCKED the stream key no longer exists"), GroupNotFoundError, None),
         (PLAIN("BUSYGROUP Consumer Group name already exists"), GroupExistsError, None),
         (PLAIN("WRONGTYPE Operation against a key"), StreamTypeError, None),
-        (PLAIN("NOREPLICAS Not enough good replicas"), RedisRefusedError, None),
+        (
+            PLAIN("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"),
+            WRONG,
+            None,
+        ),
+        (PLAIN("UNBLOCKED client unblocked via CLIENT UNBLOCK"), RedisRefusedError, None),
+        (PLAIN("NOREPLICAS Not enough good replicas"), WRONG, None),
         (PLAIN("MISCONF Redis is configured"), RedisRefusedError, None),
         (PLAIN("ERR something else"), ServerError, "ERR something else"),
         (PLAIN("BUSY"), RedisRefusedError, "BUSY"),
         # redis-py cuts the word off where it has a class
         (redis_errors.BusyLoadingError("Redis is loading"), RedisRefusedError, "LOADING Redis is loading"),
-        (redis_errors.ReadOnlyError("You can't write"), RedisRefusedError, "READONLY You can't write"),
+        (redis_errors.ReadOnlyError("You can't write"), WRONG, "READONLY You can't write"),
         (redis_errors.OutOfMemoryError("command not allowed"), RedisRefusedError, "OOM command not allowed"),
         (redis_errors.OutOfMemoryError("OOM command not allowed"), RedisRefusedError, "OOM command not allowed"),
         (redis_errors.NoScriptError("No matching script"), ScriptMissingError, "NOSCRIPT No matching script"),
         (redis_errors.NoPermissionError("User x"), PermissionDeniedError, "NOPERM User x"),
-        (redis_errors.ClusterDownError("CLUSTERDOWN Hash"), RedisRefusedError, "CLUSTERDOWN Hash"),
+        (redis_errors.ClusterDownError("CLUSTERDOWN Hash"), WRONG, "CLUSTERDOWN Hash"),
         (redis_errors.TryAgainError("TRYAGAIN Multiple"), RedisRefusedError, "TRYAGAIN Multiple"),
-        (redis_errors.MasterDownError("Link down"), RedisRefusedError, "MASTERDOWN Link down"),
+        (redis_errors.MasterDownError("Link down"), WRONG, "MASTERDOWN Link down"),
         (redis_errors.AuthenticationError("required"), AuthenticationFailedError, "NOAUTH required"),
         (PLAIN("ERR unknown command 'X', with args beginning with: 'SECRET'"), ServerError, "ERR unknown command 'X'"),
         (PLAIN("OOM command not allowed: NOGROUP is only text"), RedisRefusedError, None),
@@ -187,6 +195,13 @@ PLAIN = redis_errors.ResponseError
         (PLAIN("ERR invalid username-password pair"), AuthenticationFailedError, None),
         # inside a script another word comes before it
         (PLAIN("ERR Error running script: -OOM command not allowed"), RedisRefusedError, None),
+        (PLAIN("ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write"), WRONG, None),
+        (
+            redis_errors.ReadOnlyError("You can't write against a read only replica. script: 1"),
+            WRONG,
+            "READONLY You can't write against a read only replica. script: 1",
+        ),
+        (PLAIN("NOREPLICAS Not enough good replicas to write. script: 1, on @user_script:1."), WRONG, None),
         (PLAIN("ERR user_script:3: NOGROUP No such key"), GroupNotFoundError, None),
         (PLAIN("ERR the word OOM: alone at the end is OOM"), ServerError, None),
     ],
