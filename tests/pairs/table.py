@@ -19,11 +19,6 @@ NO_SENSE: dict[tuple[str, str], str] = {
     ("full cap", "many groups"): "each subscription has a cap of its own",
 }
 """Why there is no test, by names of traits."""
-_TO_COME = "comes with the mend of what it found"
-NO_SENSE |= {
-    **{(trait.name, "failover"): _TO_COME for trait in TRAITS[: TRAITS.index(FAILOVER)]},
-    **{("failover", trait.name): _TO_COME for trait in TRAITS[TRAITS.index(FAILOVER) + 1 :]},
-}
 
 
 class Cell(NamedTuple):
