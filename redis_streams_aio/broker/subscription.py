@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 
 from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection import Connection
 from ..connection.backoff import LONGEST
-from ..consumer.attempt import lane_by_key
 from ..consumer.batches import Batches
 from ..consumer.handling import OneByOne, Work, Worker
 from ..consumer.holdings import Holdings
@@ -23,16 +23,14 @@ from ..consumer.pool import Pool
 from ..consumer.schedule import Schedule
 from ..consumer.settlement import DeadLetterOptions
 from ..delivery import Compose, Delivery
-from ..entries import EVENT_ID, get
 from ..routing import Plan
 from ..telemetry import ReadingAgain, StepFailed, Subscribed, Telemetry
 from .giving_back import give_back
+from .lanes import Lanes
 from .periodic import repeat, wait_for
 from .progress import Progress
 from .room import Room
 from .status import SubscriptionStatus
-
-_ONE_LANE = "stream"
 
 
 class Subscription:
@@ -47,10 +45,12 @@ class Subscription:
         telemetry: Telemetry,
         *,
         compose: Compose,
+        context: Context,
     ) -> None:
         options = plan.options
         self.options = options
         self._plan = plan
+        self._lanes = Lanes(plan, context)
         self._telemetry = telemetry
         self._schedule = Schedule()
         self._freed = asyncio.Event()
@@ -304,14 +304,8 @@ class Subscription:
         return self._room.for_new if self._member.caught_up else self._room.for_old
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        order, routes = self.options.order, self._plan.routes
+        self._lanes.assign(deliveries)
         for delivery in deliveries:
-            if order == "stream":
-                delivery.lane = _ONE_LANE
-            elif order == "key":
-                delivery.lane = lane_by_key(delivery, routes, self.options.key)
-            elif routes.deduplicates:
-                delivery.lane = get(delivery.fields, EVENT_ID)  # copies of one event wait for each other
             self._schedule.add(delivery)
         self._pool.wake()
 

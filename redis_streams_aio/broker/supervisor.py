@@ -134,7 +134,15 @@ class Supervisor:
         async with self._connection:
             settings, checkpoints = self._settings, self._checkpoint_store()
             self.subscriptions = [
-                Subscription(plan, self._connection, settings, checkpoints, self._telemetry, compose=self._compose)
+                Subscription(
+                    plan,
+                    self._connection,
+                    settings,
+                    checkpoints,
+                    self._telemetry,
+                    compose=self._compose,
+                    context=self._handlers_context,
+                )
                 for plan in self._plans
             ]
             try:
