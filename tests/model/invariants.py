@@ -36,7 +36,7 @@ class Step:
     moves: tuple[Move, ...] = ()
     faulty: bool = False
     """Whether a connection broke in it."""
-    target: bytes | None = None
+    targets: tuple[bytes, ...] = ()
     result: Any = None
 
 
@@ -197,7 +197,7 @@ class Invariants:
                 self.expect(
                     actor is not None
                     and owner == actor.name
-                    and (step.target == entry_id if step.kind == "Retry" else entry_id in actor.kept),
+                    and (entry_id in step.targets if step.kind == "Retry" else entry_id in actor.kept),
                     f"the failure record of {label}, which is {owner}'s, was written",
                 )
 

@@ -25,7 +25,18 @@ from redis_streams_aio.delivery import FollowUp
 from redis_streams_aio.entries import EVENT_ID, get
 from redis_streams_aio.exceptions import StreamNotFoundError
 from redis_streams_aio.replays import FOR_ANOTHER_GROUP
-from redis_streams_aio.retry import ABANDON, ACK, DISCARD, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
+from redis_streams_aio.retry import (
+    ABANDON,
+    ACK,
+    DISCARD,
+    AwaitCopy,
+    Complete,
+    DeadLetter,
+    Discard,
+    Outcome,
+    Postpone,
+    Retry,
+)
 
 from . import books as model
 from .books import FOLLOW_UPS, GROUPS, STREAM, Books, Entry, GroupBook, May, Place
@@ -103,7 +114,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         *,
         actor: Process | None = None,
         kind: str = "",
-        target: bytes | None = None,
+        targets: tuple[bytes, ...] = (),
     ) -> Step:
         """Do it, look at Redis, and enter in the books what it did."""
         self.check()
@@ -111,7 +122,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         self.checked = False
         known = set(self.books.entries)
         self.story.append(text)
-        step = self.last = Step(text, self.now, actor, kind, target=target)
+        step = self.last = Step(text, self.now, actor, kind, targets=targets)
         if actor is not None:
             actor.came, actor.vanished, actor.wires.hit = [], set(), False
         try:
@@ -404,7 +415,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             may,
             actor=process,
             kind=kind,
-            target=delivery.raw_id,
+            targets=(delivery.raw_id,),
         )
         if step.result is not True:
             process.hand.remove(delivery)
@@ -574,10 +585,13 @@ class Machine(Invariants, RuleBasedStateMachine):
     def ask_for_duplicates(self, pick: int, which: int) -> None:
         """What is done before an event with an event_id is handled, where duplicates are to be dropped."""
         process, delivery = self.settling(pick, which)
-        event_id = get(delivery.fields, EVENT_ID)
-        if event_id is None or self._is_decided(process, delivery):
-            return
+        if get(delivery.fields, EVENT_ID) is not None and not self._is_decided(process, delivery):
+            self._ask(process, delivery)
+
+    def _ask(self, process: Process, delivery: Delivery) -> Outcome | None:
+        """The fate of a copy, or `None`."""
         self.check()
+        event_id = get(delivery.fields, EVENT_ID)
         key, entry_id = naming.done(STREAM, process.group, event_id), delivery.raw_id
         before, holder = self.done[key], self.done[key]
         if holder != b"done" and holder not in self.now.groups[process.group].pending:
@@ -598,7 +612,77 @@ class Machine(Invariants, RuleBasedStateMachine):
             self.expect(isinstance(fate, Discard), f"a copy was handled, and its fate is {fate}")
             self._acknowledge(process, delivery, DISCARD)
         else:
-            self.expect(isinstance(fate, Postpone), f"a copy is being handled, and its fate is {fate}")
+            self.expect(isinstance(fate, AwaitCopy), f"a copy is being handled, and its fate is {fate}")
+        return fate
+
+    def copies_that_wait(self) -> list[tuple[Process, Delivery, bytes, Process]]:
+        """Copies in hand whose original another process has begun: whose they are, the original, and its owner."""
+        by_name = {process.name: process for process in self.processes.values()}
+        found = []
+        for process in self.processes.values():
+            pending = self.now.groups[process.group].pending
+            for delivery in process.hand:
+                event_id = get(delivery.fields, EVENT_ID)
+                original = self.done.get(naming.done(STREAM, process.group, event_id), b"") if event_id else b""
+                if original in pending and self._is_owner(process, delivery) and delivery.fate is None:
+                    owner = by_name.get(pending[original].owner)
+                    if owner not in (None, process) and delivery.refusal is None:
+                        found.append((process, delivery, original, owner))
+        return found
+
+    @action(6, when=copies_that_wait, pick=picks, drains=st.booleans())
+    def who_has_the_original_leaves(self, pick: int, drains: bool) -> None:
+        """A copy waits while the other process drains or crashes: the original comes and goes first."""
+        waiting = self.copies_that_wait()
+        process, copy, original, other = waiting[pick % len(waiting)]
+        if not isinstance(self._ask(process, copy), AwaitCopy):
+            return  # a connection broke
+        place = list(self.processes.values()).index(other)
+        if drains:
+            self.stop(place, give_back=True)
+        else:
+            self.crash(place)
+        self._run_out(process.group, [key for key in [original] if key in self.now.groups[process.group].pending])
+        if process.member.caught_up:
+            self._reclaim(process, 1000)
+        came = process.held.get(original)
+        if came is None or not self._is_owner(process, came) or came.refusal is not None:
+            return
+        if self._ask(process, came) is not None or not isinstance(self._ask(process, copy), AwaitCopy):
+            return
+        self._carry_out(process, came, Complete((), 3600.0), "completes (remembered)")
+        if not self.last.faulty:
+            fate = self._ask(process, copy)
+            self.expect(self.last.faulty or isinstance(fate, Discard), f"its original is done, and its fate is {fate}")
+
+    @action(5, when=has_work, pick=picks, delay=st.sampled_from([0.0, 60.0]), wish=st.booleans())
+    def batch_asks_for_later(self, pick: int, delay: float, wish: bool) -> None:
+        """All that a process has in hand is put off by one decision, and due at one time: here, and in the records."""
+        process, _ = self.settling(pick, 0)
+        batch = [one for one in process.hand if one.fate is None and one.refusal is None]
+        if not batch:
+            return
+        self.check()
+        failed = [(one, Retry(delay, one.failures + (not wish), "later" if wish else "it failed")) for one in batch]
+        owned = [one for one in batch if self._is_owner(process, one)]
+        counts = dict.fromkeys(batch, not wish)
+        process.member.holdings.gate._next_turn = 0.0
+        step = self.step(
+            f"{process.name} puts off {self.books.labels(one.raw_id for one in batch)} for {delay:g} s",
+            lambda: process.member.settlement.retry(failed),
+            actor=process,
+            kind="Retry",
+            targets=tuple(one.raw_id for one in batch),
+        )
+        process.hand = [one for one in process.hand if one not in batch or one in step.result]
+        for one, fate in failed:
+            self._account_failure(process, one, fate, owner=one in owned, counts=counts[one], fresh=True)
+        if not step.faulty:
+            self.expect(step.result == owned, "those that are its own come again, in their order")
+            dues = {one.due for one in owned}
+            records = {self.now.groups[process.group].records[one.raw_id].due for one in owned}
+            self.expect(len(dues) <= 1, f"they are due at {dues}")
+            self.expect(len(records) <= 1, f"by their records they are due at {records}")
 
     @action(1, when=lambda self: any(d.lost for p in self.processes.values() for d in p.hand), pick=picks)
     def abandon(self, pick: int) -> None:

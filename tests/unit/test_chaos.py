@@ -512,6 +512,17 @@ def test_p11_no_retry_is_early_whoever_does_it(waited: float, wrong: list[str], 
     assert list(violated(forger)) == wrong
 
 
+def test_p11_a_process_that_was_frozen_goes_by_the_retry_that_it_knows() -> None:
+    """It begins what it has lost, and notes that right afterwards."""
+    forger = Forger()
+    name, entry_id = event = forger.publish("clicks")
+    forger.run("clicks", event, "failed")
+    forger.note("retrying", process="team-1.1", line="clicks", id=entry_id, detail="0.5")
+    for what in ("begun", "handled", "lost"):
+        forger.note(what, process="team-2.1", line="clicks", id=entry_id, name=name)
+    assert "early retries" not in violated(forger)
+
+
 # -- the end, and the report ----------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,10 @@ PAUSE = 0.07
 """Seconds between two events of a line, on average."""
 TWICE = 0.05
 """The part of `payments` that is published twice though the first was acknowledged."""
+COPIES = 3
+"""Copies of each of `payments` that fails at first: another process may have one while the first one fails."""
+SPREAD = 0.5
+"""Seconds within which they are published."""
 
 
 class Publisher:
@@ -32,6 +36,7 @@ class Publisher:
         self._broker = broker
         self._history = history
         self._seed = seed
+        self._copies: list[tuple[float, Work]] = []
         self.stopping: asyncio.Event = asyncio.Event()
 
     async def run(self) -> None:
@@ -47,18 +52,29 @@ class Publisher:
             number += 1
             work = make_work(line, self._history.process, number, source)
             if line == "payments":
-                await self._pay(work, twice=source.random() < TWICE)
+                await self._pay(work)
+                for copy in self._copies_of(work, source):
+                    await self._publish("payments", copy, event_id=copy.name)
             else:
                 await self._publish(line, work)
             await asyncio.sleep(source.uniform(0, 2 * PAUSE))
 
-    async def _pay(self, work: Work, *, twice: bool) -> None:
-        """Published until it is acknowledged, always under the same `event_id`; some also once more."""
+    async def _pay(self, work: Work) -> None:
+        """Published until it is acknowledged, always under the same `event_id`."""
         acknowledged = False
         while not acknowledged and not self.stopping.is_set():
             acknowledged = await self._publish("payments", work, event_id=work.name)
-        if twice:
-            await self._publish("payments", work, event_id=work.name)
+
+    def _copies_of(self, work: Work, source: random.Random) -> list[Work]:
+        """The copies to publish now: some of this event at once; those of one that fails at first come by and by."""
+        now = asyncio.get_running_loop().time()
+        if work.fails:
+            self._copies += [(now + source.uniform(0, SPREAD), work) for _ in range(COPIES)]
+        elif source.random() < TWICE:
+            self._copies.append((now, work))
+        due = [copy for copy in self._copies if copy[0] <= now]
+        self._copies = [copy for copy in self._copies if copy[0] > now]
+        return [work for _, work in due]
 
     async def _publish(self, line: str, work: Work, event_id: str | None = None) -> bool:
         """One attempt; whether it was acknowledged."""
