@@ -278,6 +278,7 @@ class Machine(Invariants, RuleBasedStateMachine):
     def fetch(self, pick: int, room: int) -> None:
         process = self.up(pick)
         was = self.now.groups[process.group]
+        room = min(room, process.member.handful.size)  # after a loss it asks for less
         interrupted, unheld = not process.member.caught_up, self.unheld(process)
         unread = [entry_id for entry_id in self.now.stream if self.now.place(process.group, entry_id) is Place.UNREAD]
         step = self.step(
