@@ -218,7 +218,8 @@ async def test_p13_where_copies_cannot_be_looked_for_events_wait_and_none_is_giv
     redis = Redis.from_url(server.url, protocol=2, decode_responses=True)
     facts: list[Fact] = []
     got: list[int] = []
-    rules = ("on", ">secret", "~orders", "~{orders}:g:dead", "~{orders}:g:failures", "~{orders}:g:checkpoint", "+@all")
+    keys = [f"~{{orders}}:g:{name}" for name in ("dead", "failures", "checkpoint", "deleted", "leases", "released")]
+    rules = ("on", ">secret", "~orders", *keys, "+@all")
     await redis.execute_command("ACL", "SETUSER", "app", *rules)
     broker = Broker(server.url.replace("//", "//app:secret@"), group="g", observers=[facts.append])
 
