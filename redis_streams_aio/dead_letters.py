@@ -202,6 +202,7 @@ class DeadLetters:
             try:
                 with pages.asking_for(count):
                     page = replies.entries(await self._connection.call("XRANGE", self._key, start, end, "COUNT", count))
+                pages.weigh(page)
                 return page, len(page) < count
             except UnansweredError:
                 if count == 1:

@@ -18,6 +18,9 @@ from ..consumer.pool import Pool
 from ..consumer.schedule import Schedule
 from ..routing import SubscriptionOptions
 
+BUFFERED_BYTES = 8 * 1024 * 1024
+"""How much may wait for a worker."""
+
 
 class Room:
     """Counts what is held against what may be."""
@@ -61,7 +64,12 @@ class Room:
         """Of what was in other hands, no more than can be begun one by one: it may kill this process too, and then
         counts as delivered whatever is held beside it.
         """
-        return max(1, min(count, max(self.pace.limit, self._concurrency - self._pool.busy)))
+        return max(1, min(count, max(self._limit, self._concurrency - self._pool.busy)))
+
+    @property
+    def _limit(self) -> int:
+        """How many may be buffered: what is handled in a moment, and not too many bytes."""
+        return min(self.pace.limit, self._handful.within(BUFFERED_BYTES))
 
     @property
     def _held(self) -> int:
@@ -74,5 +82,5 @@ class Room:
         buffered = self._schedule.buffered if self._in_one_lane else self._schedule.ready
         return min(
             self._handful.size,
-            room(free=free - self.asked, limit=self.pace.limit, buffered=buffered, idle=idle),
+            room(free=free - self.asked, limit=self._limit, buffered=buffered, idle=idle),
         )

@@ -48,7 +48,7 @@ class Home:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.thread: int = get_ident()
-        """Where the loop runs: whoever is in this thread while it runs is in it."""
+        """Where the loop runs: whoever is in this thread while it runs is in it. 0 in a forked child."""
         self._pid = os.getpid()
         _homes.add(self)
 

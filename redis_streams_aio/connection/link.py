@@ -260,7 +260,7 @@ class Link:
         """Write what is queued, unless a batch is under way."""
         self._turn_is_given = False
         wire = self._wire
-        if wire is None or self._under_way or not wire.is_open or not self._home.is_of_this_process:
+        if wire is None or self._under_way or not wire.is_open or not self._home.thread:
             return
         if self._turn != self._route.turn:
             wire.lose(redis_errors.ConnectionError("the connection leads to the wrong node"))

@@ -191,6 +191,7 @@ class Member:
         return len(taken)
 
     def _take(self, taken: Sequence[Delivery]) -> None:
+        self.handful.weigh(taken)
         self._sink(taken)
         if taken:  # older ones may come too, after a reset or a replay: the checkpoint must not stay ahead of them
             self._checkpointed = -1

@@ -10,7 +10,9 @@ may have it.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from time import monotonic
 from typing import cast
 
@@ -179,16 +181,12 @@ _PART_BYTES = 256 * 1024
 
 def _parts(packed: list[bytes]) -> Iterator[list[bytes]]:
     """What belongs into one round trip each."""
-    part: list[bytes] = []
-    size = 0
-    for command in packed:
-        if part and (len(part) == _PART or size + len(command) > _PART_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(command)
-        size += len(command)
-    if part:
-        yield part
+    sizes = list(accumulate(map(len, packed)))
+    start, sent = 0, 0
+    while start < len(packed):
+        end = bisect_right(sizes, sent + _PART_BYTES, start + 1, min(start + _PART, len(packed)))
+        yield packed[start:end]
+        start, sent = end, sizes[end - 1]
 
 
 def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError | None:

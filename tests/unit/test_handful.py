@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio.connection.handful import Handful
+from redis_streams_aio.connection.handful import REPLY_BYTES, Handful
+from redis_streams_aio.connection.replies import RawEntry
 from redis_streams_aio.exceptions import RedisRefusedError, UnansweredError
 
 
@@ -66,3 +67,50 @@ def test_only_an_answer_that_was_lost_counts() -> None:
     with pytest.raises(UnansweredError), handful.asking_for(100):
         raise UnansweredError("lost")
     assert handful.size == 50
+
+
+def entries(many: int, size: int) -> list[RawEntry]:
+    return [RawEntry(b"1-1", [b"payload", b"x" * size])] * many
+
+
+def test_p6_no_more_is_asked_for_than_fits_into_a_reply() -> None:
+    handful = Handful(100)
+    handful.weigh(entries(3, 1_000_000))
+    assert handful.size == 2
+    assert handful.within(8 * REPLY_BYTES) == 16
+    handful.weigh(entries(1, 3_000_000))
+    assert handful.size == 1
+
+
+def test_big_entries_are_remembered_for_a_while() -> None:
+    handful = Handful(100)
+    handful.weigh(entries(1, 1_000_000))
+    sizes = []
+    for _ in range(40):
+        handful.weigh(entries(20, 100))
+        sizes.append(handful.size)
+    assert sizes == sorted(sizes)
+    assert sizes[2] < 10
+    assert sizes[-1] == 100
+
+
+@pytest.mark.parametrize("many", [1, 7, 8, 9, 100, 1000])
+def test_a_few_of_many_are_weighed(many: int) -> None:
+    weighed = 0
+
+    class Watched:
+        @property
+        def fields(self) -> list[bytes]:
+            nonlocal weighed
+            weighed += 1
+            return [b"x"]
+
+    Handful(100).weigh([Watched()] * many)
+    assert min(many, 5) <= weighed <= 8
+
+
+def test_nothing_that_came_says_nothing() -> None:
+    handful = Handful(100)
+    handful.weigh([])
+    handful.weigh([RawEntry(b"1-1", None)])
+    assert handful.size == 100
