@@ -24,8 +24,6 @@ from ..connection.backoff import Gate
 from ..connection.packing import Command
 from ..connection.replies import Reply
 from ..exceptions import (
-    AuthenticationFailedError,
-    NotOpenError,
     PartialPublishError,
     PermissionDeniedError,
     RedisRefusedError,
@@ -101,8 +99,8 @@ class StreamProducer:
             fates = await self._send_part(part, monotonic() + self._settings.command_timeout)
             answers += fates
             failed += [fate for fate in fates if isinstance(fate, RedisStreamsError)]
-            if failed and (rest := _not_sent_after(failed[-1])):
-                failed += [rest] * (len(packed) - len(answers))
+            if failed:
+                failed += [_not_sent_after(failed[-1])] * (len(packed) - len(answers))
                 break
         if not failed:
             return cast("list[str]", answers)
@@ -189,13 +187,11 @@ def _parts(packed: list[bytes]) -> Iterator[list[bytes]]:
         start, sent = end, sizes[end - 1]
 
 
-def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError | None:
+def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError:
     """What the events behind a failed one have: they would be refused too, or overtake it, or be lost as well."""
-    if isinstance(error, RedisRefusedError | NotOpenError | AuthenticationFailedError):
-        return error
-    if isinstance(error, RedisUnavailableError):
+    if isinstance(error, RedisUnavailableError) and not isinstance(error, RedisRefusedError):
         return RedisUnavailableError(f"not sent, as those before it failed: {error}")
-    return None
+    return error
 
 
 def _id_or_error(answer: Reply | RedisStreamsError) -> str | RedisStreamsError:

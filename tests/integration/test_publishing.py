@@ -18,6 +18,7 @@ from redis_streams_aio import (
     PartialPublishError,
     RedisRefusedError,
     RedisStreamsError,
+    StreamTypeError,
     UnansweredError,
 )
 from redis_streams_aio.connection import link, outbox
@@ -65,6 +66,18 @@ async def test_p23_one_task_s_calls_are_in_order_whatever_shares_their_round_tri
     entries = await redis.xrange("orders")
     for task in range(20):
         assert [entry_id for entry_id, fields in entries if fields["event_type"] == f"t{task}"] == ids[task]
+
+
+async def test_p23_after_a_part_that_failed_nothing_more_is_sent(url: str, redis: Redis, writes: list[int]) -> None:
+    """Three parts by their bytes; what Redis refuses for good it would refuse again."""
+    await redis.set("orders", "no stream")
+    async with Broker(url) as broker:
+        with pytest.raises(StreamTypeError, match="'orders'"):
+            await broker.publish_many("orders", [b"x" * 60_000] * 12, event_type="Blob")
+        assert writes == [4]
+        await redis.delete("orders")
+        assert len(await broker.publish_many("orders", [b"x" * 60_000] * 12, event_type="Blob")) == 12
+        assert writes == [4, 4, 4, 4]
 
 
 async def test_p28_what_waits_to_be_sent_is_bounded_in_bytes(
