@@ -126,6 +126,7 @@ def url_of_a_server(server: object) -> str:
     return str(server.url)  # type: ignore[attr-defined]
 
 
+STRICT = ("-W", "error", "-W", "ignore::DeprecationWarning")  # Python 3.12 warns of any fork beside threads
 PROGRAM = """
 import asyncio, os, sys
 from redis_streams_aio import Broker, Connection, Settings, StreamManager, WrongLoopError
@@ -195,7 +196,7 @@ async def test_p24_a_forked_child_opens_its_own_and_never_touches_the_parent_s(
     program = textwrap.dedent(PROGRAM)
     ran = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-W", "error", "-c", program, url, how],
+        [sys.executable, *STRICT, "-c", program, url, how],
         capture_output=True,
         text=True,
         timeout=60,
