@@ -2,7 +2,8 @@
 
 Every session installs what it needs, in the versions of `requirements/all.txt` (`nox -s lock` renews them), and starts
 and stops its own servers. Two sessions leave that lock: `lowest` takes the lowest versions that pyproject.toml allows,
-`latest` the newest that there are.
+locked too, `latest` the newest that there are. `nox` is to do next year what it does today, so `latest` is not among
+what it runs: the gate (`.ci/run`) runs it afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ nox.options.sessions = [
     "tests",
     "pythons",
     "lowest",
-    "latest",
     "servers(server='valkey-8.1')",
     "servers(server='redis-8.2')",
     "servers(server='redis-7.0')",
@@ -31,7 +31,7 @@ nox.options.sessions = [
     "types",
     "demo",
 ]
-"""What `nox` runs: left out are long forms, and what `tests` has in it anyway."""
+"""What `nox` runs: left out are long forms, what `tests` has in it anyway, and what may differ from day to day."""
 
 LOCK = "requirements/all.txt"
 """Pinned versions with hashes of everything that is installed here. pip takes no such constraints, uv does."""
@@ -41,17 +41,22 @@ DEMO = "requirements/demo.txt"
 """The part of it that the README's demo needs, and what builds the package."""
 LOWEST = "requirements/lowest.txt"
 """The lowest versions that pyproject.toml allows, of the package and of what its tests need."""
-MAIN_PYTHON = "3.11"
-"""What the whole suite runs on."""
-OTHER_PYTHONS = ["3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13"]
+OLDEST_PYTHON = PYTHONS[0]
+"""What the lock begins at, and what the lowest versions are for: some have no wheels for later ones."""
+MAIN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""What the whole suite runs on: the one that runs nox, so it is there."""
+OTHER_PYTHONS = [python for python in PYTHONS if python != MAIN_PYTHON]
 PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
 EXTRAS = "cli,embedded,memory,uvloop,testing"
 SHORT = [
     "tests/unit",
+    "tests/fuzz",
     "tests/test_examples.py",
+    "tests/integration/test_memory.py",
     "tests/integration/test_conformance.py::test_the_suite_passes_on_memory",
 ]
-"""What is run where the whole suite would take too long: unit tests, examples, and the conformance suite in memory."""
+"""What is run where the whole suite would take too long: it depends on Python and packages more than on the server."""
 SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
 AT_ONCE = "3"
@@ -110,7 +115,7 @@ def pythons(session: nox.Session) -> None:
     session.run("pytest", "-q", "-n", AT_ONCE, *(session.posargs or SHORT))
 
 
-@nox.session(python=MAIN_PYTHON)
+@nox.session(python=OLDEST_PYTHON)
 def lowest(session: nox.Session) -> None:
     """The short form with the lowest versions of direct dependencies that pyproject.toml allows."""
     session.env["UV_BUILD_CONSTRAINT"] = LOCK
@@ -127,29 +132,24 @@ def latest(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Renew the lock: the newest versions of everything that the ranges in pyproject.toml allow, and the lowest."""
-    session.install("uv")
+    """Renew the lock: the newest versions of everything that the ranges in pyproject.toml allow, and the lowest.
+
+    `nox -s lock -- --no-upgrade` only adds and takes away what pyproject.toml has come to name, and no more.
+    """
+    install(session, "gate", package="")
     groups = [option for group in project["dependency-groups"] for option in ("--group", group)]
-    _compile(session, LOCK, "pyproject.toml", "--all-extras", *groups, "--upgrade")
+    renewal = session.posargs or ["--upgrade"]
+    _compile(session, LOCK, "pyproject.toml", "--all-extras", *groups, *renewal)
     _compile(session, GATE, "--group", "gate", "-c", LOCK)
     _compile(session, DEMO, "pyproject.toml", "--extra", "cli", "--extra", "embedded", "--group", "build", "-c", LOCK)
-    _compile(
-        session,
-        LOWEST,
-        "pyproject.toml",
-        "--all-extras",
-        "--group",
-        "test",
-        "--resolution",
-        "lowest-direct",
-        "--upgrade",
-    )
+    lowest = ["--resolution", "lowest-direct", *renewal]
+    _compile(session, LOWEST, "pyproject.toml", "--all-extras", "--group", "test", *lowest)
 
 
 def _compile(session: nox.Session, lock: str, *options: str) -> None:
     """Write a lock file: hashes, all platforms, and no address of a registry."""
     form = ["--quiet", "--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"]
-    session.run("uv", "pip", "compile", *form, "--python-version", MAIN_PYTHON, *options, "-o", lock)
+    session.run("uv", "pip", "compile", *form, "--python-version", OLDEST_PYTHON, *options, "-o", lock)
 
 
 @nox.session

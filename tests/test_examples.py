@@ -109,6 +109,17 @@ async def test_batch_import_names_the_line_that_is_wrong(url: str, tmp_path: Pat
     assert f"{file}:2: Expected `int`, got `str` - at `$.flight`" in errors.decode()
 
 
+async def test_tests_of_handlers(url: str) -> None:
+    """In the checkout by the command of its docstring, with no more plugins than the extra `testing` brings."""
+    page = (EXAMPLES / "test_orders.py").read_text(encoding="utf-8")
+    [command] = re.findall(r"^pytest (.*)$", page, re.MULTILINE)
+    others = ["-p", "no:timeout", "-p", "no:xdist", "-p", "no:hypothesispytest", "-p", "no:anyio"]
+    process = await start(sys.executable, "-m", "pytest", *others, *shlex.split(command), url=url)
+    said, errors = await ended(process)
+    assert process.returncode == 0, (said + errors).decode()
+    assert re.search(rb"^=+ 5 passed in ", said, re.MULTILINE)
+
+
 # -- web applications -----------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,12 @@ def test_the_lock_has_everything_that_is_declared_within_its_range(lock: str, gr
         assert requirement.specifier.contains(versions[name]), f"{requirement}, but {versions[name]} is locked"
 
 
+def test_what_builds_the_package_is_locked() -> None:
+    """The README's demo builds it with what was installed from the lock, not with the newest there is."""
+    assert PROJECT["build-system"]["requires"] == PROJECT["dependency-groups"]["build"]
+    assert {Requirement(each).name for each in PROJECT["dependency-groups"]["build"]} <= locked("demo.txt").keys()
+
+
 @pytest.mark.parametrize("lock", ["all.txt", "lowest.txt", "gate.txt", "demo.txt"])
 def test_every_locked_version_has_hashes_and_no_address(lock: str) -> None:
     text = (LOCKS / lock).read_text("utf-8")
