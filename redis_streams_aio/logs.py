@@ -155,5 +155,5 @@ def _origin(raised: BaseException) -> tuple[str, int]:
     return (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace is not None else ("", 0)
 
 
-log = Log()
+log: Log = Log()
 """The library's log."""

@@ -11,7 +11,7 @@ import asyncio
 import random
 import types
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, ClassVar, cast, get_args
 
 import msgspec
 
@@ -80,7 +80,7 @@ class Failure:
     def __eq__(self, other: object) -> bool:
         return other is None or isinstance(other, Failure)
 
-    __hash__ = None  # type: ignore[assignment]  # equal to `None`
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # equal to `None`
 
 
 class Retry(msgspec.Struct, frozen=True):

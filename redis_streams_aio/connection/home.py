@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from ..exceptions import WrongLoopError
 
-running_loop = asyncio._get_running_loop  # noqa: SLF001  # of asyncio's `__all__`: the running event loop, or `None`
+running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop  # noqa: SLF001  # of asyncio's `__all__`: the running event loop, or `None`
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection

@@ -20,10 +20,10 @@ class Request:
     __slots__ = ("answers", "expected", "expires", "future", "packed")
 
     def __init__(self, packed: bytes, expected: int, future: asyncio.Future[list[Answer]], expires: float) -> None:
-        self.packed = packed
-        self.expected = expected
-        self.future = future
-        self.expires = expires
+        self.packed: bytes = packed
+        self.expected: int = expected
+        self.future: asyncio.Future[list[Answer]] = future
+        self.expires: float = expires
         self.answers: list[Answer] = []
 
     def fail(self, error: Exception) -> None:

@@ -84,7 +84,7 @@ class Proxy:
     """See the module. Every method takes effect at once; `heal` ends all that lasts."""
 
     def __init__(self, target: int, host: str = "127.0.0.1") -> None:
-        self.target = target
+        self.target: int = target
         self.host = host
         self.port: int = 0
         self.is_silent: bool = False
