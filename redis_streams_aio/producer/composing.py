@@ -8,7 +8,7 @@ encoding and one more copy of the bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 
 from .. import checks, entries, naming
@@ -53,7 +53,7 @@ class Composer:
         headers: Mapping[str, str],
     ) -> Command:
         """The XADD of an event, not packed."""
-        name = self._event_type(stream, payload, event_type)
+        name = self._event_type(stream, type(payload), event_type)
         body = self._encode(payload)
         return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[0]
 
@@ -68,11 +68,10 @@ class Composer:
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> bytes:
         """The XADD as it is sent. With nothing but a payload, the rest is the same each time, and packed once."""
-        name = self._event_type(stream, payload, event_type)
+        name = self._event_type(stream, type(payload), event_type)
         body = self._encode(payload)
-        if key is event_id is None and (headers is NO_HEADERS or (type(headers) is dict and not headers)):
-            kind = (stream, name, self._codec.content_type, type(payload))
-            return pack_between(self._plain.get(kind) or self._new_plain(*kind), body)
+        if key is event_id is None and _none_in(headers):
+            return pack_between(self._around(stream, name, type(payload)), body)
         return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[1]
 
     async def pack_many(
@@ -87,21 +86,38 @@ class Composer:
         if not isinstance(payloads, Iterator):
             payloads = tuple(payloads)
         packed: list[bytes] = []
-        pack = self.pack
+        pack_one = self._packer(stream, event_type, headers)
         others_turn = monotonic() + _LONGEST_TURN
         for payload in payloads:
-            packed.append(pack(stream, payload, event_type, headers=headers))
+            packed.append(pack_one(payload))
             if monotonic() > others_turn:
                 await asyncio.sleep(0)
                 others_turn = monotonic() + _LONGEST_TURN
         return packed
 
-    def _event_type(self, stream: str, payload: object, event_type: str | None) -> str:
+    def _packer(self, stream: str, event_type: str | None, headers: Mapping[str, str]) -> Callable[[object], bytes]:
+        """Pack payloads of one stream. What surrounds them is looked up once for all of a type, not for each."""
+        if not _none_in(headers):
+            return lambda payload: self.pack(stream, payload, event_type, headers=headers)
+        encode = self._encode
+        known: type[object] | None = None
+        around = (b"", b"")
+
+        def pack_one(payload: object) -> bytes:
+            nonlocal known, around
+            kind = type(payload)
+            if kind is not known:
+                around, known = self._around(stream, self._event_type(stream, kind, event_type), kind), kind
+            return pack_between(around, encode(payload))
+
+        return pack_one
+
+    def _event_type(self, stream: str, kind: type[object], event_type: str | None) -> str:
         """The event's type, where the stream and the type are such that they can be sent."""
         if not isinstance(stream, str) or stream not in self._heads:
             self._head(stream)
         if event_type is None:
-            return self._names.get(type(payload)) or self._name_of(type(payload))
+            return self._names.get(kind) or self._name_of(kind)
         if not isinstance(event_type, str) or not event_type:
             shown = checks.shown(event_type)
             raise InvalidEventError(f"event_type={shown}: expected text that is not empty, e.g. 'OrderPlaced'")
@@ -161,8 +177,13 @@ class Composer:
             raise PayloadTooLargeError(too_large(fields))
         return command, packed
 
+    def _around(self, stream: str, name: str, kind: type[object]) -> tuple[bytes, bytes]:
+        """What stands before and after the payload of an event that has nothing else."""
+        known = (stream, name, self._codec.content_type, kind)
+        return self._plain.get(known) or self._new_plain(*known)
+
     def _new_plain(self, stream: str, name: str, content_type: str | None, kind: type[object]) -> tuple[bytes, bytes]:
-        """What stands before and after the payload of such an event."""
+        """Pack what stands around such a payload, and keep it."""
         command = self._compose(stream, name, _PAYLOAD, kind)[0]
         at = next(index for index, argument in enumerate(command) if argument is _PAYLOAD)
         plain = pack_around(command[:at], command[at + 1 :])
@@ -180,3 +201,8 @@ class Composer:
         if len(self._heads) < _KEPT:
             self._heads[stream] = head
         return head
+
+
+def _none_in(headers: Mapping[str, str]) -> bool:
+    """Whether there are plainly no headers; what is not a `dict` is looked into when it is checked."""
+    return headers is NO_HEADERS or (type(headers) is dict and not headers)
