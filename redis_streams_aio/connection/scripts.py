@@ -192,13 +192,15 @@ RELEASE = Script(
     """
 -- ARGV: group, consumer, whom to leave them with, then pairs of id and the delivery count to leave behind. Makes the
 -- entries claimable at once, and counts that it did, for others to see; the delivery is not counted. Returns how many,
--- and the ids whose entries were deleted.
+-- those included that lie there already as an earlier answer was lost, and the ids whose entries were deleted.
 local released, gone = 0, {}
 for i = 4, #ARGV, 2 do
   if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
     local claimed = redis.call(
       'XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[i], 'IDLE', 86400000, 'RETRYCOUNT', ARGV[i + 1], 'JUSTID')
     if #claimed == 1 then released = released + 1 else gone[#gone + 1] = ARGV[i] end
+  elseif #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[3]) == 1 then
+    released = released + 1
   end
 end
 if released > 0 then redis.pcall('INCR', KEYS[2]) end

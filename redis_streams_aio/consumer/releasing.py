@@ -26,19 +26,21 @@ async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
 
     Raises `RedisUnavailableError`, `ServerError`, when every part was tried; what was not given back is held as before.
     """
+    before = holdings.released
     unsettled = [delivery for delivery in deliveries if not delivery.settled and not delivery.lost]
     parts = [unsettled[start : start + AT_ONCE] for start in range(0, len(unsettled), AT_ONCE)]
-    outcomes = await asyncio.gather(*(_release_part(holdings, part) for part in parts), return_exceptions=True)
-    released = sum(outcome for outcome in outcomes if isinstance(outcome, int))
-    if released:
-        holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=released))
+    try:
+        outcomes = await asyncio.gather(*(_release_part(holdings, part) for part in parts), return_exceptions=True)
+    finally:  # what was released is told, also when there is no time to wait for the rest
+        if released := holdings.released - before:
+            holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=released))
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
     return released
 
 
-async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> int:
+async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> None:
     """Give a part back in one step. It counts as settled meanwhile: the lease keeper must not take it for lost."""
     pairs = [item for delivery in part for item in (delivery.raw_id, max(0, delivery.deliveries - 1))]
     keys = holdings.stream, holdings.releases_key
@@ -62,4 +64,3 @@ async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> int:
     if gone:
         holdings.report_vanished(gone)
         await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
-    return count

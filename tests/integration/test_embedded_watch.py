@@ -20,7 +20,7 @@ from redis_streams_aio import Broker
 from redis_streams_aio.connection import embedded, embedded_watch
 from redis_streams_aio.connection.embedded import _pipes
 from redis_streams_aio.connection.embedded_owners import PREFIX, SOCKET
-from redis_streams_aio.testing.servers import Server
+from redis_streams_aio.testing.servers import DEFAULT, Server, binary
 from redis_streams_aio.testing.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -216,10 +216,11 @@ def test_a_process_that_is_killed_while_its_server_starts_leaves_none(
         watch.stdin.close()
         time.sleep(0.3)  # the server is not there yet
         assert watch.poll() is None
-        server = new_server("--unixsocket", str(path))
-        assert watch.wait(DEADLINE) == 0
+        options = ("--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder))
+        with subprocess.Popen([binary(DEFAULT), *options], stdout=subprocess.DEVNULL) as server:
+            assert watch.wait(DEADLINE) == 0
+            assert server.wait(DEADLINE) == 0
     assert not temporary.exists()
-    server.stop()
 
     path = folder / SOCKET
     server = new_server("--unixsocket", str(path))
