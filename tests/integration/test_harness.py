@@ -509,10 +509,13 @@ async def test_dead_letters_are_not_delivered_again(broker: Broker) -> None:
         raise Reject("no address")
 
     async with testing.harness(broker) as h:
-        await h.publish_many("orders", [Order(n) for n in range(3)])
         rejected = await h.publish("mails", Order(4))
         await h.settled()
-        assert await h.redeliver(rejected) == 0
+        assert (
+            await h.redeliver(rejected) == 0
+        )  # alone: in the same millisecond, events of two streams have the same id
+        await h.publish_many("orders", [Order(n) for n in range(3)])
+        await h.settled()
         assert await h.redeliver() == 2
         await h.settled()
         assert len(await h.dead_letters("mails")) == 1
