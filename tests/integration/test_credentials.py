@@ -66,6 +66,8 @@ async def test_p16_held_connections_log_in_again_when_their_provider_has_new_cre
     async with broker:
         await broker.publish("orders", Order(1))
         await until(lambda: got == [1])
+        await broker.connection.call("XLEN", "orders", purpose="settle")  # made when it is first needed: now
+        await broker.connection.call("XLEN", "orders", purpose="control")
         await admin.execute_command("ACL", "SETUSER", "app", ">two", "<one")
         provider.password = "two"
         auths, connections = await logins(admin)
