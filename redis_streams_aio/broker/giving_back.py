@@ -1,10 +1,10 @@
-"""What a drain gives back at its beginning: all that has not begun (P27).
+"""Release what has not begun, at the beginning of a drain (P27).
 
 Handlers that run go on, for up to `grace` seconds; what waits behind them, for a retry, for a copy or for a batch to be
 full is another consumer's at once. So is what turns up later: the answer of a read that was under way, or an event
 whose handler fails during the drain. Fates that are decided and could not be written stay until the end.
 
-When things fail: what could not be given back is tried again each second, and once more when the broker closes.
+When things fail: a release that Redis did not take is tried again each second, and once more when the broker closes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def give_back(
 ) -> None:
     """Give back what the schedule has, and what comes into it, until nothing can come any more.
 
-    `freed` is set whenever something may have come; `failed` is told why something could not be given back.
+    `freed` is set whenever something may have come; `failed` is told why a release failed.
     """
     left: list[Delivery] = []
     while True:

@@ -135,7 +135,7 @@ HISTORIES = Script(
     """
 -- ARGV: group, consumer, then for each entry its id and '1' where its delivery is to be counted. Counts the deliveries
 -- of what has arrived. Returns the server's time in ms, then for each id {deliveries (0: it is not ours), failure
--- record or false, history of a replayed event or false}. An entry that was given back with no delivery has one now.
+-- record or false, history of a replayed event or false}. An entry that was released with no delivery has one now.
 local now = redis.call('TIME')
 local found = {string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))}
 local most = 1000000000  -- XNACK may have set the highest number there is, which Lua cannot hold

@@ -1,6 +1,6 @@
-"""Release: deliveries are given back, so that another consumer has them at once (P27).
+"""Release deliveries that this consumer holds, so that another one has them at once (P27).
 
-They go to a consumer of the group that nobody is (`naming.RELEASED`), claimable at once; a delivery that came to
+They are parked under the reserved consumer name `naming.RELEASED`, claimable at once; a delivery that came to
 nothing is not counted (P10).
 """
 
@@ -24,7 +24,7 @@ AT_ONCE = 250
 async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
     """Give back what is held and not settled; how many were still ours.
 
-    Raises `RedisUnavailableError`, `ServerError`, when every part was tried; what was not given back is held as before.
+    Raises `RedisUnavailableError`, `ServerError`, when every part was tried; what was not released is held as before.
     """
     before = holdings.released
     unsettled = [delivery for delivery in deliveries if not delivery.settled and not delivery.lost]

@@ -44,7 +44,7 @@ async def write(holdings: Holdings, failed: Sequence[Failed]) -> list[Written]:
         )
         firsts = [replies.integer(word) if word else None for word in replies.words(len(failed), reply)]
     except StreamNotFoundError:
-        firsts = [None] * len(failed)  # the group is lost with all that was pending: made again, it brings these again
+        firsts = [None] * len(failed)  # the group is lost with all that was pending: recreated, it delivers these again
     except RedisUnavailableError:
         raise
     except RedisStreamsError as error:
