@@ -177,6 +177,20 @@ async def test_the_thirty_second_example_of_the_readme(url: str, tmp_path: Path,
     assert await run(script, url=url) == ["ada owes 42.0 for o-1"]
 
 
+async def test_the_readmes_test_passes_with_the_readmes_handlers(url: str, tmp_path: Path) -> None:
+    """A stub among them said no for ever, and the test told that nothing was settled."""
+    pages = blocks(ROOT / "README.md")
+    [handlers] = [block for block in pages if "async def mail_server_is_up" in block]
+    [tests] = [block for block in pages if "from shop import" in block]
+    (tmp_path / "shop.py").write_text(handlers)
+    (tmp_path / "test_shop.py").write_text(tests)
+    quiet = ["-o", "asyncio_default_fixture_loop_scope=function"]  # pytest-asyncio warns, and warnings are errors here
+    process = await start(sys.executable, "-m", "pytest", "-q", *quiet, "test_shop.py", url=url, cwd=tmp_path)
+    said, errors = await ended(process)
+    assert process.returncode == 0, (said + errors).decode()
+    assert b"1 passed" in said
+
+
 async def test_the_quick_start(url: str, redis: Redis, tmp_path: Path) -> None:
     """Its last handler, run and published to with the commands that it shows."""
     page = ROOT / "docs" / "quickstart.md"
