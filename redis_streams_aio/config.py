@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from . import checks, naming
+from . import checks, names
 from .exceptions import ConfigError
 from .logs import log
 
@@ -104,9 +104,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigError(f"lag_low ({self.lag_low}) must be below lag_high ({self.lag_high})")
         for what, name in (("group", self.group), ("consumer", self.consumer)):
             if name is not None:
-                naming.checked(what, name)
+                names.checked(what, name)
         for name in self.streams:
-            naming.checked("streams", name)
+            names.checked("streams", name)
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = None if self.redis_url is None else f"{self.redis_url.partition(':')[0]}://***"
@@ -141,7 +141,7 @@ def _check_fields(record: msgspec.Struct) -> None:
 def _plain(value: object) -> object:
     """Text of a class of its own, as members of a `(str, Enum)` are, as text; also the keys of a mapping."""
     if isinstance(value, str):
-        return naming.exact(value)
+        return names.exact(value)
     if isinstance(value, dict):
         return {_plain(name): inner for name, inner in value.items()}
     return value

@@ -15,7 +15,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 
-from . import checks, entry_ids, letters, naming, replays, times
+from . import checks, entry_ids, letters, names, naming, replays, times
 from .connection import Connection, replies
 from .connection.handful import Handful
 from .connection.replies import RawEntry
@@ -49,10 +49,10 @@ class DeadLetters:
 
     def __init__(self, connection: Connection, stream: str, group: str, *, dead_letter: str | None = None) -> None:
         self._connection = checks.instance("connection", connection, Connection)
-        self._stream = naming.checked("stream", stream)
-        self._group = naming.checked("group", group)
+        self._stream = names.checked("stream", stream)
+        self._group = names.checked("group", group)
         if dead_letter is not None:
-            dead_letter = naming.checked("dead_letter", dead_letter)
+            dead_letter = names.checked("dead_letter", dead_letter)
         self._key = dead_letter or naming.dead_letters(self._stream, self._group)
 
     @property

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Protocol
 
 from .delivery import Delivery
 from .entries import Fields, attributes, packed, unpacked
 from .models import DeadLetterMessage, History
-from .retry import DeadLetter
 
 _PREFIX = b"dead:"
 _BEGINS = b"dead:reason"
@@ -19,14 +19,38 @@ _PACKED = b"dead:fields"
 _ABSURD = 2**53
 
 
-def compose(delivery: Delivery, fate: DeadLetter, group: str, consumer: str) -> list[str | bytes | float]:
+class GivenUp(Protocol):
+    """Why an event was given up; the fate `DeadLetter` says it."""
+
+    @property
+    def reason(self) -> str:
+        """One word for filters."""
+        ...
+
+    @property
+    def error(self) -> str:
+        """What was raised, as one line."""
+        ...
+
+    @property
+    def traceback(self) -> str:
+        """The end of its traceback, or `""`."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """How often handlers raised on it."""
+        ...
+
+
+def compose(delivery: Delivery, why: GivenUp, group: str, consumer: str) -> list[str | bytes | float]:
     """The fields of a dead letter."""
     earlier = delivery.history
     became: dict[str, str | bytes | float] = {
-        "reason": fate.reason,
-        "error": fate.error,
-        "traceback": fate.traceback,
-        "failures": fate.failures + (earlier.failures if earlier else 0),
+        "reason": why.reason,
+        "error": why.error,
+        "traceback": why.traceback,
+        "failures": why.failures + (earlier.failures if earlier else 0),
         "deliveries": delivery.deliveries,
         "first_failure": f"{(earlier.first_failure if earlier else 0) or delivery.first_failure:.3f}",
         "replays": earlier.replays if earlier else 0,

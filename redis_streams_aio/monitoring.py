@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from . import callables, checks, entry_ids, naming
+from . import callables, checks, entry_ids, names
 from .connection import Connection, replies
 from .connection.packing import Command
 from .connection.replies import Answer, Reply
@@ -174,7 +174,7 @@ def _pairs(groups: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         if not isinstance(pair, tuple | list) or len(pair) != 2:  # a pair
             raise ConfigError(f"groups: {checks.shown(pair)}: {_EXPECTED}")
         stream, group = pair
-        yield naming.checked("groups: stream", stream), naming.checked("groups: group", group)
+        yield names.checked("groups: stream", stream), names.checked("groups: group", group)
 
 
 _EXPECTED = 'expected pairs of stream and group, e.g. [("orders", "billing")]'

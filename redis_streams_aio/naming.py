@@ -1,74 +1,11 @@
-"""Names.
-
-Which ones Redis keys and consumers may have, what ours are called, and how a consumer names itself. Pure but for
-`consumer_name`.
-"""
+"""Keys beside a stream: what each is called, and what it holds. Pure."""
 
 from __future__ import annotations
 
-import os
-import re
-import socket
-from typing import cast
+from .names import OURS
 
-from . import templates
-from .checks import shown
-from .exceptions import ConfigError, RedisStreamsError
-
-_BAD = re.compile(r"[\s\x00-\x1f\x7f]")
-_NO_UTF_8 = re.compile("[\ud800-\udfff]")
-"""Halves of surrogate pairs, which Python makes of bytes that are no text."""
-_LONGEST = 512
-
-
-_OURS = "redis_streams_aio"
-RELEASED = f"{_OURS}:released"
-"""The consumer that holds what draining consumers gave back, until another one takes it over."""
-
-
-def problem(name: object) -> str | None:
-    """What is wrong with a stream, group or consumer name; `None` when it is fine."""
-    if not isinstance(name, str):
-        return f"{shown(name)} is not text"
-    name = exact(name)
-    return _unwritable(name) or _not_a_name(name)
-
-
-def _unwritable(name: str) -> str | None:
-    if not name:
-        return "is empty"
-    if len(name) > _LONGEST:
-        return f"has {len(name)} characters, at most {_LONGEST} are allowed"
-    if _BAD.search(name):
-        return f"{name!r} has white space or control characters"
-    if _NO_UTF_8.search(name):
-        return f"{name!r} cannot be written as UTF-8"
-    return None
-
-
-def _not_a_name(name: str) -> str | None:
-    if blank := templates.blank(name):
-        return f"{name!r} is a template that nobody filled in: {blank!r} stands for something else"
-    if name == _OURS or name.startswith(f"{_OURS}:") or name.endswith(f":{_OURS}"):
-        return f"{name!r} is reserved: names with {_OURS!r} at an end are the library's own"
-    return None
-
-
-def exact(text: str) -> str:
-    """The text itself: of a `(str, Enum)` member its value, where `str()` and f-strings give the member's name."""
-    return text if type(text) is str else str.__str__(text)
-
-
-def checked(what: str, name: object, error: type[RedisStreamsError] = ConfigError) -> str:
-    """The name as plain text. Raises `error`, which says what it names (`stream`, `group`), where it cannot be used."""
-    if wrong := problem(name):
-        raise error(f"{what}: the name {wrong}")
-    return exact(cast("str", name))
-
-
-def consumer_name() -> str:
-    """A name that no other consumer has: `host-pid-random`."""
-    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+RELEASED = f"{OURS}:released"
+"""The consumer that holds what draining consumers released, until another one takes it over."""
 
 
 def sibling(stream: str, *parts: str) -> str:
@@ -81,7 +18,7 @@ def sibling(stream: str, *parts: str) -> str:
     """
     tag = _hash_tag(stream)
     beside = "{" + stream + "}" if tag == stream else stream
-    ours = (_OURS,) if stream == "{" + tag + "}" else ()
+    ours = (OURS,) if stream == "{" + tag + "}" else ()
     return ":".join((beside, *ours, *parts))
 
 

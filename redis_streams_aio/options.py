@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from . import entry_ids, naming
+from . import entry_ids, names
 from .batch import BatchDelivery
 from .callables import is_async, kind_of, name_of, takes
 from .checks import shown
@@ -90,7 +90,7 @@ def normal(options: HandlerOptions) -> HandlerOptions:
         options,
         middleware=tuple(options.middleware),
         **{
-            name: naming.exact(text)
+            name: names.exact(text)
             for name in ("stream", "group", "dead_letter", "event_type")
             if (text := getattr(options, name)) is not None
         },
@@ -99,7 +99,7 @@ def normal(options: HandlerOptions) -> HandlerOptions:
 
 def _name_problems(options: HandlerOptions) -> Iterator[str]:
     for what, given in (("stream", options.stream), ("group", options.group), ("dead_letter", options.dead_letter)):
-        if (given is not None or what == "stream") and (wrong := naming.problem(given)):
+        if (given is not None or what == "stream") and (wrong := names.problem(given)):
             yield f"{what}: the name {wrong}"
     if options.event_type is not None:
         yield from _event_type_problems(options.event_type)

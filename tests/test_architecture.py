@@ -18,11 +18,11 @@ PACKAGE = Path(redis_streams_aio.__file__).parent
 
 LAYERS: list[set[str]] = [
     {
-        *("version", "exceptions", "entry_ids", "entries", "naming", "models", "delivery", "batch", "replays"),
-        *("checks", "templates", "times", "error_texts"),
+        *("version", "exceptions", "entry_ids", "entries", "naming", "names", "models", "delivery", "batch", "replays"),
+        *("checks", "templates", "times", "error_texts", "letters"),
     },
     {
-        *("config", "yaml_files", "codecs", "retry", "declaration", "routing", "letters", "telemetry", "logs"),
+        *("config", "yaml_files", "codecs", "retry", "declaration", "routing", "telemetry", "logs"),
         *("flat_fields", "non_finite", "callables", "calls", "options", "payload_types", "signatures"),
     },
     {"connection"},

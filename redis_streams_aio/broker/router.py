@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from .. import naming
+from .. import names
 from ..callables import kind_of, name_of
 from ..checks import shown
 from ..codecs import Codec
@@ -205,7 +205,7 @@ class Router:
 
 
 def _with_stream(declared: Declaration, stream: str) -> Declaration:
-    if wrong := naming.problem(stream):
+    if wrong := names.problem(stream):
         raise HandlerDefinitionError(f"handler {declared.name}: stream: the name {wrong}")
     return msgspec.structs.replace(declared, options=msgspec.structs.replace(declared.options, stream=stream))
 

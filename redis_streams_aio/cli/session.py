@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from .. import config, naming
+from .. import config, names
 from ..broker.signals import stop_on_signals
 from ..config import Settings
 from ..connection import Connection
@@ -67,7 +67,7 @@ def connect(settings: Settings) -> Connection:
 def redis_name(_: click.Context, parameter: click.Parameter, given: T) -> T:
     """A click callback: refuse names that no stream, group or consumer can have."""
     for name in given if isinstance(given, tuple) else (given,):
-        if name is not None and (wrong := naming.problem(name)):
+        if name is not None and (wrong := names.problem(name)):
             raise click.BadParameter(f"the name {wrong}", param=parameter)
     return given
 

@@ -10,7 +10,7 @@ import msgspec
 from .. import templates
 from ..checks import shown as shown_value
 from ..exceptions import ConfigError
-from ..naming import exact
+from ..names import exact
 
 Scheme = Literal["redis", "rediss", "unix", "embedded", "memory"]
 SCHEMES: tuple[Scheme, ...] = ("redis", "rediss", "unix", "embedded", "memory")

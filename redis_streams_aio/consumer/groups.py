@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .. import checks, entry_ids, naming, times
+from .. import checks, entry_ids, names, naming, times
 from ..connection import Connection, replies
 from ..connection.group_scripts import CREATE_GROUP, DELETE_CONSUMER, DELETE_GROUP
 from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, InvalidEventError, StreamNotFoundError
@@ -125,8 +125,8 @@ class ConsumerGroupManager:
 
 
 def _checked(stream: str) -> str:
-    return naming.checked("stream", stream, InvalidEventError)
+    return names.checked("stream", stream, InvalidEventError)
 
 
 def _checked_group(group: str) -> str:
-    return naming.checked("group", group)
+    return names.checked("group", group)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .. import checks, entry_ids, naming
+from .. import checks, entry_ids, names, naming
 from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
 from ..connection import Connection
 from ..connection.group_scripts import NOTE_LEASE
@@ -70,7 +70,7 @@ class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for what in ("stream", "group", "name"):
             if what != "name" or self.name is not None:
-                msgspec.structs.force_setattr(self, what, naming.checked(what, getattr(self, what)))
+                msgspec.structs.force_setattr(self, what, names.checked(what, getattr(self, what)))
         for what in ("lease", "block"):
             checks.seconds(what, getattr(self, what))
         checks.whole("count", self.count, 1)
@@ -90,7 +90,7 @@ class Member:
         compose: Compose | None = None,
     ) -> None:
         self.options = options
-        name = options.name or naming.consumer_name()
+        name = options.name or names.consumer_name()
         stream, group = options.stream, options.group
         self.holdings: Holdings = Holdings(
             connection,

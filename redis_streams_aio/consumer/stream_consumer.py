@@ -18,7 +18,7 @@ from typing import Generic, Literal, Self, TypeVar, cast
 
 import msgspec
 
-from .. import checks, entry_ids, naming
+from .. import checks, entry_ids, names
 from ..checkpoint import CheckpointStore
 from ..codecs import Codec, JsonCodec, bounded, reading_codec
 from ..config import MAX_PAYLOAD_BYTES
@@ -55,7 +55,7 @@ def _decoder(codec: Codec | None, payload_type: type[T], limit: int) -> Callable
 
 
 def _dead_letters(stream: str, dead_letter: str) -> DeadLetterOptions:
-    if (name := naming.checked("dead_letter", dead_letter)) == stream:
+    if (name := names.checked("dead_letter", dead_letter)) == stream:
         raise ConfigError(
             f"dead_letter={checks.shown(name)}: is the stream itself; what cannot be decoded would come again for ever"
         )

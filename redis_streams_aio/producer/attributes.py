@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..checks import shown
 from ..exceptions import InvalidEventError
-from ..naming import exact
+from ..names import exact
 
 MOST_BYTES = 1024 * 1024
 """Largest size of event type, key, event id and headers together."""

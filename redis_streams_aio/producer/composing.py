@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 
-from .. import checks, entries, naming
+from .. import checks, entries, names
 from ..codecs import AS_IT_IS, BYTES, PayloadCodec, leaves_bytes
 from ..config import Settings
 from ..connection.packing import Command, pack, pack_around, pack_between
@@ -195,7 +195,7 @@ class Composer:
         """The command up to the fields, checked and made once for each stream."""
         if head := self._heads.get(stream) if isinstance(stream, str) else None:
             return head
-        stream = naming.checked("stream", stream, InvalidEventError)
+        stream = names.checked("stream", stream, InvalidEventError)
         maxlen = self._settings.stream(stream).maxlen
         head = ("XADD", stream, "*") if maxlen is None else ("XADD", stream, "MAXLEN", "~", maxlen, "*")
         if len(self._heads) < _KEPT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import callables, checks, naming
+from .. import callables, checks, names
 from ..connection import Connection, replies
 from ..exceptions import InvalidEventError, RedisStreamsError, StreamNotFoundError
 from ..models import StreamInfo
@@ -104,4 +104,4 @@ class StreamManager:
 
 
 def _checked(stream: str) -> str:
-    return naming.checked("stream", stream, InvalidEventError)
+    return names.checked("stream", stream, InvalidEventError)

@@ -13,7 +13,7 @@ from random import Random
 
 import msgspec
 
-from redis_streams_aio import ConfigError, Settings, config, entry_ids, naming
+from redis_streams_aio import ConfigError, Settings, config, entry_ids, names, naming
 from redis_streams_aio.connection import endpoints, packing
 from redis_streams_aio.connection.address import parse
 
@@ -189,7 +189,7 @@ def ids(text: str) -> None:
 
 
 def named(text: str) -> None:
-    if naming.problem(text) is None:
+    if names.problem(text) is None:
         for key in (naming.dead_letters(text, text), naming.failures(text, text), naming.checkpoint(text, "g")):
             packing.pack(("GET", key, naming.done(text, "g", b"\xff")))
             assert naming.on_one_slot(text, key) or "}" in text

@@ -18,7 +18,7 @@ from redis_streams_aio import (
     config,
     entries,
     entry_ids,
-    naming,
+    names,
     replays,
     yaml_files,
 )
@@ -128,7 +128,7 @@ def test_an_environment_variable_that_is_no_utf_8_is_a_config_error(tmp_path: Pa
 
 def test_names_and_ids_are_what_redis_takes() -> None:
     """Halves of surrogate pairs were a name, and numbers that Redis refuses were an id, also as a stored checkpoint."""
-    assert naming.problem("a\udcff") == "'a\\udcff' cannot be written as UTF-8"
+    assert names.problem("a\udcff") == "'a\\udcff' cannot be written as UTF-8"
     largest = str(2**64 - 1)
     assert [entry_ids.is_id(text) for text in ("0", f"{largest}-{largest}")] == [True, True]
     for text in (str(2**64), f"1-{2**64}", "9" * 20, "\u0663-\u0663", "\u0663"):

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio import ConfigError, Delivery, Settings, StreamSettings, config, letters, naming
+from redis_streams_aio import ConfigError, Delivery, Settings, StreamSettings, config, letters, names, naming
 from redis_streams_aio.connection.address import SCHEMES, parse
 from redis_streams_aio.delivery import Origin
 from redis_streams_aio.models import History
@@ -36,16 +36,16 @@ def test_our_keys_are_beside_the_stream() -> None:
 
 def test_which_names_are_fine() -> None:
     for fine in ("a", "x" * 512, "{orders}:eu", "prices-é"):
-        assert naming.problem(fine) is None
-    assert naming.problem("") == "is empty"
-    assert naming.problem(b"a") == "b'a' is not text"
-    assert naming.problem("x" * 513) == "has 513 characters, at most 512 are allowed"
+        assert names.problem(fine) is None
+    assert names.problem("") == "is empty"
+    assert names.problem(b"a") == "b'a' is not text"
+    assert names.problem("x" * 513) == "has 513 characters, at most 512 are allowed"
     for bad in ("a b", "a\n", "\x00", "a\x7f"):
-        assert naming.problem(bad) == f"{bad!r} has white space or control characters"
+        assert names.problem(bad) == f"{bad!r} has white space or control characters"
 
 
 def test_a_consumer_name_says_where_it_runs() -> None:
-    host, pid, random = naming.consumer_name().rsplit("-", 2)
+    host, pid, random = names.consumer_name().rsplit("-", 2)
     assert host
     assert pid.isdecimal()
     assert re.fullmatch(r"[0-9a-f]{8}", random)

@@ -20,6 +20,7 @@ from redis_streams_aio import (
     StreamInfo,
     entry_ids,
     letters,
+    names,
     naming,
     replays,
 )
@@ -85,7 +86,7 @@ def _hash_tag(key: str) -> str:
 
 
 def test_consumer_names_are_their_own() -> None:
-    assert len({naming.consumer_name() for _ in range(100)}) == 100
+    assert len({names.consumer_name() for _ in range(100)}) == 100
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
