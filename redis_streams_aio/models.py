@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from . import entries, entry_ids
+from .events import entry_ids, wire_format
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class DeadLetterMessage(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def payload(self) -> bytes | None:
         """The payload as it was published; `None` for entries that have no field `payload`."""
-        return entries.payload_of(list(self.fields))
+        return wire_format.payload_of(list(self.fields))
 
 
 class ReplayReport(msgspec.Struct, frozen=True):

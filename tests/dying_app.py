@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi_app import app  # type: ignore[import-not-found]  # of examples/
 
-from redis_streams_aio.consumer.acknowledgements import Acknowledgements
+from redis_streams_aio.consumer.settle.acknowledgements import Acknowledgements
 
 
 @app.post("/break")  # type: ignore[untyped-decorator]

@@ -14,8 +14,7 @@ import signal
 import sys
 
 from redis_streams_aio import Broker, Delivery, RetryPolicy, Settings
-
-from .events import Order
+from tests.events import Order
 
 
 def say(*words: object) -> None:

@@ -17,18 +17,18 @@ from .. import config
 from ..codecs import Codec, JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
-from ..logs import log
+from ..consumer.status import SubscriptionStatus
+from ..handlers.options import HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown
+from ..handlers.retry import RetryPolicy
+from ..handlers.router import Router
+from ..handlers.routes import Plan
 from ..models import LagReport
-from ..options import HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown
 from ..producer import StreamProducer
-from ..retry import RetryPolicy
-from ..routing import Plan
 from ..telemetry import Observer, Telemetry
+from ..telemetry.logs import log
 from .host import Host, not_open
 from .in_force import settings_in_force
-from .router import Router
 from .signals import stop_on_signals
-from .status import SubscriptionStatus
 from .supervisor import Supervisor
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from contextvars import Context, copy_context
 import anyio
 
 from ..connection.home import Home
-from ..error_texts import describe
 from ..exceptions import NotOpenError
-from ..logs import log
+from ..handlers.error_texts import describe
+from ..telemetry.logs import log
 from .supervisor import Supervisor, current_supervisor
 
 

@@ -16,9 +16,9 @@ import anyio
 
 from ..connection import Connection
 from ..consumer.holdings import Holdings
-from ..consumer.lease import LeaseKeeper, by_lease
+from ..consumer.intake.leases import LeaseKeeper, by_lease
+from ..consumer.periodic import repeat
 from ..telemetry import Fact, Telemetry
-from .periodic import repeat
 
 
 async def keep_leases(keeper: LeaseKeeper, emit: Callable[[Fact], None]) -> None:

@@ -20,11 +20,11 @@ from types import CodeType, FrameType
 
 import msgspec
 
-from ..logs import log
-from ..routing import Route
+from ..consumer.subscription import Subscription
+from ..handlers.routes import Route
 from ..telemetry import LoopBlocked, Telemetry, write
+from ..telemetry.logs import log
 from .standing import stack_of, where
-from .subscription import Subscription
 
 LONGEST_PATIENCE = 1.0
 """Seconds that the loop may take to answer; a third of the shortest lease, where that is less."""

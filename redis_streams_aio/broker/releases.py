@@ -1,6 +1,6 @@
 """The watch for what is given back: one command tells it for all subscriptions of a process (P27).
 
-Whoever gives entries back counts that in a key beside the stream (`naming.releases`), in the same atomic step. When a
+Whoever gives entries back counts that in a key beside the stream (`keys.releases`), in the same atomic step. When a
 count is another than before, its subscription looks at once. So none has to look for itself as often as a drain is to
 be noticed.
 
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import naming
 from ..connection import Connection, replies
 from ..connection.replies import Reply
+from ..consumer.subscription import Subscription
+from ..events import keys
 from ..exceptions import PermissionDeniedError
-from .subscription import Subscription
 
 
 class ReleaseWatch:
@@ -26,7 +26,7 @@ class ReleaseWatch:
     def __init__(self, connection: Connection, subscriptions: Sequence[Subscription]) -> None:
         self._connection = connection
         self._watched = {
-            naming.releases(subscription.options.stream, subscription.options.group): subscription
+            keys.releases(subscription.options.stream, subscription.options.group): subscription
             for subscription in subscriptions
         }
         self._counts: dict[str, Reply] = {}

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..logs import log
+from ..telemetry.logs import log
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ..consumer.handling import Worker
-from ..delivery import Delivery
+from ..consumer.subscription import Subscription
+from ..consumer.work.single import Worker
+from ..events.delivery import Delivery
 from ..telemetry import HandlerSlow, Telemetry
 from .standing import call_of, where_waits
-from .subscription import Subscription
 
 LOOKS = 4
 """Looks in a lease."""

@@ -31,20 +31,20 @@ from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpoi
 from ..config import Settings
 from ..connection import Connection
 from ..connection.backoff import delays
-from ..consumer.lease import by_lease
-from ..delivery import Compose
+from ..consumer.intake.leases import by_lease
+from ..consumer.periodic import repeat
+from ..consumer.subscription import Subscription
+from ..events.delivery import Compose
 from ..exceptions import RedisUnavailableError
-from ..logs import log
+from ..handlers.routes import Plan
 from ..monitoring import LagWatcher
 from ..producer import StreamManager
-from ..routing import Plan
 from ..telemetry import Drained, StepFailed, Telemetry
+from ..telemetry.logs import log
 from .lease_thread import LeaseThread, keep_leases
 from .loop_watch import LoopWatch
-from .periodic import repeat
 from .releases import ReleaseWatch
 from .slow_handlers import SlowHandlers
-from .subscription import Subscription
 
 UNBLOCK_AGAIN = 0.05
 """Seconds between attempts to end the reads: one that had not yet begun is missed."""

@@ -20,9 +20,9 @@ from ..config import Settings
 from ..connection import Connection
 from ..connection.replies import RawEntry
 from ..consumer import ConsumerGroupManager
-from ..dead_letters import DeadLetters
 from ..exceptions import StreamNotFoundError
 from ..models import DeadLetterMessage, ReplayReport
+from ..monitoring.dead_letters import DeadLetters
 from . import events
 from .session import connect, stream_named
 from .show import NONE, local_time, number, table, visible

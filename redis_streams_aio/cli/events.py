@@ -8,12 +8,14 @@ from datetime import datetime
 
 import msgspec
 
-from .. import entries, entry_ids
 from ..connection.replies import RawEntry
-from ..entries import Fields
+from ..events import entry_ids, wire_format
+from ..events.wire_format import Fields
 from .show import NONE, local_time, visible
 
-_OWN = frozenset((entries.EVENT_TYPE, entries.PAYLOAD, entries.CONTENT_TYPE, entries.KEY, entries.EVENT_ID))
+_OWN = frozenset(
+    (wire_format.EVENT_TYPE, wire_format.PAYLOAD, wire_format.CONTENT_TYPE, wire_format.KEY, wire_format.EVENT_ID)
+)
 _LONGEST_FIELD = 200
 _SPACES = str.maketrans("\n\r\t", "   ")
 
@@ -30,7 +32,7 @@ def for_people(entry: RawEntry) -> str:
     known, others = _split(fields)
     names = [] if known is None else [known.event_type or NONE, known.key or NONE]
     shown = [local_time(_time(entry_id)), entry_id, *(names or [NONE, NONE])]
-    if (payload := entries.payload_of(fields)) is not None and known is not None:
+    if (payload := wire_format.payload_of(fields)) is not None and known is not None:
         text = _json_text(payload, known.content_type)
         shown.append(repr(payload) if text is None else text)
     shown += [f"{name}={_shortened(value)}" for name, value in others.items()]
@@ -46,23 +48,23 @@ def for_machines(entry: RawEntry) -> str:
     record: dict[str, object] = {"id": entry_id, "time": _time(entry_id)}
     if known is not None:
         record |= {name: value for name, value in msgspec.structs.asdict(known).items() if value}
-        record |= _payload(entries.payload_of(fields), known.content_type)
+        record |= _payload(wire_format.payload_of(fields), known.content_type)
     if others:
         record["fields"] = others
     return msgspec.json.encode(record).decode()
 
 
-def _split(fields: Fields) -> tuple[entries.Attributes | None, dict[str, str]]:
+def _split(fields: Fields) -> tuple[wire_format.Attributes | None, dict[str, str]]:
     """What an entry of ours says about its event, and all other fields; an entry with neither type nor payload has
     only the latter.
     """
-    ours = bool(entries.event_type_of(fields)) or entries.payload_of(fields) is not None
+    ours = bool(wire_format.event_type_of(fields)) or wire_format.payload_of(fields) is not None
     others = {
         _text(name): _text(value)
         for name, value in zip(fields[::2], fields[1::2], strict=False)
-        if not ours or (name not in _OWN and not name.startswith(entries.HEADER))
+        if not ours or (name not in _OWN and not name.startswith(wire_format.HEADER))
     }
-    return entries.attributes(fields) if ours else None, others
+    return wire_format.attributes(fields) if ours else None, others
 
 
 def _payload(payload: bytes | None, content_type: str | None) -> dict[str, object]:

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from .. import naming
 from ..config import Settings
 from ..connection import Connection, replies
 from ..connection.replies import Reply
 from ..consumer import ConsumerGroupManager, StreamConsumer
-from ..consumer.history import parse
+from ..consumer.intake.records import parse
+from ..events import keys
 from ..models import PendingMessage
 from .session import connect, stream_named
 from .show import NONE, age, local_time, number, visible
@@ -71,7 +71,7 @@ async def pending_of(
 async def _failure_records(connection: Connection, stream: str, group: str, ids: list[str]) -> list[Reply]:
     if not ids:
         return []
-    return replies.rows(await connection.call("HMGET", naming.failures(stream, group), *ids))
+    return replies.rows(await connection.call("HMGET", keys.failures(stream, group), *ids))
 
 
 def _row(message: PendingMessage, record: Reply) -> PendingRow:

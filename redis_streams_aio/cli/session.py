@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from .. import config, names
+from .. import config
 from ..broker.signals import stop_on_signals
+from ..checks import names
 from ..config import Settings
 from ..connection import Connection
 from ..exceptions import GroupNotFoundError, RedisStreamsError, StreamNotFoundError, StreamTypeError

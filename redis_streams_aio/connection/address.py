@@ -7,10 +7,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from .. import templates
 from ..checks import shown as shown_value
+from ..checks import templates
+from ..checks.names import exact
 from ..exceptions import ConfigError
-from ..names import exact
 
 Scheme = Literal["redis", "rediss", "unix", "embedded", "memory"]
 SCHEMES: tuple[Scheme, ...] = ("redis", "rediss", "unix", "embedded", "memory")

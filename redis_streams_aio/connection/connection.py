@@ -28,7 +28,7 @@ from ..exceptions import (
     StreamNotFoundError,
     StreamTypeError,
 )
-from ..logs import log
+from ..telemetry.logs import log
 from ..version import __version__
 from . import replies
 from .address import Address, parse

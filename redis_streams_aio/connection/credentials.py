@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from redis.exceptions import AuthenticationError, ResponseError
 
-from ..logs import log
+from ..telemetry.logs import log
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection

@@ -67,7 +67,7 @@ async def open_endpoint(address: Address | None, client: Redis | None, version: 
         if address is None:
             raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")
         if address.scheme == "embedded":
-            from .embedded import embedded_server  # noqa: PLC0415  # rarely used
+            from .embedded.server import embedded_server  # noqa: PLC0415  # rarely used
 
             socket_path = await stack.enter_async_context(embedded_server(address.path))
             yield _factory(UnixDomainSocketConnection, {"path": str(socket_path)}, version)

@@ -38,13 +38,7 @@ from typing import TYPE_CHECKING
 
 from redis import exceptions as redis_errors
 
-from ..exceptions import (
-    NotOpenError,
-    RedisStreamsError,
-    RedisUnavailableError,
-    ScriptMissingError,
-    WrongNodeError,
-)
+from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError, WrongNodeError
 from . import errors
 from .answers import read_answer
 from .backoff import delays

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from itertools import chain
 from typing import NamedTuple, ParamSpec, TypeVar, Union
 
-from .. import entry_ids
-from ..entries import Fields
+from ..events import entry_ids
+from ..events.wire_format import Fields
 from ..exceptions import RedisStreamsError, ServerError, UnsupportedServerError
 from ..models import ConsumerInfo, GroupInfo, PendingMessage, StreamInfo
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .. import checks, entry_ids, names, naming, times
+from .. import checks
+from ..checks import names, times
 from ..connection import Connection, replies
 from ..connection.group_scripts import CREATE_GROUP, DELETE_CONSUMER, DELETE_GROUP
+from ..events import entry_ids, keys
 from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, InvalidEventError, StreamNotFoundError
 from ..models import ConsumerInfo, GroupInfo
 
@@ -55,8 +57,8 @@ class ConsumerGroupManager:
             return None
 
     async def _create(self, stream: str, group: str, position: str, start: str) -> str:
-        keys = (stream, naming.deleted(stream, group))
-        return replies.text(await self._connection.run(CREATE_GROUP, *keys, group, position, start))
+        touched = (stream, keys.deleted(stream, group))
+        return replies.text(await self._connection.run(CREATE_GROUP, *touched, group, position, start))
 
     async def _exists(self, stream: str, group: str) -> bool:
         try:
@@ -78,11 +80,10 @@ class ConsumerGroupManager:
         again at once, there. One atomic step. Dead letters stay. Raises `StreamTypeError`.
         """
         stream, group = _checked(stream), _checked_group(group)
-        keys = [
-            name(stream, group)
-            for name in (naming.deleted, naming.checkpoint, naming.failures, naming.releases, naming.leases)
+        beside = [
+            name(stream, group) for name in (keys.deleted, keys.checkpoint, keys.failures, keys.releases, keys.leases)
         ]
-        return replies.integer(await self._connection.run(DELETE_GROUP, stream, *keys, group, DELETED_FOR_MS)) == 1
+        return replies.integer(await self._connection.run(DELETE_GROUP, stream, *beside, group, DELETED_FOR_MS)) == 1
 
     async def reset_group(self, stream: str, group: str, start: str | datetime) -> None:
         """Move an existing group.
@@ -119,8 +120,8 @@ class ConsumerGroupManager:
         consumer = checks.text("consumer", consumer)
         if not times.is_number(idle) or idle < 0:
             raise ConfigError(f"idle={checks.shown(idle)}: expected seconds, 0 or more")
-        keys = (stream, naming.leases(stream, group))
-        reply = await self._connection.run(DELETE_CONSUMER, *keys, group, consumer, round(idle * 1000))
+        touched = (stream, keys.leases(stream, group))
+        reply = await self._connection.run(DELETE_CONSUMER, *touched, group, consumer, round(idle * 1000))
         return replies.integer(reply) == 1
 
 

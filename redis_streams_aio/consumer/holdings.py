@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict
 
-from .. import naming
 from ..connection import Connection
 from ..connection.backoff import Gate
 from ..connection.packing import Command
 from ..connection.replies import IdAndFields
-from ..delivery import Compose, Delivery, Origin
-from ..entries import Fields, event_type_of
-from ..error_texts import shortened
-from ..replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
+from ..events import keys
+from ..events.delivery import Compose, Delivery, Origin
+from ..events.replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
+from ..events.wire_format import Fields, event_type_of
+from ..handlers.error_texts import shortened
 from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
 
 
@@ -54,9 +54,9 @@ class Holdings:
         self.lease = lease
         """Seconds without renewal after which another consumer may take an entry over."""
         self.telemetry = telemetry
-        self.failures_key: str = naming.failures(stream, group)
-        self.leases_key: str = naming.leases(stream, group)
-        self.releases_key: str = naming.releases(stream, group)
+        self.failures_key: str = keys.failures(stream, group)
+        self.leases_key: str = keys.leases(stream, group)
+        self.releases_key: str = keys.releases(stream, group)
         self.by_id: dict[bytes, Delivery] = {}
         self.uncertain: dict[bytes, bool] = {}
         """Entries that may be pending for this consumer, as the answer to a claim of them was lost or is awaited; and

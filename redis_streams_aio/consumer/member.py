@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .. import checks, entry_ids, names, naming
+from .. import checks
 from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
+from ..checks import names
 from ..connection import Connection
 from ..connection.group_scripts import NOTE_LEASE
 from ..connection.handful import Handful
-from ..delivery import Compose, Delivery
+from ..events import entry_ids, keys
+from ..events.delivery import Compose, Delivery
 from ..exceptions import (
     CheckpointStoreError,
     GroupNotFoundError,
@@ -32,16 +34,16 @@ from ..exceptions import (
     RedisUnavailableError,
     StreamNotFoundError,
 )
-from ..logs import log
 from ..telemetry import Telemetry
-from .cleaner import remove_idle_consumers
-from .fetcher import Fetcher
+from ..telemetry.logs import log
 from .groups import ConsumerGroupManager
 from .holdings import Holdings
-from .lease import LeaseKeeper
-from .reclaimer import Reclaimer
-from .recovery import recover_own
-from .settlement import DeadLetterOptions, Settlement
+from .intake.abandoned import Reclaimer
+from .intake.cleaner import remove_idle_consumers
+from .intake.group import Fetcher
+from .intake.leases import LeaseKeeper
+from .intake.own import recover_own
+from .settle.settlement import DeadLetterOptions, Settlement
 
 if TYPE_CHECKING:
     from ..connection.reader import Reader
@@ -101,7 +103,7 @@ class Member:
             telemetry=telemetry,
             compose=compose,
         )
-        dead_letters = options.dead_letters or DeadLetterOptions(naming.dead_letters(stream, group))
+        dead_letters = options.dead_letters or DeadLetterOptions(keys.dead_letters(stream, group))
         self.settlement: Settlement = Settlement(self.holdings, dead_letters)
         self._connection = connection
         self._sink = sink
@@ -297,8 +299,8 @@ class Member:
     async def _note_lease(self) -> None:
         """Have the other consumers of the group know the lease, before there is anything to take over."""
         holdings = self.holdings
-        keys = (holdings.leases_key, holdings.releases_key)
-        await self._connection.run(NOTE_LEASE, *keys, holdings.consumer, holdings.lease_ms)
+        touched = (holdings.leases_key, holdings.releases_key)
+        await self._connection.run(NOTE_LEASE, *touched, holdings.consumer, holdings.lease_ms)
 
     def __repr__(self) -> str:
         return (

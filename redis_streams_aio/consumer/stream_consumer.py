@@ -18,15 +18,17 @@ from typing import Generic, Literal, Self, TypeVar, cast
 
 import msgspec
 
-from .. import checks, entry_ids, names
+from .. import checks
 from ..checkpoint import CheckpointStore
+from ..checks import names
 from ..codecs import Codec, JsonCodec, bounded, reading_codec
 from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
 from ..connection.backoff import delays
-from ..delivery import Delivery
-from ..entries import Fields
-from ..error_texts import describe
+from ..events import entry_ids
+from ..events.delivery import Delivery
+from ..events.replays import FOR_ANOTHER_GROUP
+from ..events.wire_format import Fields
 from ..exceptions import (
     CheckpointStoreError,
     ConfigError,
@@ -35,13 +37,13 @@ from ..exceptions import (
     RedisUnavailableError,
     StreamNotFoundError,
 )
-from ..logs import log
+from ..handlers.error_texts import describe
+from ..handlers.retry import DeadLetter
 from ..models import EventMessage, PendingMessage
-from ..replays import FOR_ANOTHER_GROUP
-from ..retry import DeadLetter
 from ..telemetry import SILENT, StepFailed, Telemetry
+from ..telemetry.logs import log
 from .member import Member, MemberOptions
-from .settlement import DeadLetterOptions
+from .settle.settlement import DeadLetterOptions
 
 T = TypeVar("T")
 State = Literal["starting", "running", "draining", "stopped", "failed"]

@@ -1,6 +1,6 @@
 """Publishing, and the streams that are published to."""
 
-from .stream_manager import StreamManager
-from .stream_producer import StreamProducer
+from .producer import StreamProducer
+from .streams import StreamManager
 
 __all__ = ["StreamManager", "StreamProducer"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..checks import shown
+from ..checks.names import exact
 from ..exceptions import InvalidEventError
-from ..names import exact
 
 MOST_BYTES = 1024 * 1024
 """Largest size of event type, key, event id and headers together."""

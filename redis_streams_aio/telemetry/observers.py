@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ParamSpec
 
-from ..callables import functions
-from ..logs import log, shown
+from ..checks.functions import functions
 from .bases import Fact
+from .logs import log, shown
 
 P = ParamSpec("P")
 Observer = Callable[[Fact], None]

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from .. import naming
 from ..connection import Connection, replies
 from ..connection.scripts import Script
+from ..events import keys
 from ..exceptions import GroupNotFoundError
 
 _PAGE = 1000
@@ -56,14 +56,14 @@ async def age(connection: Connection, stream: str, group: str, seconds: float, l
     Entries of the consumers `living` keep their age: these would have renewed them. Raises `RedisUnavailableError`,
     `ServerError`.
     """
-    failures = naming.failures(stream, group)
+    failures = keys.failures(stream, group)
     await connection.run(_AGE, stream, failures, group, round(seconds * 1000), _PAGE, *living)
 
 
 async def age_marks(connection: Connection, stream: str, group: str, seconds: float) -> None:
     """Make the marks of handled events older. Raises `RedisUnavailableError`, `ServerError`."""
     passed_ms = round(seconds * 1000)
-    prefix = naming.done(stream, group, b"").decode()
+    prefix = keys.done(stream, group, b"").decode()
     pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
     cursor: str | bytes = "0"
     while True:

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
-from ..broker.subscription import Subscription
 from ..connection import Connection
 from ..consumer import ConsumerGroupManager
+from ..consumer.subscription import Subscription
 from ..exceptions import GroupNotFoundError, StreamNotFoundError
 from ..producer import StreamManager
 from .clock import pending

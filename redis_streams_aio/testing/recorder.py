@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import msgspec
 
-from ..batch import BatchDelivery
-from ..delivery import Delivery
-from ..error_texts import describe
+from ..events.batch import BatchDelivery
+from ..events.delivery import Delivery
+from ..handlers.error_texts import describe
+from ..handlers.routes import Plan, Route, RouteTable
 from ..models import EventMessage
-from ..routing import Plan, Route, RouteTable
 from ..telemetry import DeadLettered, DuplicateDropped, EntriesVanished, Fact, LeaseLost, Postponed, RetryScheduled
 
 F = TypeVar("F", bound=Fact)

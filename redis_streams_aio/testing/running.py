@@ -20,15 +20,15 @@ from typing import TypeVar
 
 import msgspec
 
-from .. import naming
 from ..broker import Broker
-from ..broker.subscription import Subscription
 from ..broker.supervisor import current_supervisor
 from ..connection import Connection, replies
 from ..connection.address import parse
-from ..dead_letters import DeadLetters
+from ..consumer.subscription import Subscription
+from ..events import keys
 from ..exceptions import ConfigError, NotOpenError
 from ..models import DeadLetterMessage
+from ..monitoring.dead_letters import DeadLetters
 from ..telemetry import DeadLettered, Fact
 from . import progress
 from .clock import age, age_marks, pending
@@ -80,7 +80,7 @@ async def _lasting(url: str | None) -> AsyncIterator[str | None]:
     if address is not None and address.scheme == "memory" and not address.path:
         yield f"memory://{secrets.token_hex(8)}"  # there for as long as somebody has it open, and the harness has
     elif address is not None and address.scheme == "embedded":
-        from ..connection.embedded import embedded_server  # noqa: PLC0415  # imports anyio's threads
+        from ..connection.embedded.server import embedded_server  # noqa: PLC0415  # imports anyio's threads
 
         async with embedded_server(address.path, alone=True) as socket:
             yield f"unix://{socket}"
@@ -231,7 +231,7 @@ class Harness:
             unsettled = {entry_id for entry_id, *_ in await pending(self.connection, *at)}
             wanted = (handled & set(ids) if ids else handled) - dead - unsettled
             count += await self._give(
-                subscription, naming.RELEASED, sorted(wanted), "IDLE", _LONG_AGO_MS, "FORCE", "RETRYCOUNT", 1
+                subscription, keys.RELEASED, sorted(wanted), "IDLE", _LONG_AGO_MS, "FORCE", "RETRYCOUNT", 1
             )
         return count
 

@@ -9,8 +9,8 @@ import resource
 import sys
 import time
 
-from .running import FoundError, Target, run
-from .targets import TARGETS
+from tests.fuzz.running import FoundError, Target, run
+from tests.fuzz.targets import TARGETS
 
 STUCK = 120.0
 """Seconds without an end of a hundred inputs after which the run says where it stands, and ends."""

@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from redis_streams_aio.connection.replies import Reply
-
-from . import inputs, reading_replies
+from tests.fuzz import inputs, reading_replies
 
 Bend = Callable[[Random, bytes], bytes]
 """What goes to the client in place of what the server said."""

@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from redis_streams_aio import entries, replays
+from redis_streams_aio.events import replays, wire_format
 
 MEBIBYTE = 1024 * 1024
 EDGES = (0, 1, -1, 127, 128, 255, 2**31, 2**32 - 1, 2**53, 2**63 - 1, -(2**63), 2**63, 2**64 - 1, 2**64, 10**30)
@@ -33,7 +33,16 @@ TOKENS = (
     b"\n",
 )
 FIELD_NAMES = (
-    *(entries.EVENT_TYPE, entries.PAYLOAD, entries.CONTENT_TYPE, entries.KEY, entries.EVENT_ID, b"h:a", b"h:", b""),
+    *(
+        wire_format.EVENT_TYPE,
+        wire_format.PAYLOAD,
+        wire_format.CONTENT_TYPE,
+        wire_format.KEY,
+        wire_format.EVENT_ID,
+        b"h:a",
+        b"h:",
+        b"",
+    ),
     *(b"dead:reason", b"dead:error", b"dead:failures", b"dead:first_failure", b"dead:fields", b"dead:id", b"dead:"),
     *(replays.FOR_GROUP, replays.HISTORY, b"redis_streams_aio:replay_fields", b"name", b"x", b"number", b"\xff"),
 )
@@ -169,9 +178,9 @@ def field_value(rng: Random, name: bytes) -> bytes:
     return rng.choice((json_text, msgpack, blob))(rng)
 
 
-def fields(rng: Random, most: int = 8) -> entries.Fields:
+def fields(rng: Random, most: int = 8) -> wire_format.Fields:
     """Names and values in turn: ours, half of ours, twice ours, others', and an odd one now and then."""
-    made: entries.Fields = []
+    made: wire_format.Fields = []
     shape = rng.random()
     if shape < 0.5:
         made = [b"event_type", rng.choice((b"Order", b"Point", b"", b"\xff")), b"payload", field_value(rng, b"payload")]

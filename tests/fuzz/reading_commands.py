@@ -13,9 +13,8 @@ from click.testing import CliRunner
 
 from redis_streams_aio.cli import session
 from redis_streams_aio.cli.app import app
-
-from . import inputs
-from .running import Target
+from tests.fuzz import inputs
+from tests.fuzz.running import Target
 
 NOWHERE = "redis://127.0.0.1:1/0"
 COMMANDS = (

@@ -15,19 +15,19 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 import msgspec
 from msgspec import Meta
 
-from redis_streams_aio import DecodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec, entries, letters, replays
+from redis_streams_aio import DecodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
 from redis_streams_aio.cli import dead_letters as shown
 from redis_streams_aio.cli import events
 from redis_streams_aio.connection.packing import pack
 from redis_streams_aio.connection.replies import RawEntry
 from redis_streams_aio.consumer.holdings import Holdings
-from redis_streams_aio.consumer.schedule import Schedule
+from redis_streams_aio.consumer.work.schedule import Schedule
+from redis_streams_aio.events import dead_letter, replays, wire_format
+from redis_streams_aio.handlers.retry import DeadLetter
 from redis_streams_aio.models import History
-from redis_streams_aio.retry import DeadLetter
 from redis_streams_aio.telemetry import Telemetry
-
-from . import inputs
-from .running import Target
+from tests.fuzz import inputs
+from tests.fuzz.running import Target
 
 
 class Order(msgspec.Struct):
@@ -86,7 +86,7 @@ TYPES: tuple[Any, ...] = (Order, One | Two, Every, Point, Named, Pair, dict, dic
 PLAIN = (Order, Every, Point, Named, dict)
 
 
-def decoders() -> list[Callable[[entries.Fields], object]]:
+def decoders() -> list[Callable[[wire_format.Fields], object]]:
     """Every codec with every kind of type that it takes."""
     made = [codec.decoder(kind) for codec in (JsonCodec(), MsgpackCodec()) for kind in TYPES]
     return [*made, RawCodec().decoder(bytes), *(FieldsCodec().decoder(kind) for kind in PLAIN)]
@@ -95,22 +95,22 @@ def decoders() -> list[Callable[[entries.Fields], object]]:
 DECODERS = decoders()
 
 
-def decoded(given: tuple[int, entries.Fields]) -> None:
+def decoded(given: tuple[int, wire_format.Fields]) -> None:
     which, fields = given
     with contextlib.suppress(DecodeError):
         DECODERS[which](fields)
 
 
-def any_decoder(rng: Random) -> tuple[int, entries.Fields]:
+def any_decoder(rng: Random) -> tuple[int, wire_format.Fields]:
     return rng.randrange(len(DECODERS)), inputs.fields(rng)
 
 
-def described(fields: entries.Fields) -> None:
+def described(fields: wire_format.Fields) -> None:
     """What an entry says of itself, and how the command line shows it."""
-    known = entries.attributes(fields)
+    known = wire_format.attributes(fields)
     assert isinstance(known.event_type, str)
-    assert isinstance(entries.event_type_of(fields), bytes)
-    assert entries.unpacked(entries.packed(fields, b"dead:fields"), b"dead:fields") == fields or len(fields) % 2
+    assert isinstance(wire_format.event_type_of(fields), bytes)
+    assert wire_format.unpacked(wire_format.packed(fields, b"dead:fields"), b"dead:fields") == fields or len(fields) % 2
     entry = RawEntry(b"1700000000000-0", fields)
     assert "\n" not in events.for_people(entry)
     line = events.for_machines(entry)
@@ -118,21 +118,21 @@ def described(fields: entries.Fields) -> None:
     assert msgspec.json.decode(line, type=dict[str, msgspec.Raw])["id"]
 
 
-def lettered(fields: entries.Fields) -> None:
+def lettered(fields: wire_format.Fields) -> None:
     """A dead letter is shown, and can be handed back."""
-    letter = letters.parse("1700000000000-0", fields)
+    letter = dead_letter.parse("1700000000000-0", fields)
     assert letter.failures >= 0 <= letter.deliveries
     assert len(letter.fields) % 2 == 0 or letter.fields == tuple(fields[: len(letter.fields)])
     assert all(isinstance(line, str) and line.isprintable() for line in shown.for_people(letter))
     assert msgspec.json.decode(shown.for_machines(letter), type=dict[str, msgspec.Raw])["reason"]
     assert len(shown._row(letter).cells()) == 7
-    history = letters.history_of(letter)
+    history = dead_letter.history_of(letter)
     again = replays.unwrap(replays.wrap(list(letter.fields), "billing", history))
     assert again is not None
     assert again.history == history
 
 
-def a_letter(rng: Random) -> entries.Fields:
+def a_letter(rng: Random) -> wire_format.Fields:
     names = ("reason", "error", "failures", "deliveries", "first_failure", "replays", "stream", "group", "id")
     became = [part for name in names for part in (f"dead:{name}".encode(), inputs.field_value(rng, b"dead:"))]
     if rng.random() < 0.3:
@@ -140,26 +140,26 @@ def a_letter(rng: Random) -> entries.Fields:
     return [*inputs.fields(rng), *(became if rng.random() < 0.8 else inputs.fields(rng))]
 
 
-def given_a_fate(fields: entries.Fields) -> None:
+def given_a_fate(fields: wire_format.Fields) -> None:
     """From the reply to the dead letter, as the wire has it, and back."""
     holdings = Holdings(None, stream="orders", group="billing", consumer="c", lease=1, telemetry=Telemetry(()))  # type: ignore[arg-type]
     schedule = Schedule()
     for delivery in holdings.take([RawEntry(b"1-1", fields), RawEntry(b"1-1", []), RawEntry(b"1-2", None)]):
-        delivery.lane = entries.get(delivery.fields, b"key")
+        delivery.lane = wire_format.get(delivery.fields, b"key")
         schedule.add(delivery)
     delivery = schedule.take(0.0)
     assert delivery is not None
     assert schedule.take(0.0) is None
     assert delivery.event.id == "1-1"
-    letter = letters.compose(delivery, DeadLetter("undecodable", "why", 1, "trace"), "billing", "c")
+    letter = dead_letter.compose(delivery, DeadLetter("undecodable", "why", 1, "trace"), "billing", "c")
     pack(("XADD", "orders", "*", *letter))
     flat = [item if isinstance(item, bytes) else str(item).encode() for item in letter]
-    read = letters.parse("1-1", flat)
+    read = dead_letter.parse("1-1", flat)
     assert read.reason == "undecodable"
     assert list(read.fields) == delivery.fields
 
 
-def whole_fields(rng: Random) -> entries.Fields:
+def whole_fields(rng: Random) -> wire_format.Fields:
     """As Redis has them: names with values."""
     fields = inputs.fields(rng)
     return fields[: len(fields) // 2 * 2]

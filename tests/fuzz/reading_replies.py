@@ -16,19 +16,19 @@ from redis_streams_aio import DeadLetters, LagWatcher, RedisStreamsError, Stream
 from redis_streams_aio.checkpoint import RedisCheckpointStore, current
 from redis_streams_aio.connection import errors, replies
 from redis_streams_aio.connection.replies import RawEntry, Reply
-from redis_streams_aio.consumer import ConsumerGroupManager, duplicates
-from redis_streams_aio.consumer.cleaner import remove_idle_consumers
-from redis_streams_aio.consumer.history import take_pending
+from redis_streams_aio.consumer import ConsumerGroupManager
 from redis_streams_aio.consumer.holdings import Holdings
-from redis_streams_aio.consumer.lease import LeaseKeeper
-from redis_streams_aio.consumer.reclaimer import Reclaimer
-from redis_streams_aio.consumer.recovery import recover_own
-from redis_streams_aio.consumer.settlement import DeadLetterOptions, Settlement
-from redis_streams_aio.retry import DeadLetter, Retry
+from redis_streams_aio.consumer.intake.abandoned import Reclaimer
+from redis_streams_aio.consumer.intake.cleaner import remove_idle_consumers
+from redis_streams_aio.consumer.intake.leases import LeaseKeeper
+from redis_streams_aio.consumer.intake.own import recover_own
+from redis_streams_aio.consumer.intake.records import take_pending
+from redis_streams_aio.consumer.settle.settlement import DeadLetterOptions, Settlement
+from redis_streams_aio.consumer.work import duplicates
+from redis_streams_aio.handlers.retry import DeadLetter, Retry
 from redis_streams_aio.telemetry import Telemetry
-
-from . import inputs
-from .running import Target
+from tests.fuzz import inputs
+from tests.fuzz.running import Target
 
 PARSERS: tuple[Callable[[Reply], object], ...] = (
     replies.entries,

@@ -13,12 +13,13 @@ from random import Random
 
 import msgspec
 
-from redis_streams_aio import ConfigError, Settings, config, entry_ids, names, naming
+from redis_streams_aio import ConfigError, Settings, config
+from redis_streams_aio.checks import names
 from redis_streams_aio.connection import endpoints, packing
 from redis_streams_aio.connection.address import parse
-
-from . import inputs
-from .running import Target
+from redis_streams_aio.events import entry_ids, keys
+from tests.fuzz import inputs
+from tests.fuzz.running import Target
 
 KEYS = (*Settings.__struct_fields__, "blok_ms", "<<", "", "maxlen")
 NASTY = (
@@ -190,9 +191,9 @@ def ids(text: str) -> None:
 
 def named(text: str) -> None:
     if names.problem(text) is None:
-        for key in (naming.dead_letters(text, text), naming.failures(text, text), naming.checkpoint(text, "g")):
-            packing.pack(("GET", key, naming.done(text, "g", b"\xff")))
-            assert naming.on_one_slot(text, key) or "}" in text
+        for key in (keys.dead_letters(text, text), keys.failures(text, text), keys.checkpoint(text, "g")):
+            packing.pack(("GET", key, keys.done(text, "g", b"\xff")))
+            assert keys.on_one_slot(text, key) or "}" in text
 
 
 TARGETS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import reading_commands, reading_entries, reading_replies, reading_settings
+from tests.fuzz import reading_commands, reading_entries, reading_replies, reading_settings
 
 TARGETS = (
     *reading_entries.TARGETS,

@@ -11,25 +11,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from redis_streams_aio import (
-    ConfigError,
-    Connection,
-    ServerError,
-    config,
-    entries,
-    entry_ids,
-    names,
-    replays,
-    yaml_files,
-)
+from redis_streams_aio import ConfigError, Connection, ServerError, config
+from redis_streams_aio.checks import names
 from redis_streams_aio.cli import pending, show
+from redis_streams_aio.config import yaml_files
 from redis_streams_aio.connection import address, reader, replies
 from redis_streams_aio.connection.replies import RawEntry, Reply, Server
-from redis_streams_aio.consumer.history import take_pending
 from redis_streams_aio.consumer.holdings import Holdings
-from redis_streams_aio.consumer.settlement import DeadLetterOptions, Settlement
+from redis_streams_aio.consumer.intake.records import take_pending
+from redis_streams_aio.consumer.settle.settlement import DeadLetterOptions, Settlement
+from redis_streams_aio.events import entry_ids, replays, wire_format
+from redis_streams_aio.handlers.retry import Retry
 from redis_streams_aio.models import PendingMessage
-from redis_streams_aio.retry import Retry
 from redis_streams_aio.telemetry import SILENT
 
 
@@ -37,9 +30,9 @@ def test_p12_a_field_that_only_looks_packed_stays_untouched() -> None:
     """A field of that name, with a list in it, made an event with half a field, which could not be replayed."""
     for value in (["a"], ["a", "b"], ["a"] * 6001, ["a"] * 7000):
         fields = [b"dead:fields", msgspec.msgpack.encode(value)]
-        assert entries.unpacked(entries.packed(fields, b"dead:fields"), b"dead:fields") == fields
+        assert wire_format.unpacked(wire_format.packed(fields, b"dead:fields"), b"dead:fields") == fields
     long = [b"name", b"value"] * 4000
-    assert entries.unpacked(entries.packed(long, b"dead:fields"), b"dead:fields") == long
+    assert wire_format.unpacked(wire_format.packed(long, b"dead:fields"), b"dead:fields") == long
 
 
 def test_p13_a_replay_history_nested_too_deep_is_none() -> None:

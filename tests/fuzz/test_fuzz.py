@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .running import FoundError, Target, run
-from .targets import TARGETS
+from tests.fuzz.running import FoundError, Target, run
+from tests.fuzz.targets import TARGETS
 
 INPUTS = 200
 

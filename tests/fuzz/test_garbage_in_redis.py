@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, DeadLetters, FieldsCodec, RetryPolicy, Settings, naming
+from redis_streams_aio import Broker, Connection, DeadLetters, FieldsCodec, RetryPolicy, Settings
 from redis_streams_aio.cli.app import app
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.waiting import until
-
-from . import inputs
-from .reading_entries import Every, Order
+from tests.fuzz import inputs
+from tests.fuzz.reading_entries import Every, Order
 
 STREAM, GROUP = "orders", "billing"
 ENTRIES = 600
@@ -43,20 +43,20 @@ async def write_garbage(plain: Redis, rng: Random) -> None:
             for _ in range(start, min(start + 200, ENTRIES)):
                 pipeline.execute_command("XADD", STREAM, "*", *flat_fields(rng))
             await pipeline.execute()
-    await plain.set(naming.checkpoint(STREAM, GROUP), rng.choice((b"\xff", b"99999999999999999999", b"\xd9\xa3", b"")))
+    await plain.set(keys.checkpoint(STREAM, GROUP), rng.choice((b"\xff", b"99999999999999999999", b"\xd9\xa3", b"")))
     await plain.xgroup_create(STREAM, GROUP, "0")
     [[_, entries]] = await plain.xreadgroup(GROUP, "gone", {STREAM: ">"}, count=PENDING)
     ids = [entry_id for entry_id, _ in entries]
     records = [rng.choice((b"-5 0 0 x", b"1 1 %d far" % 10**17, b"x", b"", b"1 2 3 \xff", b"9" * 99)) for _ in ids]
-    await plain.hset(naming.failures(STREAM, GROUP), mapping=dict(zip(ids, records, strict=True)))
+    await plain.hset(keys.failures(STREAM, GROUP), mapping=dict(zip(ids, records, strict=True)))
     histories = {entry_id + b":history": inputs.history(rng) for entry_id in ids}
-    await plain.hset(naming.failures(STREAM, GROUP), mapping=histories)
+    await plain.hset(keys.failures(STREAM, GROUP), mapping=histories)
     await plain.execute_command("XCLAIM", STREAM, GROUP, "gone", 0, *ids, "IDLE", 3_600_000, "RETRYCOUNT", 1)
     for event_id in (b"", b"5", b"null", b"0", b"1"):
-        key = naming.done(STREAM, GROUP, event_id)
+        key = keys.done(STREAM, GROUP, event_id)
         await (plain.set(key, inputs.blob(rng)) if rng.random() < 0.5 else plain.rpush(key, b"x"))
     for _ in range(50):
-        await plain.execute_command("XADD", naming.dead_letters(STREAM, GROUP), "*", *flat_fields(rng))
+        await plain.execute_command("XADD", keys.dead_letters(STREAM, GROUP), "*", *flat_fields(rng))
 
 
 def handlers(broker: Broker, how: str, seen: list[int]) -> None:
@@ -98,15 +98,15 @@ async def test_p13_among_garbage_everything_is_settled_and_the_broker_goes_on(ur
         await broker.publish(STREAM, Order(4711), event_id="the last")
         await until(lambda: 4711 in seen, 5)
         await until(lambda: settled(plain), 5)
-    assert await plain.xlen(naming.dead_letters(STREAM, GROUP)) > 100
-    assert await plain.hlen(naming.failures(STREAM, GROUP)) <= 2 * PENDING
+    assert await plain.xlen(keys.dead_letters(STREAM, GROUP)) > 100
+    assert await plain.hlen(keys.failures(STREAM, GROUP)) <= 2 * PENDING
     await plain.aclose()
 
 
 async def test_p12_garbage_among_dead_letters_is_listed_shown_replayed_and_purged(url: str) -> None:
     plain, rng = Redis.from_url(url, protocol=2), Random(5)
     await plain.xgroup_create(STREAM, GROUP, "0", mkstream=True)
-    key = naming.dead_letters(STREAM, GROUP)
+    key = keys.dead_letters(STREAM, GROUP)
     for _ in range(300):
         await plain.execute_command("XADD", key, "*", *flat_fields(rng))
     async with Connection(url) as connection:
@@ -141,7 +141,7 @@ async def test_the_commands_show_garbage_without_a_traceback(url: str) -> None:
     await write_garbage(plain, Random(3))
     shown = [
         f"dead-letters show orders billing {entry_id.decode()}"
-        for entry_id, _ in await plain.xrange(naming.dead_letters(STREAM, GROUP))
+        for entry_id, _ in await plain.xrange(keys.dead_letters(STREAM, GROUP))
     ]
     for line in (*shown, *COMMANDS):
         done = await asyncio.to_thread(CliRunner().invoke, app, [*line.split(), "--url", url])

@@ -13,9 +13,8 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Connection, RedisStreamsError, Settings
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from .hostile import BENDS, ENORMOUS, REFUSALS, UNHEARD_OF, Bend, hostile
-from .reading_entries import Order
+from tests.fuzz.hostile import BENDS, ENORMOUS, REFUSALS, UNHEARD_OF, Bend, hostile
+from tests.fuzz.reading_entries import Order
 
 SECONDS = 1.0
 SETTINGS = Settings(

@@ -18,8 +18,7 @@ from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 BLOCK = 0.05
 

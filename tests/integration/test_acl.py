@@ -15,11 +15,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 
-from redis_streams_aio import Broker, Delivery, PermissionDeniedError, RetryPolicy, Settings, StreamSettings, naming
+from redis_streams_aio import Broker, Delivery, PermissionDeniedError, RetryPolicy, Settings, StreamSettings
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 FILE = Path(__file__).parents[2] / "docs" / "acl" / "users.acl"
 RULES = {line.split()[1]: line.split(maxsplit=2)[2] for line in FILE.read_text().splitlines()}
@@ -142,7 +142,7 @@ async def left_behind(admin: Redis) -> None:
 async def held(admin: Redis, count: int) -> bool:
     """Whether so many entries are in the hands of somebody who is there."""
     pending = await admin.xpending_range("orders", "billing", "-", "+", 10)
-    return sum(one["consumer"] not in ("crashed", naming.RELEASED) for one in pending) == count
+    return sum(one["consumer"] not in ("crashed", keys.RELEASED) for one in pending) == count
 
 
 async def tried_again(admin: Redis) -> bool:

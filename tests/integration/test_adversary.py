@@ -28,8 +28,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.telemetry import EntriesVanished, Fact, LagMeasured, LeaseLost
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 DEAD = "{orders}:g:dead"
 SOON = RetryPolicy(base=0.001, cap=0.01, max_failures=2)
@@ -168,7 +167,7 @@ async def test_p14_an_observer_that_raises_a_cancellation_ends_nothing(url: str)
 async def test_p13_a_crash_of_the_broker_counts_the_delivery_that_caused_it(
     url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from redis_streams_aio.consumer.acknowledgements import Acknowledgements
+    from redis_streams_aio.consumer.settle.acknowledgements import Acknowledgements
 
     def broken(self: Acknowledgements, delivery: Delivery) -> None:
         raise ZeroDivisionError("a bug")
@@ -337,7 +336,7 @@ async def test_p13_a_lost_delivery_holds_no_lane(url: str, redis: Redis) -> None
 async def test_p4_the_failure_of_a_lost_delivery_is_not_written_when_we_have_the_entry_again(
     connection: Connection, redis: Redis
 ) -> None:
-    from redis_streams_aio.retry import DeadLetter, Retry
+    from redis_streams_aio.handlers.retry import DeadLetter, Retry
 
     await StreamProducer(connection).publish("orders", Order(1))
     async with StreamConsumer(connection, "orders", "g", name="me") as consumer:

@@ -32,8 +32,7 @@ from redis_streams_aio import (
 from redis_streams_aio.telemetry import Fact, StepFailed
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Cancelled, Order
+from tests.events import Cancelled, Order
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=2)
 DEAD = "{orders}:g:dead"

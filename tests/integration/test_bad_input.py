@@ -34,8 +34,7 @@ from redis_streams_aio import (
 from redis_streams_aio.connection import replies
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,8 @@ from redis_streams_aio import (
     Settings,
 )
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Cancelled, Order
-from ..processes import worker
+from tests.events import Cancelled, Order
+from tests.processes import worker
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)
 DEAD = "{orders}:g:dead"

@@ -15,8 +15,7 @@ from redis_streams_aio import BatchDelivery, Broker, RetryLater, RetryPolicy, Se
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 ORDERS: dict[str, dict[str, Any]] = {
     "stream": {"order": "stream"},

@@ -12,13 +12,13 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from redis_streams_aio.testing.chaos import __main__ as program
-from redis_streams_aio.testing.chaos import history, verdict
-from redis_streams_aio.testing.chaos.schedule import KINDS
-from redis_streams_aio.testing.chaos.workload import LINES
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import DEFAULT, Server
 from redis_streams_aio.testing.waiting import until
+from tests.chaos import __main__ as program
+from tests.chaos import history, verdict
+from tests.chaos.schedule import KINDS
+from tests.chaos.workload import LINES
 
 SEED = 4
 MINUTES = 0.4

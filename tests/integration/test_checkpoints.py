@@ -22,17 +22,16 @@ from redis_streams_aio import (
     Settings,
     StreamConsumer,
     StreamTypeError,
-    entry_ids,
 )
 from redis_streams_aio.checkpoint import CheckpointWriter, current
 from redis_streams_aio.connection.group_scripts import CHECKPOINT
 from redis_streams_aio.connection.scripts import Script
+from redis_streams_aio.events import entry_ids
 from redis_streams_aio.telemetry import CheckpointSaved, Fact, Telemetry
 from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 KEY = "{orders}:g:checkpoint"
 

@@ -9,9 +9,8 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Connection, ConsumerGroupManager, Settings
 from redis_streams_aio.telemetry import ConsumerRemoved, EntriesVanished, Fact
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from ..processes import worker
+from tests.events import Order
+from tests.processes import worker
 
 
 async def names(redis: Redis) -> set[str]:

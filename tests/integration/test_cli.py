@@ -18,8 +18,7 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, RetryPolicy, __version__
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 ROOT = Path(__file__).parent.parent.parent
 

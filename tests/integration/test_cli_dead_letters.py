@@ -24,9 +24,8 @@ from redis_streams_aio.cli import dead_letters as letters
 from redis_streams_aio.cli.show import console
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from .test_cli import ROOT, Process, invoke, is_one_error_line, process
+from tests.events import Order
+from tests.integration.test_cli import ROOT, Process, invoke, is_one_error_line, process
 
 DEAD = "{orders}:billing:dead"
 OF = ("orders", "billing")

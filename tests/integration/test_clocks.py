@@ -7,13 +7,13 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, Delivery, RetryLater, RetryPolicy, Settings, naming
-from redis_streams_aio.consumer.history import FailureRecord, parse
+from redis_streams_aio import Broker, Connection, Delivery, RetryLater, RetryPolicy, Settings
+from redis_streams_aio.consumer.intake.records import FailureRecord, parse
 from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.events import keys
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 FAILURES = "{orders}:g:failures"
 HOURS = 7_200_000
@@ -141,7 +141,7 @@ async def test_p27_what_is_given_back_is_free_at_once_though_the_clock_was_set_b
     entry_id = await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
     await redis.xgroup_create("orders", "g", "0")
     await redis.xreadgroup("g", "gone", {"orders": ">"})
-    await redis.xclaim("orders", "g", naming.RELEASED, 0, [entry_id], time=await now_ms(redis) + HOURS, justid=True)
+    await redis.xclaim("orders", "g", keys.RELEASED, 0, [entry_id], time=await now_ms(redis) + HOURS, justid=True)
     member = await joined(connection, sunk)
     assert await member.reclaim(10) == 1
     await member.close()

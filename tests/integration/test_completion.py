@@ -24,9 +24,8 @@ from redis_streams_aio import (
 from redis_streams_aio.telemetry import DuplicateDropped, Fact, StepFailed
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from ..processes import worker
+from tests.events import Order
+from tests.processes import worker
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)
 DEAD = "{orders}:g:dead"
@@ -470,7 +469,7 @@ async def test_without_it_nothing_is_looked_up(url: str, redis: Redis) -> None:
 
 async def test_stream_consumers_deliveries_cannot_publish(url: str) -> None:
     """`delivery.publish` is the broker's: a delivery that has none says so."""
-    from redis_streams_aio.delivery import Origin
+    from redis_streams_aio.events.delivery import Origin
 
     delivery = Delivery(Origin("orders"), b"1-0", [])
     with pytest.raises(InvalidEventError, match="not read by a broker"):

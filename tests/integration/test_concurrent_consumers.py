@@ -13,8 +13,7 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Settings
 from redis_streams_aio.telemetry import Fact, Fetched
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 async def test_a_fast_and_a_slow_group_both_get_all_each_at_its_own_pace(url: str) -> None:

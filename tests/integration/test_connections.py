@@ -15,8 +15,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis_streams_aio import Broker, ConfigError, Connection, RedisUnavailableError, Settings
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 TLS = Path(__file__).parent.parent / "tls"
 

@@ -25,8 +25,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio import checkpoint as checkpoints
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 async def fill(url: str, *numbers: int) -> list[str]:
@@ -170,7 +169,7 @@ async def _saved(store: CheckpointStore, fact: Callable[[str], bool]) -> str | N
 
 
 def _before(entry_id: str) -> str:
-    from redis_streams_aio import entry_ids
+    from redis_streams_aio.events import entry_ids
 
     return entry_ids.previous(entry_id)
 

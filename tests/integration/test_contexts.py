@@ -14,8 +14,7 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, RetryLater, RetryPolicy, Settings
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 tenant: ContextVar[Any] = ContextVar("tenant", default=None)
 

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, RetryLater, RetryPolicy, Settings, naming
+from redis_streams_aio import Broker, RetryLater, RetryPolicy, Settings
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 ORDERS = ("stream", "key", "none")
-FAILURES = naming.failures("orders", "g")
+FAILURES = keys.failures("orders", "g")
 
 
 def make(
@@ -77,7 +77,7 @@ class Other:
         return read
 
     async def begin(self, entry_id: str, event_id: str) -> None:
-        await self.redis.set(naming.done("orders", "g", event_id.encode()), entry_id)
+        await self.redis.set(keys.done("orders", "g", event_id.encode()), entry_id)
 
     async def fail(self, entry_id: str, delay: float) -> float:
         """When its retry is due, in epoch seconds of Redis's clock."""
@@ -90,8 +90,8 @@ class Other:
         """Give back, as at the end of a drain, or renew no more."""
         self.held = [entry_id for entry_id in self.held if entry_id not in ids]
         if how == "drain":
-            await self.redis.xclaim("orders", "g", naming.RELEASED, 0, ids, idle=86_400_000, retrycount=0, justid=True)
-            await self.redis.incr(naming.releases("orders", "g"))
+            await self.redis.xclaim("orders", "g", keys.RELEASED, 0, ids, idle=86_400_000, retrycount=0, justid=True)
+            await self.redis.incr(keys.releases("orders", "g"))
 
 
 @pytest.fixture

@@ -13,14 +13,13 @@ from redis_streams_aio import Broker, Connection, DeadLetters, Delivery, RetryPo
 from redis_streams_aio.connection.group_scripts import CLAIM, HISTORIES
 from redis_streams_aio.connection.scripts import RELEASE, Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
-from redis_streams_aio.retry import ABANDON, DeadLetter, Retry
+from redis_streams_aio.handlers.retry import ABANDON, DeadLetter, Retry
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from ..processes import Worker, worker
+from tests.events import Order
+from tests.processes import Worker, worker
 
 OFTEN = 30
 """More often than `max_deliveries`."""

@@ -16,8 +16,7 @@ from redis_streams_aio.connection import credentials
 from redis_streams_aio.telemetry import Fact, LeaseLost, StepFailed
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 class Rotating(CredentialProvider):

@@ -16,11 +16,10 @@ import httpx
 import pytest
 
 from redis_streams_aio import Broker, NotOpenError, RedisUnavailableError, Settings
-from redis_streams_aio.consumer.acknowledgements import Acknowledgements
+from redis_streams_aio.consumer.settle.acknowledgements import Acknowledgements
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 30
@@ -159,7 +158,7 @@ async def end_of(running: asyncio.subprocess.Process) -> tuple[int | None, str]:
 async def test_p14_the_command_line_ends_with_code_1(url: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(f"""
 from redis_streams_aio import Broker
-from redis_streams_aio.consumer.acknowledgements import Acknowledgements
+from redis_streams_aio.consumer.settle.acknowledgements import Acknowledgements
 
 broker = Broker({url!r}, group="g")
 

@@ -35,8 +35,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 DEAD = "{orders}:g:dead"
 FAILURES = "{orders}:g:failures"

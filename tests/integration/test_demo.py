@@ -17,8 +17,7 @@ from redis_streams_aio.cli.demo.flights import FLIGHTS, failures_of, is_rejected
 from redis_streams_aio.cli.demo.handlers import GROUPS
 from redis_streams_aio.cli.demo.tally import Logbook, Tally
 from redis_streams_aio.testing.waiting import until
-
-from .test_cli import invoke, process, started
+from tests.integration.test_cli import invoke, process, started
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import BatchDelivery, Broker, Delivery, Reject, RetryLater, RetryPolicy, Settings, naming
+from redis_streams_aio import BatchDelivery, Broker, Delivery, Reject, RetryLater, RetryPolicy, Settings
+from redis_streams_aio.events import keys
 from redis_streams_aio.exceptions import RedisUnavailableError
 from redis_streams_aio.telemetry import Fact, LeaseLost, Released
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 DEAD = "{orders}:g:dead"
 
@@ -138,7 +138,7 @@ async def test_p10_p27_what_a_handler_raises_when_the_drain_is_over_is_no_failur
             broker.supervisor.stop_now()
     assert await redis.xlen(DEAD) == 0
     assert await redis.exists("{orders}:g:failures") == 0, "no failure was counted, and no wish written"
-    assert await owners(redis) == [(naming.RELEASED, 0)] * len(numbers)
+    assert await owners(redis) == [(keys.RELEASED, 0)] * len(numbers)
 
 
 async def test_p27_what_was_said_before_the_drain_cancels_the_handler_stands(url: str, redis: Redis) -> None:
@@ -161,7 +161,7 @@ async def test_p27_what_was_said_before_the_drain_cancels_the_handler_stands(url
         await publish(url, 1, 2, 3, 4)
         await until(lambda: began == 4)
     assert [fields["dead:reason"] for _, fields in await redis.xrange(DEAD)] == ["rejected"]
-    assert await owners(redis) == [(naming.RELEASED, 0)] * 2
+    assert await owners(redis) == [(keys.RELEASED, 0)] * 2
     assert await redis.hlen("{orders}:g:failures") == 1, "when the third one is due"
 
 
@@ -184,7 +184,7 @@ async def test_p15_p27_what_was_said_of_items_before_the_drain_cancels_the_handl
     async with broker:
         await began.wait()
     assert len(await redis.xrange(DEAD)) == 2
-    assert await owners(redis) == [(naming.RELEASED, 0)] * 3
+    assert await owners(redis) == [(keys.RELEASED, 0)] * 3
     assert await redis.hlen("{orders}:g:failures") == 1
 
 
@@ -228,7 +228,7 @@ async def test_p27_nothing_is_begun_after_a_second_signal(url: str, redis: Redis
         await until(lambda: broker.status[0].buffered == 2)
         broker.supervisor.stop_now()
     assert got == [1]
-    assert await owners(redis) == [(naming.RELEASED, 0)] * 2, "the first one returned: it is done"
+    assert await owners(redis) == [(keys.RELEASED, 0)] * 2, "the first one returned: it is done"
 
 
 # -- what has not begun -----------------------------------------------------------------------------------------
@@ -310,12 +310,12 @@ async def test_p27_retries_and_copies_that_wait_are_given_back_at_once(url: str,
     assert not leaving.done()
     may_end.set()
     await leaving
-    assert sorted(await owners(redis)) == [("other", 1), *[(naming.RELEASED, 0)] * 4]
+    assert sorted(await owners(redis)) == [("other", 1), *[(keys.RELEASED, 0)] * 4]
     assert await redis.hlen("{orders}:g:failures") == 2, "when the retries are due is not forgotten"
 
 
 async def _released(redis: Redis, count: int) -> bool:
-    return [owner for owner, _ in await owners(redis)].count(naming.RELEASED) == count
+    return [owner for owner, _ in await owners(redis)].count(keys.RELEASED) == count
 
 
 async def _open_until(broker: Broker, stop: asyncio.Event) -> None:
@@ -369,7 +369,7 @@ async def test_p27_every_entry_that_is_given_back_is_counted_once(url: str, redi
         held = len(broker.supervisor.subscriptions[0].holdings)
     assert sum(fact.count for fact in facts if isinstance(fact, Released)) == held
     assert not [fact for fact in facts if isinstance(fact, LeaseLost)]
-    assert await owners(redis) == [(naming.RELEASED, 0)] * 900
+    assert await owners(redis) == [(keys.RELEASED, 0)] * 900
 
 
 async def test_p27_a_release_that_fails_is_tried_again(url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +404,7 @@ async def test_p27_a_release_that_fails_is_tried_again(url: str, redis: Redis, m
     await until(lambda: tried >= 2)
     may_end.set()
     await leaving
-    assert await owners(redis) == [(naming.RELEASED, 0)] * 2
+    assert await owners(redis) == [(keys.RELEASED, 0)] * 2
 
 
 async def test_p27_a_redis_that_does_not_answer_does_not_hold_up_the_end(new_server: Callable[..., Server]) -> None:

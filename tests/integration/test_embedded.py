@@ -11,8 +11,7 @@ import pytest
 
 from redis_streams_aio import Broker, ConfigError, RedisUnavailableError
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 async def test_an_embedded_server_lives_as_long_as_the_broker() -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from redis_streams_aio import Broker
-from redis_streams_aio.connection import embedded, embedded_watch
-from redis_streams_aio.connection.embedded import _pipes
-from redis_streams_aio.connection.embedded_owners import PREFIX, SOCKET
+from redis_streams_aio.connection.embedded import server, watch
+from redis_streams_aio.connection.embedded.owners import PREFIX, SOCKET
+from redis_streams_aio.connection.embedded.server import _pipes
 from redis_streams_aio.testing.servers import DEFAULT, Server, binary
 from redis_streams_aio.testing.waiting import until
 
@@ -162,13 +162,13 @@ async def test_a_forked_child_that_lives_on_keeps_no_server_alive(folder: Path) 
 
 async def test_signals_for_all_processes_of_a_terminal_do_not_end_the_watch(folder: Path) -> None:
     async with Broker("embedded://") as broker:
-        [watch] = _children("embedded_watch.py")
+        [watch] = _children("watch.py")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(watch, number)
         await broker.publish("orders", {}, event_type="Order")
-        assert _children("embedded_watch.py") == [watch]
+        assert _children("watch.py") == [watch]
         assert os.getsid(watch) != os.getsid(0)
-    assert _children("embedded_watch.py") == []
+    assert _children("watch.py") == []
     assert _pipes == set()
 
 
@@ -189,18 +189,18 @@ def _children(part: str) -> list[int]:
 async def test_another_server_on_the_same_socket_is_left_alone(new_server: Callable[..., Server], folder: Path) -> None:
     path = folder / SOCKET
     server = new_server("--unixsocket", str(path))
-    known = embedded_watch.run_id(str(path))
+    known = watch.run_id(str(path))
     assert len(known) == 40
-    await asyncio.to_thread(embedded_watch.end, str(path), b"another")
-    assert embedded_watch.run_id(str(path)) == known, "it lives"
-    await asyncio.to_thread(embedded_watch.end, str(path), known)
+    await asyncio.to_thread(watch.end, str(path), b"another")
+    assert watch.run_id(str(path)) == known, "it lives"
+    await asyncio.to_thread(watch.end, str(path), known)
     with pytest.raises(OSError, match="refused|No such file"):
-        embedded_watch.run_id(str(path))
+        watch.run_id(str(path))
     server.stop()
 
 
 def watch_of(path: Path, temporary: Path | str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-I", "-S", embedded_watch.__file__, str(path), str(temporary)]
+    command = [sys.executable, "-I", "-S", watch.__file__, str(path), str(temporary)]
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
@@ -228,13 +228,13 @@ def test_a_process_that_is_killed_while_its_server_starts_leaves_none(
         assert watch.stdin is not None
         watch.stdin.close()
         assert watch.wait(DEADLINE) == 0
-    assert embedded_watch.run_id(str(path)), "a folder of the user's: it may be somebody else's"
+    assert watch.run_id(str(path)), "a folder of the user's: it may be somebody else's"
 
 
 async def test_without_a_watch_it_works_and_says_what_is_lost(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(embedded.sys, "executable", "/nonexistent/python")
+    monkeypatch.setattr(server.sys, "executable", "/nonexistent/python")
     async with Broker("embedded://") as broker:
         await broker.publish("orders", {}, event_type="Order")
     assert "SIGKILL would leave it behind" in caplog.text

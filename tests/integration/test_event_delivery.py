@@ -16,8 +16,7 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Delivery, EventMessage, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec, Router
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Cancelled, Order
+from tests.events import Cancelled, Order
 
 
 async def test_an_event_reaches_its_handler_within_500_ms_and_in_the_median_below_5_ms(

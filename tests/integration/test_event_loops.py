@@ -22,9 +22,8 @@ from redis_streams_aio import (
     WrongLoopError,
 )
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from ..processes import ROOT
+from tests.events import Order
+from tests.processes import ROOT
 
 Use = Callable[[Broker], Awaitable[object]]
 

@@ -10,8 +10,7 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Delivery, RetryPolicy, Settings
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=10)
 

@@ -17,8 +17,7 @@ from redis_streams_aio import Broker, Delivery, RedisRefusedError, RetryPolicy, 
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 NewServer = Callable[..., Server]
 AT_ONCE = ("--repl-diskless-sync-delay", "0")

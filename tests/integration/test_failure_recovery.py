@@ -27,9 +27,8 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.telemetry import DeadLettered, EntriesVanished, Fact, LagHigh, LagLow, LeaseLost, RetryScheduled
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from ..processes import worker
+from tests.events import Order
+from tests.processes import worker
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)
 DEAD = "{orders}:g:dead"

@@ -20,15 +20,14 @@ from redis_streams_aio import (
     RetryPolicy,
     Router,
     Settings,
-    naming,
     telemetry,
     testing,
 )
 from redis_streams_aio.connection import replies
+from redis_streams_aio.events import keys
 from redis_streams_aio.exceptions import RedisUnavailableError
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 PLACES = ["memory://", "embedded://"]
 
@@ -435,7 +434,7 @@ async def test_time_that_passes_undoes_nothing_that_is_written_meanwhile(broker:
             raise ValueError("no")
 
     async def failures() -> list[int]:
-        records = replies.rows(await h.connection.call("HGETALL", naming.failures("orders", "test")))
+        records = replies.rows(await h.connection.call("HGETALL", keys.failures("orders", "test")))
         return [int(record.split(b" ")[0]) for record in records[1::2] if isinstance(record, bytes)]
 
     async with testing.harness(broker) as h:

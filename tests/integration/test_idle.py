@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, DeadLetters, LagWatcher, Reject, Settings, StreamConsumer, naming
+from redis_streams_aio import Broker, Connection, DeadLetters, LagWatcher, Reject, Settings, StreamConsumer
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 ALL_DAY = 3600.0
 SUBSCRIPTIONS = 50
@@ -68,7 +68,7 @@ async def hand_over(redis: Redis, consumer: str = "another") -> None:
 async def give_back_uncounted(redis: Redis) -> None:
     """As an operator does by hand, or another library: nobody is told."""
     [entry] = await redis.xpending_range("orders", "g", "-", "+", 1)
-    await redis.xclaim("orders", "g", naming.RELEASED, 0, [entry["message_id"]], idle=86_400_000)
+    await redis.xclaim("orders", "g", keys.RELEASED, 0, [entry["message_id"]], idle=86_400_000)
 
 
 @contextmanager

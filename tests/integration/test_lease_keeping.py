@@ -8,19 +8,19 @@ from collections import Counter
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, Delivery, Settings, naming
+from redis_streams_aio import Broker, Connection, Delivery, Settings
 from redis_streams_aio.connection.group_scripts import RENEW
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
 from redis_streams_aio.consumer.holdings import Holdings
-from redis_streams_aio.consumer.lease import LeaseKeeper, by_lease
+from redis_streams_aio.consumer.intake.leases import LeaseKeeper, by_lease
 from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.events import keys
 from redis_streams_aio.telemetry import SILENT, Fact, LeaseLost, StepFailed
 from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from ..processes import worker
+from tests.events import Order
+from tests.processes import worker
 
 SUBSCRIPTIONS = 50
 LEASES = "{orders}:g:leases"
@@ -334,4 +334,4 @@ async def test_p22_a_lease_goes_with_the_name_of_its_consumer(url: str, redis: R
 
 def test_the_script_that_renews_names_all_its_keys() -> None:
     assert RENEW.keys == 3
-    assert naming.leases("orders", "g") == LEASES
+    assert keys.leases("orders", "g") == LEASES

@@ -18,8 +18,7 @@ from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.telemetry import SILENT, DeadLettered, Fact, LeaseLost, RetryScheduled
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 LEASE = 0.6
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)

@@ -13,12 +13,12 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, Settings, StreamConsumer, StreamManager, StreamProducer, naming
+from redis_streams_aio import Broker, Connection, Settings, StreamConsumer, StreamManager, StreamProducer
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 def consumer(url: str, got: list[int] | None = None, **options: object) -> Broker:
@@ -108,7 +108,7 @@ async def test_a_cancelled_start_leaves_nothing(url: str) -> None:
 
 
 async def test_p14_a_bug_of_ours_ends_the_broker_loudly(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from redis_streams_aio.consumer.acknowledgements import Acknowledgements
+    from redis_streams_aio.consumer.settle.acknowledgements import Acknowledgements
 
     def broken(self: Acknowledgements) -> None:
         raise ZeroDivisionError("a bug")
@@ -178,7 +178,7 @@ async def test_p22_p27_events_released_at_a_drain_are_back_within_a_second(url: 
     async with holder:
         await holder.publish_many("orders", [Order(number) for number in range(20)])
         await until(lambda: holder.status[0].running == 5)
-    assert {entry["name"] for entry in await redis.xinfo_consumers("orders", "g")} == {naming.RELEASED}
+    assert {entry["name"] for entry in await redis.xinfo_consumers("orders", "g")} == {keys.RELEASED}
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with consumer(url, got):
@@ -186,7 +186,7 @@ async def test_p22_p27_events_released_at_a_drain_are_back_within_a_second(url: 
     assert loop.time() - began < 1
     assert sorted(got) == list(range(20))
     [released] = await redis.xinfo_consumers("orders", "g")
-    assert (released["name"], released["pending"]) == (naming.RELEASED, 0)
+    assert (released["name"], released["pending"]) == (keys.RELEASED, 0)
 
 
 async def test_p27_a_consumer_that_is_running_has_what_another_one_gives_back_within_a_second(

@@ -8,8 +8,7 @@ import pytest
 
 from redis_streams_aio import Broker, Delivery, RedisCheckpointStore, RetryPolicy, Settings
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 async def test_publish_handle_retry_and_dead_letter() -> None:

@@ -19,9 +19,8 @@ from redis_streams_aio import (
     Router,
 )
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from ..unit.test_groups_of_exceptions import OddError, OddPolicy, OddRejection, OddWish
+from tests.events import Order
+from tests.unit.test_groups_of_exceptions import OddError, OddPolicy, OddRejection, OddWish
 
 FAST = RetryPolicy(base=0.005, jitter=False, max_failures=3)
 

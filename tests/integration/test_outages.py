@@ -24,11 +24,11 @@ from redis_streams_aio import (
     UnansweredError,
 )
 from redis_streams_aio.connection.link import Link
+from redis_streams_aio.consumer.intake import records
 from redis_streams_aio.telemetry import Fact, StepFailed
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 def consumer(url: str, got: list[int], **settings: object) -> Broker:
@@ -320,7 +320,6 @@ async def test_what_was_taken_over_is_not_forgotten_when_its_history_cannot_be_r
     connection: Connection, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P5: held but not handed on would be lost for as long as this process renews it."""
-    from redis_streams_aio.consumer import history
 
     await StreamProducer(connection).publish_many("orders", [Order(number) for number in range(3)])
     await redis.xgroup_create("orders", "g", "0")
@@ -332,7 +331,7 @@ async def test_what_was_taken_over_is_not_forgotten_when_its_history_cannot_be_r
     consumer = StreamConsumer(connection, "orders", "g", name="me", payload_type=Order)
     async with consumer:
         with monkeypatch.context() as patched:
-            patched.setattr(history, "_recall", unavailable)
+            patched.setattr(records, "_recall", unavailable)
             with pytest.raises(RedisUnavailableError):
                 await consumer.fetch(10)
         assert consumer.status.held == 0

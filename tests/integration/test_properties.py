@@ -6,12 +6,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from redis_streams_aio import Connection, entry_ids
+from redis_streams_aio import Connection
 from redis_streams_aio.checkpoint import current
 from redis_streams_aio.connection.group_scripts import CHECKPOINT
 from redis_streams_aio.connection.scripts import REPLAY
 from redis_streams_aio.consumer.holdings import Holdings
-from redis_streams_aio.consumer.reclaimer import Reclaimer
+from redis_streams_aio.consumer.intake.abandoned import Reclaimer
+from redis_streams_aio.events import entry_ids
 from redis_streams_aio.telemetry import SILENT
 
 ids = st.tuples(st.integers(1, 2**48), st.sampled_from([0, 1, 9, 10, 2**53 + 1, 2**63, 2**64 - 2]))

@@ -24,8 +24,7 @@ from redis_streams_aio import (
 from redis_streams_aio.connection import link, outbox
 from redis_streams_aio.connection.wire import Wire
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 @pytest.fixture

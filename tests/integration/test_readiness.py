@@ -10,8 +10,7 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Settings
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 FAST = Settings(block_ms=100, command_timeout=2)
 

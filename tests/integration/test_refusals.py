@@ -33,8 +33,7 @@ from redis_streams_aio.telemetry import Fact, StepFailed
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=100)
 DEAD = "{orders}:g:dead"

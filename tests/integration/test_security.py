@@ -34,9 +34,8 @@ from redis_streams_aio.cli.app import app
 from redis_streams_aio.connection.address import parse
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
-from .test_connections import tls_in_front_of
+from tests.events import Order
+from tests.integration.test_connections import tls_in_front_of
 
 NewServer = Callable[..., Server]
 DEEP = b'{"x":' + b"[" * 200_000

@@ -9,7 +9,7 @@ import logging
 
 import pytest
 
-from ..soak.course import Plan, run
+from tests.soak.course import Plan, run
 
 FILLS_FOR_LONGER = "memory of the server"
 """The streams have not yet come to their `maxlen`."""

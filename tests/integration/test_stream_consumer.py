@@ -12,8 +12,7 @@ from redis.asyncio import Redis
 from redis_streams_aio import Connection, EventMessage, StreamConsumer, StreamProducer, StreamTypeError
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 DEAD = "{orders}:g:dead"
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, Delivery, Settings, entry_ids, naming
+from redis_streams_aio import Broker, Connection, Delivery, Settings
 from redis_streams_aio.connection.packing import Argument
 from redis_streams_aio.connection.scripts import Script
-from redis_streams_aio.consumer import reclaimer
-from redis_streams_aio.consumer.claims import AT_ONCE
+from redis_streams_aio.consumer.intake import abandoned
+from redis_streams_aio.consumer.intake.claims import AT_ONCE
 from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.events import entry_ids, keys
 from redis_streams_aio.telemetry import SILENT, EntriesVanished, Fact, Telemetry
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 LEASE = 30.0
 
@@ -101,7 +101,7 @@ async def test_p2_everything_is_gone_through_in_pages(
     connection: Connection, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For what a consumer that lives has let go; one page with each look, and then not for a lease."""
-    monkeypatch.setattr(reclaimer, "PAGE", 100)
+    monkeypatch.setattr(abandoned, "PAGE", 100)
     ids = await publish(redis, 450)
     await handed_out(redis, alive=450)
     sparse = [ids[at] for at in (3, 120, 121, 399, 449)]
@@ -194,7 +194,7 @@ async def test_p7_the_oldest_come_first_across_all_that_are_gone(connection: Con
     await redis.xgroup_create("orders", "g", "0")
     for at in range(60):
         await redis.xreadgroup("g", "abc"[at % 3], {"orders": ">"}, count=1)
-    await redis.xclaim("orders", "g", naming.RELEASED, 0, ids[20:40], idle=86_400_000, justid=True)
+    await redis.xclaim("orders", "g", keys.RELEASED, 0, ids[20:40], idle=86_400_000, justid=True)
     await redis.delete("{orders}:g:leases")
     sunk: list[Delivery] = []
     member = await joined(connection, sunk, lease=0.05)
@@ -209,7 +209,7 @@ async def test_p7_the_oldest_come_first_across_all_that_are_gone(connection: Con
 async def test_p2_what_more_are_gone_than_are_asked_at_once_is_taken_over_too(
     connection: Connection, redis: Redis
 ) -> None:
-    many = 2 * reclaimer.OWNERS_AT_ONCE + 3
+    many = 2 * abandoned.OWNERS_AT_ONCE + 3
     ids = await publish(redis, many)
     await redis.xgroup_create("orders", "g", "0")
     for at in range(many):

@@ -25,8 +25,7 @@ from redis_streams_aio.telemetry import (
 )
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 AT_ONCE = RetryPolicy(max_failures=3, base=0.01, jitter=False)
 LOGGER = "redis_streams_aio"

@@ -11,11 +11,11 @@ import pytest
 import uvloop
 from redis import Redis
 
-from redis_streams_aio import Broker, RetryPolicy, Settings, naming
+from redis_streams_aio import Broker, RetryPolicy, Settings
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 Run = Callable[[Awaitable[None]], None]
 
@@ -88,7 +88,7 @@ def test_p11_p12_what_fails_is_retried_and_then_a_dead_letter(run: Run, server: 
 
     run(course())
     assert tried == [1, 1, 1, 2]
-    assert empty.xlen(naming.dead_letters("orders", "g")) == 1
+    assert empty.xlen(keys.dead_letters("orders", "g")) == 1
 
 
 def test_p16_a_redis_that_was_killed_is_waited_for(run: Run, new_server: Callable[..., Server]) -> None:

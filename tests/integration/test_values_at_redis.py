@@ -20,14 +20,13 @@ from redis_streams_aio import (
     MsgpackCodec,
     Reject,
     StreamConsumer,
-    replays,
 )
 from redis_streams_aio.codecs import PayloadCodec
+from redis_streams_aio.events import replays
 from redis_streams_aio.models import History
 from redis_streams_aio.telemetry import DeadLettered, Fact
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 class Shop(str, enum.Enum):  # noqa: UP042  # that is what users have

@@ -23,8 +23,7 @@ from redis_streams_aio.broker import standing
 from redis_streams_aio.broker.standing import NOWHERE, where
 from redis_streams_aio.telemetry import Fact, HandlerSlow, LoopBlocked
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 LEASE = 0.6
 LOGGER = "redis_streams_aio"

@@ -35,8 +35,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.telemetry import Telemetry
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 
 class Name(str, enum.Enum):  # noqa: UP042  # that is what users have

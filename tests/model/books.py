@@ -36,7 +36,7 @@ from enum import Enum
 
 from redis import Redis
 
-from redis_streams_aio import entry_ids, naming
+from redis_streams_aio.events import entry_ids, keys
 
 STREAM = "orders"
 GROUPS = ("g", "h")
@@ -130,9 +130,9 @@ def look(redis: Redis, done_keys: list[bytes]) -> Look:
     for group in GROUPS:
         pipe.execute_command("XPENDING", STREAM, group, "-", "+", 100_000, parse_detail=True)
         pipe.execute_command("XINFO CONSUMERS", STREAM, group)
-        pipe.execute_command("XRANGE", naming.dead_letters(STREAM, group), "-", "+")
-        pipe.execute_command("HGETALL", naming.failures(STREAM, group))
-        pipe.execute_command("GET", naming.checkpoint(STREAM, group))
+        pipe.execute_command("XRANGE", keys.dead_letters(STREAM, group), "-", "+")
+        pipe.execute_command("HGETALL", keys.failures(STREAM, group))
+        pipe.execute_command("GET", keys.checkpoint(STREAM, group))
     for key in done_keys:
         pipe.execute_command("GET", key)
     now, entries, groups, follow_ups, *rest = pipe.execute(raise_on_error=False)
@@ -268,7 +268,7 @@ def released_by(name: str, deliveries: Mapping[bytes, int], grows: Grows) -> May
     """A consumer gives back what it holds; the delivery is not counted, which is `deliveries` less one."""
 
     def may(move: Move) -> Verdict:
-        if move.was is None or move.was.owner != name or move.now is None or move.now.owner != naming.RELEASED:
+        if move.was is None or move.was.owner != name or move.now is None or move.now.owner != keys.RELEASED:
             return None
         # else it was recovered while closing
         held = {deliveries[move.id]} if move.id in deliveries else {move.was.deliveries + by for by in grows(move)}
@@ -299,7 +299,7 @@ def replayed(ids: set[bytes]) -> May:
     """An operator hands a dead letter to its group again, in place."""
 
     def may(move: Move) -> Verdict:
-        fresh = move.now is not None and move.now.owner == naming.RELEASED and move.now.deliveries == 0
+        fresh = move.now is not None and move.now.owner == keys.RELEASED and move.now.deliveries == 0
         return (Place.PENDING, "replayed") if move.id in ids and move.before is Place.BEHIND and fresh else None
 
     return may

@@ -10,11 +10,10 @@ from hypothesis.stateful import invariant
 
 from redis_streams_aio import Connection, Delivery
 from redis_streams_aio.checkpoint import current
-from redis_streams_aio.replays import FOR_ANOTHER_GROUP
-
-from . import books as model
-from .books import GROUPS, OUT_OF_SIGHT, STREAM, Books, Life, Look, Move, Place
-from .processes import LEASE, Hurried, Process
+from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
+from tests.model import books as model
+from tests.model.books import GROUPS, OUT_OF_SIGHT, STREAM, Books, Life, Look, Move, Place
+from tests.model.processes import LEASE, Hurried, Process
 
 ALWAYS: list[Callable[[Any], None]] = []
 

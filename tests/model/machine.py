@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from redis import Redis
 
-from redis_streams_aio import Connection, DeadLetters, Delivery, RedisUnavailableError, naming
+from redis_streams_aio import Connection, DeadLetters, Delivery, RedisUnavailableError
 from redis_streams_aio.checkpoint import current
-from redis_streams_aio.consumer.duplicates import begin
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
-from redis_streams_aio.delivery import FollowUp
-from redis_streams_aio.entries import EVENT_ID, get
+from redis_streams_aio.consumer.work.duplicates import begin
+from redis_streams_aio.events import keys
+from redis_streams_aio.events.delivery import FollowUp
+from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
+from redis_streams_aio.events.wire_format import EVENT_ID, get
 from redis_streams_aio.exceptions import StreamNotFoundError
-from redis_streams_aio.replays import FOR_ANOTHER_GROUP
-from redis_streams_aio.retry import (
+from redis_streams_aio.handlers.retry import (
     ABANDON,
     ACK,
     DISCARD,
@@ -37,11 +38,10 @@ from redis_streams_aio.retry import (
     Postpone,
     Retry,
 )
-
-from . import books as model
-from .books import FOLLOW_UPS, GROUPS, STREAM, Books, Entry, GroupBook, May, Place
-from .invariants import Invariants, Step
-from .processes import LEASE, Hurried, Process, launch
+from tests.model import books as model
+from tests.model.books import FOLLOW_UPS, GROUPS, STREAM, Books, Entry, GroupBook, May, Place
+from tests.model.invariants import Invariants, Step
+from tests.model.processes import LEASE, Hurried, Process, launch
 
 LETTERS = "abc"
 picks = st.integers(0, 5)
@@ -248,7 +248,7 @@ class Machine(Invariants, RuleBasedStateMachine):
                 self.books.published(entry_id, Entry(label, event_id))
             if event_id:
                 for group in GROUPS:
-                    self.done.setdefault(naming.done(STREAM, group, event_id), b"")
+                    self.done.setdefault(keys.done(STREAM, group, event_id), b"")
             return ids
 
         self.step(f"publish {' '.join(labels)}{f', event_id {event_id.decode()}' if event_id else ''}", add)
@@ -390,7 +390,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         was = self.now.groups[process.group]
         step = self.step(f"{process.name} cleans up", lambda: process.member.clean_up(0), actor=process)
         if not step.faulty:
-            left = self.now.groups[process.group].names - {process.name, naming.RELEASED}
+            left = self.now.groups[process.group].names - {process.name, keys.RELEASED}
             idle = left - {pending.owner for pending in was.pending.values()}
             self.expect(not idle, f"{idle} have nothing pending and are still there")
 
@@ -541,7 +541,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         if pending or self.last.before.place(group, entry_id) is not Place.PENDING:
             return
         event_id = get(delivery.fields, EVENT_ID)
-        key = naming.done(STREAM, group, event_id) if fate.remember and event_id else None
+        key = keys.done(STREAM, group, event_id) if fate.remember and event_id else None
         if key is not None and self.done[key] == b"done":
             return  # a copy came to its end before it
         self.life(process, delivery).completed += len(fate.follow_ups)
@@ -593,7 +593,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         """The fate of a copy, or `None`."""
         self.check()
         event_id = get(delivery.fields, EVENT_ID)
-        key, entry_id = naming.done(STREAM, process.group, event_id), delivery.raw_id
+        key, entry_id = keys.done(STREAM, process.group, event_id), delivery.raw_id
         before, holder = self.done[key], self.done[key]
         if holder != b"done" and holder not in self.now.groups[process.group].pending:
             holder = entry_id  # nobody has begun it, or who had has given up
@@ -624,7 +624,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             pending = self.now.groups[process.group].pending
             for delivery in process.hand:
                 event_id = get(delivery.fields, EVENT_ID)
-                original = self.done.get(naming.done(STREAM, process.group, event_id), b"") if event_id else b""
+                original = self.done.get(keys.done(STREAM, process.group, event_id), b"") if event_id else b""
                 if original in pending and self._is_owner(process, delivery) and delivery.fate is None:
                     owner = by_name.get(pending[original].owner)
                     if owner not in (None, process) and delivery.refusal is None:
@@ -915,7 +915,7 @@ class Machine(Invariants, RuleBasedStateMachine):
     def _handle_all(self, medic: Process) -> None:
         self.leases_run_out(medic.group, 0, everything=True)
         read, reclaimed = model.read_by(medic.name), model.reclaimed_by(medic.name, LEASE, medic.reclaiming())
-        self.redis.delete(naming.leases(STREAM, medic.group))
+        self.redis.delete(keys.leases(STREAM, medic.group))
         medic.member.look_at_everything()
         medic.member.holdings.lease = 0.0  # also entries that were deleted, which nobody can make older
         self.step(f"{medic.name} takes over all", lambda: medic.member.reclaim(1000), reclaimed, actor=medic)

@@ -17,8 +17,7 @@ from redis_streams_aio import Connection, Delivery
 from redis_streams_aio.checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.telemetry import EntriesVanished, Fact, Telemetry
-
-from .books import STREAM, Move
+from tests.model.books import STREAM, Move
 
 LEASE = 300.0
 """Longer than any example runs: leases run out when a rule says so."""

@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
-from redis_streams_aio.retry import ACK
+from redis_streams_aio.handlers.retry import ACK
 from redis_streams_aio.testing.servers import Server
-
-from .machine import Machine, machine_on
-from .processes import Hurried
+from tests.model.machine import Machine, machine_on
+from tests.model.processes import Hurried
 
 SEARCHING = settings().max_examples > 1000
 STEPS = 40

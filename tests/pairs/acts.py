@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from redis_streams_aio import naming
-from redis_streams_aio.entry_ids import parse
+from redis_streams_aio.events import keys
+from redis_streams_aio.events.entry_ids import parse
 from redis_streams_aio.testing.waiting import until
-
-from .books import Entry
-from .times import LEASE, PATIENCE
+from tests.pairs.books import Entry
+from tests.pairs.times import LEASE, PATIENCE
 
 if TYPE_CHECKING:
-    from .stage import Stage
+    from tests.pairs.stage import Stage
 
 
 async def begin_to_drain(stage: Stage) -> None:
@@ -40,7 +39,7 @@ async def lose_group(stage: Stage) -> None:
     """The groups are destroyed: what is above a checkpoint comes once more."""
     look = stage.place.look
     for at in stage.everywhere:
-        checkpoint = await look.get(naming.checkpoint(at.stream, at.group))
+        checkpoint = await look.get(keys.checkpoint(at.stream, at.group))
         published = stage.books.published[at.stream]
         lost = {Entry(at, entry_id) for entry_id in published if parse(entry_id) > parse(checkpoint)}
         stage.books.moved |= lost

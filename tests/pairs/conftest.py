@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from redis_streams_aio.testing.servers import Server
-
-from .place import REPLICATING, Place, place
-from .table import Cell
+from tests.pairs.place import REPLICATING, Place, place
+from tests.pairs.table import Cell
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from redis_streams_aio import BatchDelivery, Broker, Delivery, Reject, RetryLater, RetryPolicy, naming
-
-from .books import At, Attempt, Books, Entry, Followed, Item, Outcome
-from .times import AGAIN, FILLER_AGAIN, LEASE, MOST_FAILURES
-from .traits import Order, Trait, Word
+from redis_streams_aio import BatchDelivery, Broker, Delivery, Reject, RetryLater, RetryPolicy
+from redis_streams_aio.events import keys
+from tests.pairs.books import At, Attempt, Books, Entry, Followed, Item, Outcome
+from tests.pairs.times import AGAIN, FILLER_AGAIN, LEASE, MOST_FAILURES
+from tests.pairs.traits import Order, Trait, Word
 
 RETRY = RetryPolicy(base=AGAIN, factor=1, jitter=False, max_failures=MOST_FAILURES)
 _handled: ContextVar[int | None] = ContextVar("handled", default=None)
@@ -132,4 +132,4 @@ class Handlers:
 
 def follow_ups(at: At) -> str:
     """The stream of what handlers publish with their acknowledgements."""
-    return naming.sibling(at.stream, at.group, "followed")
+    return keys.sibling(at.stream, at.group, "followed")

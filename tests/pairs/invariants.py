@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
-from redis_streams_aio.entry_ids import parse
+from redis_streams_aio.events.entry_ids import parse
 from redis_streams_aio.telemetry import EntriesVanished, LeaseLost
-
-from .books import SAID, At, Attempt, Books, Entry, Letter
-from .times import CLOCK, MOST_FAILURES
-from .traits import Order, Trait, Word
+from tests.pairs.books import SAID, At, Attempt, Books, Entry, Letter
+from tests.pairs.times import CLOCK, MOST_FAILURES
+from tests.pairs.traits import Order, Trait, Word
 
 
 class Terms:

@@ -10,8 +10,7 @@ from redis.asyncio import Redis
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from .traits import Line
+from tests.pairs.traits import Line
 
 REPLICATING = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
-from redis_streams_aio import naming
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.waiting import until
-
-from . import acts, invariants
-from .books import At
-from .handlers import Script
-from .place import Place
-from .stage import Stage
-from .times import COUNT, MOST_FAILURES, PATIENCE
-from .traits import Trait, Word
+from tests.pairs import acts, invariants
+from tests.pairs.books import At
+from tests.pairs.handlers import Script
+from tests.pairs.place import Place
+from tests.pairs.stage import Stage
+from tests.pairs.times import COUNT, MOST_FAILURES, PATIENCE
+from tests.pairs.traits import Trait, Word
 
 FIRST, ONLY_LEFT, ONLY_RIGHT, GIVEN_OUT, PLAIN = 0, 1, 2, 3, range(4, 8)
 """Events: one with the scripts of both traits, one with each of them, one that fails until it is given up."""
@@ -92,7 +91,7 @@ async def _warm_up(stage: Stage) -> None:
     async def saved() -> bool:
         for at in stage.everywhere:
             last = (await look.xinfo_stream(at.stream))["last-generated-id"]
-            if await look.get(naming.checkpoint(at.stream, at.group)) != last:
+            if await look.get(keys.checkpoint(at.stream, at.group)) != last:
                 return False
         return True
 

@@ -9,15 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import msgspec
 
 from redis_streams_aio import Broker, DeadLetters, RedisUnavailableError, Settings
-from redis_streams_aio.broker.subscription import Subscription
+from redis_streams_aio.consumer.subscription import Subscription
 from redis_streams_aio.testing.waiting import until
-
-from .books import At, Books, Entry, Followed, Item, Letter
-from .handlers import Handlers, Script, follow_ups
-from .invariants import key_of
-from .place import Place, merged
-from .times import COUNT
-from .traits import Order, Trait
+from tests.pairs.books import At, Books, Entry, Followed, Item, Letter
+from tests.pairs.handlers import Handlers, Script, follow_ups
+from tests.pairs.invariants import key_of
+from tests.pairs.place import Place, merged
+from tests.pairs.times import COUNT
+from tests.pairs.traits import Order, Trait
 
 CALM: Mapping[str, object] = {
     "count": COUNT,

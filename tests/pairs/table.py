@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from .traits import FAILOVER, TRAITS, Trait
+from tests.pairs.traits import FAILOVER, TRAITS, Trait
 
 HEADING = "## Pairs\n"
 TESTED, ITSELF = "✓", "·"

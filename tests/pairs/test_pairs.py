@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from .place import Place
-from .play import play
-from .table import CELLS, Cell
+from tests.pairs.place import Place
+from tests.pairs.play import play
+from tests.pairs.table import CELLS, Cell
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.id)

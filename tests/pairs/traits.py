@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from . import acts
+from tests.pairs import acts
 
 if TYPE_CHECKING:
-    from .stage import Stage
+    from tests.pairs.stage import Stage
 
 Word = Literal["raise", "later", "reject"]
 """What a handler does with an attempt: it raises, asks for later, or rejects. After its script it returns."""

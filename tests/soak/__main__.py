@@ -11,9 +11,9 @@ import logging
 import sys
 from pathlib import Path
 
-from .course import Plan, Report, run
-from .picture import draw
-from .verdict import LIMITS, MIB, Sample
+from tests.soak.course import Plan, Report, run
+from tests.soak.picture import draw
+from tests.soak.verdict import LIMITS, MIB, Sample
 
 _SHORT = {
     "memory of the process": "process",

@@ -13,10 +13,9 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
-
-from . import samples
-from .load import GROUP, SHARES, Load
-from .verdict import Sample, Trend, growing_most, trends
+from tests.soak import samples
+from tests.soak.load import GROUP, SHARES, Load
+from tests.soak.verdict import Sample, Trend, growing_most, trends
 
 CUT_EVERY = 3
 """Turns from one cut of all connections to the next."""

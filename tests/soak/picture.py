@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .verdict import MIB, Sample, Trend
+from tests.soak.verdict import MIB, Sample, Trend
 
 _WIDTH, _HEIGHT, _COLUMNS = 300, 150, 3
 _LEFT, _TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 16, 46, 264, 76

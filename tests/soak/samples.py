@@ -10,10 +10,9 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from redis_streams_aio import naming
-
-from .load import GROUP, SHARES
-from .verdict import Sample
+from redis_streams_aio.events import keys
+from tests.soak.load import GROUP, SHARES
+from tests.soak.verdict import Sample
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -52,8 +51,8 @@ async def _of_server(redis: Redis) -> dict[str, float]:
     pipeline = redis.pipeline(transaction=False)
     for stream in SHARES:
         pipeline.xinfo_groups(stream)
-        pipeline.hlen(naming.failures(stream, GROUP))
-        pipeline.xlen(naming.dead_letters(stream, GROUP))
+        pipeline.hlen(keys.failures(stream, GROUP))
+        pipeline.xlen(keys.dead_letters(stream, GROUP))
     answers = await pipeline.execute()
     groups = [group for found in answers[::3] for group in found]
     return {

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio.testing.chaos import __main__ as program
-from redis_streams_aio.testing.chaos import history, look, picture, report
-from redis_streams_aio.testing.chaos.history import History, Record
-from redis_streams_aio.testing.chaos.schedule import DEAL, KINDS, SETTLING_IN, USUAL_PAUSE, schedule
-from redis_streams_aio.testing.chaos.verdict import LATEST, Verdict, judge
-from redis_streams_aio.testing.chaos.workload import CONSUMERS, LINES, PUBLISHED, SOLO, is_poison, make_work
+from tests.chaos import __main__ as program
+from tests.chaos import history, look, picture, report
+from tests.chaos.history import History, Record
+from tests.chaos.schedule import DEAL, KINDS, SETTLING_IN, USUAL_PAUSE, schedule
+from tests.chaos.verdict import LATEST, Verdict, judge
+from tests.chaos.workload import CONSUMERS, LINES, PUBLISHED, SOLO, is_poison, make_work
 
 # -- the schedule ---------------------------------------------------------------------------------------------------
 
@@ -581,7 +581,7 @@ def test_the_picture_is_a_picture(forged: tuple[list[Record], Verdict]) -> None:
 
 def test_a_history_keeps_what_was_noted_before_a_sigkill(tmp_path: Path) -> None:
     noting = (
-        "import os, pathlib, sys; from redis_streams_aio.testing.chaos.history import History\n"
+        "import os, pathlib, sys; from tests.chaos.history import History\n"
         "notes = History(pathlib.Path(sys.argv[1]), 'p.1')\n"
         "for _ in range(100): notes.note('begun', line='clicks')\n"
         "os.kill(os.getpid(), 9)"

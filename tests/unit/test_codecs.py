@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from redis_streams_aio import DecodeError, EncodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec, entries
-
-from ..events import Order
+from redis_streams_aio import DecodeError, EncodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
+from redis_streams_aio.events import wire_format
+from tests.events import Order
 
 scalars = st.none() | st.booleans() | st.text() | st.integers(-(2**53), 2**53)
 json_values = st.recursive(
@@ -26,8 +26,8 @@ json_values = st.recursive(
 )
 
 
-def as_fields(codec: JsonCodec | MsgpackCodec | RawCodec, payload: object) -> entries.Fields:
-    composed = entries.compose(
+def as_fields(codec: JsonCodec | MsgpackCodec | RawCodec, payload: object) -> wire_format.Fields:
+    composed = wire_format.compose(
         "T", codec.encode(payload), content_type=codec.content_type, key=None, event_id=None, headers={}
     )
     return [item.encode() if isinstance(item, str) else item for item in composed]
@@ -42,7 +42,7 @@ def test_what_is_written_is_read(payload: dict[str, object]) -> None:
 @given(st.binary())
 def test_bytes_are_left_alone_by_every_codec(payload: bytes) -> None:
     for codec in (JsonCodec(), MsgpackCodec(), RawCodec()):
-        assert codec.decoder(bytes)([entries.EVENT_TYPE, b"T", entries.PAYLOAD, payload]) == payload
+        assert codec.decoder(bytes)([wire_format.EVENT_TYPE, b"T", wire_format.PAYLOAD, payload]) == payload
 
 
 @dataclass
@@ -50,7 +50,14 @@ class Point:
     x: int
 
 
-NAMES = [entries.EVENT_TYPE, entries.PAYLOAD, entries.CONTENT_TYPE, entries.KEY, b"application/msgpack", b"h:"]
+NAMES = [
+    wire_format.EVENT_TYPE,
+    wire_format.PAYLOAD,
+    wire_format.CONTENT_TYPE,
+    wire_format.KEY,
+    b"application/msgpack",
+    b"h:",
+]
 
 
 class Named(TypedDict):
@@ -71,8 +78,8 @@ def test_p13_any_fields_are_decoded_or_raise_decode_error(fields: list[bytes]) -
             ):
                 with contextlib.suppress(DecodeError):
                     decode(tried)
-    entries.attributes(fields)
-    entries.event_type_of(fields)
+    wire_format.attributes(fields)
+    wire_format.event_type_of(fields)
 
 
 def test_flat_fields_become_numbers_and_booleans() -> None:
@@ -103,7 +110,7 @@ def test_what_cannot_be_encoded_raises_encode_error(codec: JsonCodec) -> None:
 
 
 def test_the_wire_format_has_only_what_is_set_in_its_order() -> None:
-    compose = entries.compose
+    compose = wire_format.compose
     assert compose("T", b"p", content_type=None, key=None, event_id=None, headers={}) == [
         b"event_type",
         "T",
@@ -115,5 +122,5 @@ def test_the_wire_format_has_only_what_is_set_in_its_order() -> None:
 
 
 def test_attributes_of_foreign_entries_are_readable() -> None:
-    known = entries.attributes([b"x", b"y", b"event_type", b"\xff", b"key", b"k", b"h:", b"v", b"odd"])
+    known = wire_format.attributes([b"x", b"y", b"event_type", b"\xff", b"key", b"k", b"h:", b"v", b"odd"])
     assert (known.event_type, known.key, known.event_id, dict(known.headers)) == ("\ufffd", "k", None, {"": "v"})

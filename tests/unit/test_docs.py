@@ -12,19 +12,10 @@ import pytest
 import yaml
 
 import redis_streams_aio
-from redis_streams_aio import (
-    ConfigError,
-    RedisStreamsError,
-    RetryPolicy,
-    Settings,
-    StreamSettings,
-    config,
-    entries,
-    naming,
-    telemetry,
-)
-from redis_streams_aio.options import HandlerOptions
-from redis_streams_aio.routing import SubscriptionOptions
+from redis_streams_aio import ConfigError, RedisStreamsError, RetryPolicy, Settings, StreamSettings, config, telemetry
+from redis_streams_aio.events import keys, wire_format
+from redis_streams_aio.handlers.options import HandlerOptions
+from redis_streams_aio.handlers.routes import SubscriptionOptions
 from redis_streams_aio.testing.conformance import table as conformance
 
 ROOT = Path(__file__).parent.parent.parent
@@ -189,18 +180,18 @@ def test_every_public_name_is_in_the_docs() -> None:
 
 
 def test_the_fields_of_an_entry_are_documented_in_their_order() -> None:
-    fields = entries.compose("E", b"p", content_type="c", key="k", event_id="i", headers={"<name>": "h"})
+    fields = wire_format.compose("E", b"p", content_type="c", key="k", event_id="i", headers={"<name>": "h"})
     names = [name.decode() if isinstance(name, bytes) else name for name in fields[::2]]
     assert [code(row[0]) for row in rows(section(DOCS / "wire-format.md", "Entries"))] == names
 
 
 def test_the_keys_beside_a_stream_are_documented() -> None:
     documented = [code(row[0]) for row in rows(section(DOCS / "wire-format.md", "Keys beside a stream"))]
-    keys = (
-        *(naming.dead_letters, naming.failures, naming.checkpoint, naming.releases),
-        *(naming.leases, naming.deleted),
+    named = (
+        *(keys.dead_letters, keys.failures, keys.checkpoint, keys.releases),
+        *(keys.leases, keys.deleted),
     )
-    assert documented == [key("<stream>", "<group>") for key in keys]
+    assert documented == [key("<stream>", "<group>") for key in named]
 
 
 # -- promises ---------------------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redis_streams_aio import DecodeError, Delivery, Reject, RetryLater, RetryPolicy
-from redis_streams_aio.consumer.attempt import admit, as_value, fate_after, lane_by_key
-from redis_streams_aio.delivery import Origin
-from redis_streams_aio.error_texts import describe, leaves, traceback_of
-from redis_streams_aio.retry import DeadLetter, Retry, decide, decide_by_default
-from redis_streams_aio.routing import Route, RouteTable
+from redis_streams_aio.consumer.work.attempt import admit, as_value, fate_after, lane_by_key
+from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.handlers.error_texts import describe, leaves, traceback_of
+from redis_streams_aio.handlers.retry import DeadLetter, Retry, decide, decide_by_default
+from redis_streams_aio.handlers.routes import Route, RouteTable
 
 FAST = RetryPolicy(base=0.01, jitter=False)
 

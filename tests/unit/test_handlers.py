@@ -7,8 +7,7 @@ from datetime import datetime
 import pytest
 
 from redis_streams_aio import Broker, Delivery, FieldsCodec, HandlerDefinitionError, RawCodec, RetryPolicy, Router
-
-from ..events import Cancelled, Order
+from tests.events import Cancelled, Order
 
 
 def broker() -> Broker:

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from redis_streams_aio import telemetry
-from redis_streams_aio.logs import Log, shown
 from redis_streams_aio.models import LagReport
 from redis_streams_aio.telemetry import DeadLettered, Fact, LagHigh, RetryScheduled, StepFailed, Telemetry, bases, facts
+from redis_streams_aio.telemetry.logs import Log, shown
 
 LOGGER = logging.getLogger("redis_streams_aio")
 LEVELS = [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from redis_streams_aio.telemetry import EntriesVanished, LeaseLost
-
-from ..pairs import invariants, table
-from ..pairs.books import At, Attempt, Books, Entry, Letter, Outcome
-from ..pairs.invariants import Terms
-from ..pairs.play import script
-from ..pairs.times import AGAIN, MOST_FAILURES
-from ..pairs.traits import BATCH, DEDUPLICATE, FOLLOW_UP, KEY_ORDER, LOST_GROUP, REPLAY, RETRY, TRAITS, Trait, Word
+from tests.pairs import invariants, table
+from tests.pairs.books import At, Attempt, Books, Entry, Letter, Outcome
+from tests.pairs.invariants import Terms
+from tests.pairs.play import script
+from tests.pairs.times import AGAIN, MOST_FAILURES
+from tests.pairs.traits import BATCH, DEDUPLICATE, FOLLOW_UP, KEY_ORDER, LOST_GROUP, REPLAY, RETRY, TRAITS, Trait, Word
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
 AT = At("stream", "g")

@@ -23,14 +23,14 @@ from redis_streams_aio import (
     SettledError,
     StreamInfo,
 )
+from redis_streams_aio.checks.times import LONGEST_DELAY
 from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, Gate, delays
-from redis_streams_aio.consumer.attempt import fate_after
-from redis_streams_aio.consumer.pace import Pace, room
-from redis_streams_aio.delivery import FollowUp, Origin
-from redis_streams_aio.monitoring import is_behind, known_lag
-from redis_streams_aio.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry, decide
-from redis_streams_aio.routing import Route
-from redis_streams_aio.times import LONGEST_DELAY
+from redis_streams_aio.consumer.work.attempt import fate_after
+from redis_streams_aio.consumer.work.pace import Pace, room
+from redis_streams_aio.events.delivery import FollowUp, Origin
+from redis_streams_aio.handlers.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry, decide
+from redis_streams_aio.handlers.routes import Route
+from redis_streams_aio.monitoring.lag import is_behind, known_lag
 
 # -- fates ------------------------------------------------------------------------------------------------------
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redis_streams_aio import DecodeError, Delivery, Reject, RetryLater, RetryPolicy
-from redis_streams_aio.consumer.attempt import absorb_cancellation, admit, call, fate_after, lane_by_key
-from redis_streams_aio.delivery import Origin
-from redis_streams_aio.options import Unknown
-from redis_streams_aio.replays import FOR_ANOTHER_GROUP
-from redis_streams_aio.retry import ACK, DISCARD, DeadLetter, Outcome, Retry
-from redis_streams_aio.routing import Route, RouteTable
+from redis_streams_aio.consumer.work.attempt import absorb_cancellation, admit, call, fate_after, lane_by_key
+from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
+from redis_streams_aio.handlers.options import Unknown
+from redis_streams_aio.handlers.retry import ACK, DISCARD, DeadLetter, Outcome, Retry
+from redis_streams_aio.handlers.routes import Route, RouteTable
 
 
 async def nothing(_: object, __: object) -> None: ...

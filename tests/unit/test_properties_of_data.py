@@ -12,19 +12,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from redis_streams_aio import (
-    ConfigError,
-    DecodeError,
-    EncodeError,
-    FieldsCodec,
-    JsonCodec,
-    MsgpackCodec,
-    RawCodec,
-    entries,
-    entry_ids,
-    replays,
-)
+from redis_streams_aio import ConfigError, DecodeError, EncodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
 from redis_streams_aio.codecs import bounded
+from redis_streams_aio.events import entry_ids, replays, wire_format
 from redis_streams_aio.models import History
 
 # -- ids --------------------------------------------------------------------------------------------------------
@@ -80,11 +70,11 @@ def test_what_an_event_says_of_itself_is_read_as_it_was_written(
     event_id: str | None,
     headers: dict[str, str],
 ) -> None:
-    composed = entries.compose(
+    composed = wire_format.compose(
         event_type, payload, content_type=content_type, key=key, event_id=event_id, headers=headers
     )
     fields = [item if isinstance(item, bytes) else item.encode() for item in composed]
-    known = entries.attributes(fields)
+    known = wire_format.attributes(fields)
     assert (known.event_type, known.content_type, known.key, known.event_id) == (
         event_type,
         content_type,
@@ -92,34 +82,34 @@ def test_what_an_event_says_of_itself_is_read_as_it_was_written(
         event_id,
     )
     assert known.headers == headers
-    assert entries.event_type_of(fields) == event_type.encode()
-    assert entries.payload_of(fields) == payload
-    assert entries.key_of(fields) == (None if key is None else key.encode())
+    assert wire_format.event_type_of(fields) == event_type.encode()
+    assert wire_format.payload_of(fields) == payload
+    assert wire_format.key_of(fields) == (None if key is None else key.encode())
     shuffled = [item for pair in reversed(list(zip(fields[::2], fields[1::2], strict=True))) for item in pair]
-    assert entries.attributes(shuffled) == known, "whatever the order of the fields"
-    assert (entries.event_type_of(shuffled), entries.payload_of(shuffled)) == (event_type.encode(), payload)
-    assert entries.key_of(shuffled) == entries.key_of(fields)
+    assert wire_format.attributes(shuffled) == known, "whatever the order of the fields"
+    assert (wire_format.event_type_of(shuffled), wire_format.payload_of(shuffled)) == (event_type.encode(), payload)
+    assert wire_format.key_of(shuffled) == wire_format.key_of(fields)
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"event_type"]), st.binary(max_size=3)), max_size=5))
 def test_the_first_field_of_a_name_counts(pairs: list[tuple[bytes, bytes]]) -> None:
     fields = [item for pair in pairs for item in pair]
     for name in (b"a", b"b", b"c"):
-        assert entries.get(fields, name) == next((value for other, value in pairs if other == name), None)
-    assert entries.event_type_of(fields) == next((value for name, value in pairs if name == b"event_type"), b"")
-    assert entries.get([*fields, b"c"], b"c") is None, "a name without a value"
-    assert entries.event_type_of([b"a", b"event_type", b"event_type", b"T"]) == b"T", "a value is no name"
-    assert entries.payload_of([b"a", b"b", b"c", b"payload", b"payload", b"P"]) == b"P"
-    assert entries.key_of([b"key", b"K", b"payload", b"P", b"key", b"L"]) == b"K"
+        assert wire_format.get(fields, name) == next((value for other, value in pairs if other == name), None)
+    assert wire_format.event_type_of(fields) == next((value for name, value in pairs if name == b"event_type"), b"")
+    assert wire_format.get([*fields, b"c"], b"c") is None, "a name without a value"
+    assert wire_format.event_type_of([b"a", b"event_type", b"event_type", b"T"]) == b"T", "a value is no name"
+    assert wire_format.payload_of([b"a", b"b", b"c", b"payload", b"payload", b"P"]) == b"P"
+    assert wire_format.key_of([b"key", b"K", b"payload", b"P", b"key", b"L"]) == b"K"
 
 
 @pytest.mark.parametrize("count", [2, 5_998, 6_000, 6_002, 20_000])
 def test_more_fields_than_a_script_can_pass_on_are_one_field(count: int) -> None:
     fields = [b"%d" % number for number in range(count)]
-    packed = entries.packed(fields, b"packed")
+    packed = wire_format.packed(fields, b"packed")
     assert (len(packed) == 2) == (count > 6_000 or count == 2)
-    assert entries.unpacked(packed, b"packed") == fields
-    assert entries.unpacked(packed, b"another name") == packed
+    assert wire_format.unpacked(packed, b"packed") == fields
+    assert wire_format.unpacked(packed, b"another name") == packed
     history = History("1-0", 1, 2.0, "failures", "no", 1)
     assert replays.unwrap(replays.wrap(fields, "g", history)) == ("g", fields, history)
 
@@ -127,15 +117,15 @@ def test_more_fields_than_a_script_can_pass_on_are_one_field(count: int) -> None
 @pytest.mark.parametrize("count", [2, 6_000, 6_001])
 def test_what_would_not_have_been_packed_is_somebody_elses(count: int) -> None:
     fields = [b"packed", msgspec.msgpack.encode([b"x"] * count)]
-    assert entries.unpacked(fields, b"packed") == fields
+    assert wire_format.unpacked(fields, b"packed") == fields
 
 
 def test_p12_what_looks_packed_comes_back_as_it_was() -> None:
     for name, own in ((b"packed", b"packed"), (b"another", b"packed")):
         fields = [own, msgspec.msgpack.encode([b"packed", b"inside"])]
-        packed = entries.packed(fields, name)
+        packed = wire_format.packed(fields, name)
         assert (packed != fields) == (own == name)
-        assert entries.unpacked(packed, name) == fields
+        assert wire_format.unpacked(packed, name) == fields
 
 
 def test_an_event_without_fields_of_its_own_can_be_replayed() -> None:
@@ -145,9 +135,9 @@ def test_an_event_without_fields_of_its_own_can_be_replayed() -> None:
 
 def test_a_field_of_the_packed_ones_name_that_is_not_packed_is_left_alone() -> None:
     for fields in ([b"packed", b"no messagepack \xc1"], [b"packed", msgspec.msgpack.encode(7)], [b"packed"], []):
-        assert entries.unpacked(fields, b"packed") == fields
+        assert wire_format.unpacked(fields, b"packed") == fields
     twice = [b"packed", msgspec.msgpack.encode([b"a"]), b"b", b"c"]
-    assert entries.unpacked(twice, b"packed") == twice
+    assert wire_format.unpacked(twice, b"packed") == twice
 
 
 # -- codecs -----------------------------------------------------------------------------------------------------
@@ -182,8 +172,10 @@ PAYLOADS: list[tuple[type, st.SearchStrategy[object]]] = [
 ]
 
 
-def written(codec: JsonCodec | MsgpackCodec | RawCodec, payload: object, content_type: str | None) -> entries.Fields:
-    composed = entries.compose(
+def written(
+    codec: JsonCodec | MsgpackCodec | RawCodec, payload: object, content_type: str | None
+) -> wire_format.Fields:
+    composed = wire_format.compose(
         "T", codec.encode(payload), content_type=content_type, key="k", event_id="e", headers={"h": "1"}
     )
     return [item.encode() if isinstance(item, str) else item for item in composed]

@@ -8,20 +8,13 @@ from typing import Annotated, Any
 
 import pytest
 
-from redis_streams_aio import (
-    BatchDelivery,
-    Delivery,
-    HandlerDefinitionError,
-    MsgpackCodec,
-    RetryPolicy,
-    entries,
-)
-from redis_streams_aio.declaration import Declaration, declare
-from redis_streams_aio.delivery import Origin
-from redis_streams_aio.options import HandlerOptions
-from redis_streams_aio.routing import Plan, plan
-
-from ..events import Cancelled, Order
+from redis_streams_aio import BatchDelivery, Delivery, HandlerDefinitionError, MsgpackCodec, RetryPolicy
+from redis_streams_aio.events import wire_format
+from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.handlers.declaration import Declaration, declare
+from redis_streams_aio.handlers.options import HandlerOptions
+from redis_streams_aio.handlers.routes import Plan, plan
+from tests.events import Cancelled, Order
 
 OPTIONS = HandlerOptions(stream="orders")
 TEN_YEARS = 10 * 366 * 86_400
@@ -346,4 +339,4 @@ async def test_middleware_runs_around_the_handler_the_brokers_outermost() -> Non
 def test_entries_of_other_writers_go_to_the_only_handler() -> None:
     [one] = planned(declare(bill, OPTIONS))
     assert one.routes.find([b"number", b"1"]) is one.routes.only
-    assert one.routes.find([entries.EVENT_TYPE, b"Else"]) is None
+    assert one.routes.find([wire_format.EVENT_TYPE, b"Else"]) is None

@@ -11,7 +11,7 @@ import pytest
 from redis_streams_aio import Connection, LagReport, LagWatcher, StreamTypeError
 from redis_streams_aio.connection.packing import Argument
 from redis_streams_aio.connection.replies import Reply
-from redis_streams_aio.monitoring import COUNTED_AT_MOST
+from redis_streams_aio.monitoring.lag import COUNTED_AT_MOST
 from redis_streams_aio.telemetry import Fact, LagHigh, LagLow, LagMeasured, StepFailed, Telemetry
 
 GROUPS = [("s", "g"), ("s", "g"), ("s", "absent"), ("nowhere", "g")]

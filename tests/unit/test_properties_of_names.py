@@ -11,27 +11,29 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio import ConfigError, Delivery, Settings, StreamSettings, config, letters, names, naming
+from redis_streams_aio import ConfigError, Delivery, Settings, StreamSettings, config
+from redis_streams_aio.checks import names
 from redis_streams_aio.connection.address import SCHEMES, parse
-from redis_streams_aio.delivery import Origin
+from redis_streams_aio.events import dead_letter, keys
+from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.handlers.retry import DeadLetter
 from redis_streams_aio.models import History
-from redis_streams_aio.retry import DeadLetter
 
 # -- names ------------------------------------------------------------------------------------------------------
 
 
 def test_our_keys_are_beside_the_stream() -> None:
-    assert naming.dead_letters("orders", "g") == "{orders}:g:dead"
-    assert naming.failures("orders", "g") == "{orders}:g:failures"
-    assert naming.checkpoint("orders", "g") == "{orders}:g:checkpoint"
-    assert naming.releases("orders", "g") == "{orders}:g:released"
-    assert naming.leases("orders", "g") == "{orders}:g:leases"
-    assert naming.deleted("orders", "g") == "{orders}:g:deleted"
-    assert naming.done("orders", "g", b"e-1\xff") == b"{orders}:g:done:e-1\xff"
-    assert naming.sibling("{eu}orders", "a", "b") == "{eu}orders:a:b"
-    assert naming.on_one_slot("{a}b}", "{a}c}"), "the first brace that closes counts"
-    assert not naming.on_one_slot("{}a}b", "{}a}c"), "empty braces are no hash tag, and none comes after them"
-    assert naming.sibling("{}orders", "a") == "{{}orders}:a", "empty braces are no hash tag"
+    assert keys.dead_letters("orders", "g") == "{orders}:g:dead"
+    assert keys.failures("orders", "g") == "{orders}:g:failures"
+    assert keys.checkpoint("orders", "g") == "{orders}:g:checkpoint"
+    assert keys.releases("orders", "g") == "{orders}:g:released"
+    assert keys.leases("orders", "g") == "{orders}:g:leases"
+    assert keys.deleted("orders", "g") == "{orders}:g:deleted"
+    assert keys.done("orders", "g", b"e-1\xff") == b"{orders}:g:done:e-1\xff"
+    assert keys.sibling("{eu}orders", "a", "b") == "{eu}orders:a:b"
+    assert keys.on_one_slot("{a}b}", "{a}c}"), "the first brace that closes counts"
+    assert not keys.on_one_slot("{}a}b", "{}a}c"), "empty braces are no hash tag, and none comes after them"
+    assert keys.sibling("{}orders", "a") == "{{}orders}:a", "empty braces are no hash tag"
 
 
 def test_which_names_are_fine() -> None:
@@ -130,7 +132,7 @@ FATE = DeadLetter("failures", "ValueError: no", 5, "the trace")
 
 
 def written(delivery: Delivery, fate: DeadLetter = FATE) -> list[bytes]:
-    composed = letters.compose(delivery, fate, "g", "c")
+    composed = dead_letter.compose(delivery, fate, "g", "c")
     return [item if isinstance(item, bytes) else str(item).encode() for item in composed]
 
 
@@ -143,7 +145,7 @@ def failed() -> Delivery:
 
 
 def test_p12_a_dead_letter_says_all_that_is_known() -> None:
-    letter = letters.parse("9-0", written(failed()))
+    letter = dead_letter.parse("9-0", written(failed()))
     assert (letter.id, letter.reason, letter.error, letter.traceback) == (
         "9-0",
         "failures",
@@ -154,24 +156,24 @@ def test_p12_a_dead_letter_says_all_that_is_known() -> None:
     assert letter.first_failure == datetime.fromtimestamp(1_700_000_000.25, UTC)
     assert (letter.stream, letter.group, letter.consumer, letter.entry_id) == ("orders", "g", "c", "5-1")
     assert (letter.event_type, letter.key, letter.event_id, letter.headers) == ("T", "k", "e", {"a": "1"})
-    assert letters.history_of(letter) == History("5-1", 5, 1_700_000_000.25, "failures", "ValueError: no", 1)
+    assert dead_letter.history_of(letter) == History("5-1", 5, 1_700_000_000.25, "failures", "ValueError: no", 1)
 
 
 def test_p9_an_event_that_was_replayed_keeps_its_id_and_its_first_failure() -> None:
     delivery = failed()
     delivery.history = History("1-1", 3, 1_600_000_000.0, "gave_up", "before", 2)
-    letter = letters.parse("9-0", written(delivery))
+    letter = dead_letter.parse("9-0", written(delivery))
     assert (letter.entry_id, letter.failures, letter.replays) == ("1-1", 8, 2)
     assert letter.first_failure == datetime.fromtimestamp(1_600_000_000, UTC)
     delivery.history = History("1-1", 0, 0.0, "rejected", "before", 1)
-    letter = letters.parse("9-0", written(delivery))
+    letter = dead_letter.parse("9-0", written(delivery))
     assert letter.first_failure == datetime.fromtimestamp(1_700_000_000.25, UTC), "it never failed before"
-    assert letters.history_of(letter).replays == 2
+    assert dead_letter.history_of(letter).replays == 2
 
 
 def test_a_dead_letter_that_dies_again_is_a_dead_letter_of_a_dead_letter() -> None:
     once = written(failed())
-    again = letters.parse("9-0", written(Delivery(Origin("graves"), b"6-0", once)))
+    again = dead_letter.parse("9-0", written(Delivery(Origin("graves"), b"6-0", once)))
     assert again.fields == tuple(once)
     assert (again.stream, again.entry_id, again.first_failure) == ("graves", "6-0", None)
 
@@ -180,23 +182,23 @@ def test_p12_an_event_of_thousands_of_fields_has_a_dead_letter() -> None:
     fields = [b"%d" % number for number in range(6_002)]
     composed = written(Delivery(Origin("s"), b"1-0", fields))
     assert (composed[0], composed[2]) == (b"dead:fields", b"dead:reason")
-    assert letters.parse("9-0", composed).fields == tuple(fields)
+    assert dead_letter.parse("9-0", composed).fields == tuple(fields)
 
 
 def test_p13_names_and_values_are_not_taken_for_one_another() -> None:
-    letter = letters.parse("9-0", [b"dead:reason", b"rejected", b"dead:error", b"dead:reason", b"\xff", b"x"])
+    letter = dead_letter.parse("9-0", [b"dead:reason", b"rejected", b"dead:error", b"dead:reason", b"\xff", b"x"])
     assert (letter.reason, letter.error, letter.fields) == ("rejected", "dead:reason", ())
-    assert letters.parse("9-0", [b"dead:reason", b"rejected"]).reason == "rejected"
-    first = letters.parse("9-0", [b"dead:reason", b"r", b"dead:first_failure", b"0.5"]).first_failure
+    assert dead_letter.parse("9-0", [b"dead:reason", b"rejected"]).reason == "rejected"
+    first = dead_letter.parse("9-0", [b"dead:reason", b"r", b"dead:first_failure", b"0.5"]).first_failure
     assert first == datetime.fromtimestamp(0.5, UTC)
 
 
 def test_p13_what_others_wrote_among_the_dead_letters_is_read_as_far_as_it_goes() -> None:
-    bare = letters.parse("9-0", [b"order", b"1"])
+    bare = dead_letter.parse("9-0", [b"order", b"1"])
     assert (bare.reason, bare.error, bare.traceback, bare.stream, bare.group) == ("", "", "", "", "")
     assert (bare.consumer, bare.entry_id, bare.failures, bare.deliveries, bare.replays) == ("", "", 0, 0, 0)
     assert (bare.first_failure, bare.fields) == (None, (b"order", b"1"))
-    assert letters.history_of(bare).first_failure == 0
+    assert dead_letter.history_of(bare).first_failure == 0
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_p13_what_others_wrote_among_the_dead_letters_is_read_as_far_as_it_goes(
 )
 def test_numbers_that_cannot_be_are_none(said: bytes, number: int) -> None:
     fields = [b"a", b"b", b"dead:reason", b"\xff", b"dead:failures", said, b"dead:first_failure", said, b"odd"]
-    letter = letters.parse("9-0", fields)
+    letter = dead_letter.parse("9-0", fields)
     assert (letter.failures, letter.reason) == (number, "\ufffd")
     assert letter.first_failure is None or letter.first_failure.timestamp() == pytest.approx(number, abs=1)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from redis_streams_aio import ConfigError, Delivery, Reject, RetryPolicy, entries, entry_ids
-from redis_streams_aio.consumer.schedule import is_suspect
-from redis_streams_aio.delivery import Origin
-from redis_streams_aio.error_texts import describe, traceback_of
-from redis_streams_aio.retry import ACK, DeadLetter, Retry, decide
+from redis_streams_aio import ConfigError, Delivery, Reject, RetryPolicy
+from redis_streams_aio.consumer.work.schedule import is_suspect
+from redis_streams_aio.events import entry_ids, wire_format
+from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.handlers.error_texts import describe, traceback_of
+from redis_streams_aio.handlers.retry import ACK, DeadLetter, Retry, decide
 
 POLICY = RetryPolicy(max_failures=3, give_up_on=(KeyError,))
 
@@ -90,8 +91,8 @@ def test_the_last_id_there_can_be_is_one() -> None:
 
 
 def test_an_entry_that_says_nothing_but_its_type() -> None:
-    assert entries.event_type_of([b"event_type", b"T"]) == b"T"
-    assert entries.event_type_of([b"event_type", b"event_type"]) == b"event_type"
+    assert wire_format.event_type_of([b"event_type", b"T"]) == b"T"
+    assert wire_format.event_type_of([b"event_type", b"event_type"]) == b"event_type"
 
 
 def test_p15_what_is_suspect_is_handled_alone() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from redis_streams_aio import Delivery
-from redis_streams_aio.consumer.schedule import Schedule, is_suspect
-from redis_streams_aio.delivery import Origin
+from redis_streams_aio.consumer.work.schedule import Schedule, is_suspect
+from redis_streams_aio.events.delivery import Origin
 
 LANES = (None, "a", "b")
 

@@ -9,28 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio import (
-    ConfigError,
-    Delivery,
-    GroupInfo,
-    LagReport,
-    Reject,
-    RetryLater,
-    RetryPolicy,
-    StreamInfo,
-    entry_ids,
-    letters,
-    names,
-    naming,
-    replays,
-)
+from redis_streams_aio import ConfigError, Delivery, GroupInfo, LagReport, Reject, RetryLater, RetryPolicy, StreamInfo
+from redis_streams_aio.checks import names
 from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, delays
-from redis_streams_aio.consumer.pace import GROWTH, Pace, room
-from redis_streams_aio.consumer.schedule import Schedule
-from redis_streams_aio.delivery import Origin
-from redis_streams_aio.error_texts import describe, traceback_of, writable
-from redis_streams_aio.monitoring import known_lag
-from redis_streams_aio.retry import DeadLetter, Retry, decide
+from redis_streams_aio.consumer.work.pace import GROWTH, Pace, room
+from redis_streams_aio.consumer.work.schedule import Schedule
+from redis_streams_aio.events import dead_letter, entry_ids, keys, replays
+from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.handlers.error_texts import describe, traceback_of, writable
+from redis_streams_aio.handlers.retry import DeadLetter, Retry, decide
+from redis_streams_aio.monitoring.lag import known_lag
 
 ids = st.tuples(st.integers(0, 2**63), st.integers(0, 2**64 - 1))
 
@@ -75,7 +63,7 @@ def test_a_time_starts_with_the_first_entry_of_its_millisecond() -> None:
 def test_siblings_are_on_the_streams_slot(stream: str) -> None:
     if "}" in stream and _hash_tag(stream) == stream:
         return  # no key can be beside it
-    assert _hash_tag(naming.dead_letters(stream, "g")) == _hash_tag(stream)
+    assert _hash_tag(keys.dead_letters(stream, "g")) == _hash_tag(stream)
 
 
 def _hash_tag(key: str) -> str:
@@ -91,9 +79,9 @@ def test_consumer_names_are_their_own() -> None:
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_keys_on_one_slot_have_the_same_hash_tag(stream: str, other: str) -> None:
-    assert naming.on_one_slot(stream, other) == (_hash_tag(stream) == _hash_tag(other))
-    assert naming.on_one_slot("orders", "{orders}:invoices")
-    assert not naming.on_one_slot("orders", "invoices")
+    assert keys.on_one_slot(stream, other) == (_hash_tag(stream) == _hash_tag(other))
+    assert keys.on_one_slot("orders", "{orders}:invoices")
+    assert not keys.on_one_slot("orders", "invoices")
 
 
 # -- dead letters and replays on the wire ----------------------------------------------------------------------
@@ -107,19 +95,19 @@ def test_a_dead_letter_is_read_as_it_was_written(
 ) -> None:
     delivery = Delivery(Origin("orders"), b"5-1", fields, deliveries=3)
     delivery.first_failure = round(first_failure, 3)
-    written = letters.compose(delivery, DeadLetter("failures", writable(error), failures, "trace"), "g", "c")
-    letter = letters.parse("9-0", [item if isinstance(item, bytes) else str(item).encode() for item in written])
+    written = dead_letter.compose(delivery, DeadLetter("failures", writable(error), failures, "trace"), "g", "c")
+    letter = dead_letter.parse("9-0", [item if isinstance(item, bytes) else str(item).encode() for item in written])
     assert letter.fields == tuple(fields)
     assert (letter.reason, letter.error, letter.traceback) == ("failures", writable(error), "trace")
     assert (letter.failures, letter.deliveries, letter.replays, letter.entry_id) == (failures, 3, 0, "5-1")
     assert (letter.first_failure.timestamp() if letter.first_failure else 0) == pytest.approx(delivery.first_failure)
-    history = letters.history_of(letter)
+    history = dead_letter.history_of(letter)
     assert replays.unwrap(replays.wrap(fields, "g", history)) == ("g", fields, history)
 
 
 @given(field_lists)
 def test_whatever_stands_among_the_dead_letters_is_read(fields: list[bytes]) -> None:
-    assert letters.parse("1-0", fields).fields is not None
+    assert dead_letter.parse("1-0", fields).fields is not None
     replays.unwrap([replays.FOR_GROUP, b"g", replays.HISTORY, *fields])
 
 

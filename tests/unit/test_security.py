@@ -15,26 +15,17 @@ import pytest
 import yaml
 
 import redis_streams_aio
-from redis_streams_aio import (
-    DecodeError,
-    FieldsCodec,
-    JsonCodec,
-    MsgpackCodec,
-    RawCodec,
-    Reject,
-    RetryPolicy,
-    yaml_files,
-)
+from redis_streams_aio import DecodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec, Reject, RetryPolicy
 from redis_streams_aio.codecs import Codec, PayloadCodec, bounded
-from redis_streams_aio.consumer.attempt import admit
-from redis_streams_aio.declaration import declare
-from redis_streams_aio.delivery import Delivery, Origin
-from redis_streams_aio.entries import Fields
-from redis_streams_aio.options import HandlerOptions
-from redis_streams_aio.retry import DeadLetter, decide
-from redis_streams_aio.routing import RouteTable, plan
-
-from ..events import Order
+from redis_streams_aio.config import yaml_files
+from redis_streams_aio.consumer.work.attempt import admit
+from redis_streams_aio.events.delivery import Delivery, Origin
+from redis_streams_aio.events.wire_format import Fields
+from redis_streams_aio.handlers.declaration import declare
+from redis_streams_aio.handlers.options import HandlerOptions
+from redis_streams_aio.handlers.retry import DeadLetter, decide
+from redis_streams_aio.handlers.routes import RouteTable, plan
+from tests.events import Order
 
 LONG = "x" * 1_000_000
 

@@ -25,12 +25,11 @@ from redis_streams_aio import (
     RawCodec,
     Router,
 )
-from redis_streams_aio.callables import name_of
-from redis_streams_aio.declaration import declare
-from redis_streams_aio.delivery import Origin
-from redis_streams_aio.options import HandlerOptions
-
-from ..events import Order
+from redis_streams_aio.checks.functions import name_of
+from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.handlers.declaration import declare
+from redis_streams_aio.handlers.options import HandlerOptions
+from tests.events import Order
 
 T = TypeVar("T")
 ORDER = Order(7)

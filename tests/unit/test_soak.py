@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ..soak.picture import draw
-from ..soak.verdict import LIMITS, Limit, Sample, Trend, growing_most, trends
+from tests.soak.picture import draw
+from tests.soak.verdict import LIMITS, Limit, Sample, Trend, growing_most, trends
 
 
 def course(*values: float) -> list[Sample]:

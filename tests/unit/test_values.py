@@ -33,14 +33,12 @@ from redis_streams_aio import (
     Settings,
     StreamSettings,
     config,
-    entries,
-    names,
-    naming,
 )
-from redis_streams_aio.producer.composing import Composer
+from redis_streams_aio.checks import names
+from redis_streams_aio.events import keys, wire_format
+from redis_streams_aio.producer.composer import Composer
 from redis_streams_aio.telemetry import Fact
-
-from ..events import Order
+from tests.events import Order
 
 TEMPLATES = (
     *("orders-{env}", "${STREAM}", "$STREAM", "orders.$env", "%s", "%d", "%(env)s", "orders-%Y-%m-%d", "%STREAM%"),
@@ -71,7 +69,7 @@ def test_p24_a_template_that_nobody_filled_in_is_no_name(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_hash_tags_of_a_cluster_are_names(name: str) -> None:
     assert names.problem(name) is None
-    assert "{" not in name or "}" not in name or names.problem(naming.dead_letters(name, "billing")) is None
+    assert "{" not in name or "}" not in name or names.problem(keys.dead_letters(name, "billing")) is None
 
 
 def test_p24_a_template_is_refused_in_files_and_in_the_environment(tmp_path: Path) -> None:
@@ -93,15 +91,15 @@ usable_names = st.text(st.sampled_from("{}ab-"), min_size=1, max_size=8).filter(
 def test_p18_streams_do_not_share_the_keys_beside_them(one: str, other: str) -> None:
     """`orders` and `{orders}` had one checkpoint, one hash of failures, one stream of dead letters."""
     streams = {one, other, *("{" + name + "}" for name in (one, other) if "{" not in name and "}" not in name)}
-    assert len({naming.checkpoint(stream, "g") for stream in streams}) == len(streams)
+    assert len({keys.checkpoint(stream, "g") for stream in streams}) == len(streams)
     for stream in streams:
         if "}" not in one + other:
-            assert naming.on_one_slot(naming.checkpoint(stream, "g"), stream)
+            assert keys.on_one_slot(keys.checkpoint(stream, "g"), stream)
 
 
 def test_keys_beside_a_stream_that_is_nothing_but_a_hash_tag() -> None:
-    assert naming.dead_letters("{orders}", "billing") == "{orders}:redis_streams_aio:billing:dead"
-    assert naming.dead_letters("{orders}:eu", "billing") == "{orders}:eu:billing:dead"
+    assert keys.dead_letters("{orders}", "billing") == "{orders}:redis_streams_aio:billing:dead"
+    assert keys.dead_letters("{orders}:eu", "billing") == "{orders}:eu:billing:dead"
     for reserved in ("redis_streams_aio", "redis_streams_aio:released", "{orders}:redis_streams_aio"):
         assert "is reserved" in (names.problem(reserved) or "")
 
@@ -117,7 +115,7 @@ def test_names_that_are_members_of_an_enumeration_are_their_values() -> None:
     settings = Settings(group=Shop.BILLING, consumer=Shop.BILLING, streams={Shop.ORDERS: StreamSettings(maxlen=5)})
     assert (type(settings.group), settings.group, type(settings.consumer)) == (str, "billing", str)
     assert {type(name) for name in settings.streams} == {str}
-    assert naming.dead_letters(Shop.ORDERS, Shop.BILLING) == "{orders}:billing:dead"
+    assert keys.dead_letters(Shop.ORDERS, Shop.BILLING) == "{orders}:billing:dead"
     assert repr(names.checked("stream", Shop.ORDERS)) == "'orders'"
     composer = Composer(JsonCodec(), settings)
     told = {"key": Shop.PLACED, "event_id": Shop.PLACED, "headers": {Shop.PLACED: Shop.PLACED}}
@@ -197,12 +195,12 @@ class Told:
         ({"group": ""}, "Settings(group=''): Expected `str` of length >= 1"),
         ({"group": 5}, "Settings(group=5): Expected `str | null`, got `int`"),
         ({"settings": {"count": 5}}, "settings={'count': 5}: expected Settings; write Settings(**settings)"),
-        ({"settings": Settings}, "settings=<class 'redis_streams_aio.config.Settings'>: expected a Settings; write "),
+        ({"settings": Settings}, "settings=<class 'redis_streams_aio.config.settings.Settings'>: expected a Settings; write "),
         ({"settings": 5}, "settings=5: expected a Settings"),
         ({"codec": "json"}, "codec='json': expected a codec, e.g. JsonCodec()"),
         ({"codec": JsonCodec}, "codec=JsonCodec: is a class; write JsonCodec() to make one"),
         ({"codec": 0}, "codec=0: expected a codec"),
-        ({"codec": FieldsCodec()}, "codec=<redis_streams_aio.codecs.Fi"),
+        ({"codec": FieldsCodec()}, "codec=<redis_streams_aio.codecs."),
         ({"observers": [1]}, "observers[0]=1: expected a function of (fact)"),
         ({"observers": tell}, "observers=<function tell"),
         ({"observers": "tell"}, "observers='tell': expected a list of functions"),
@@ -374,7 +372,7 @@ def has_big(value: object) -> bool:
 def test_bytes_come_back_as_they_went_in(codec: JsonCodec, make: Callable[[bytes], Any]) -> None:
     sent = b"\x00hello\xff"
     fields = entries_of(Composer(codec, Settings()).command("s", make(sent), "E", key=None, event_id=None, headers={}))
-    assert entries.get(fields, b"content_type") == b"application/octet-stream"
+    assert wire_format.get(fields, b"content_type") == b"application/octet-stream"
     assert codec.decoder(bytes)(fields) == sent
     assert codec.decoder(bytearray)(fields) == bytearray(sent)
     assert codec.decoder(memoryview)(fields) == memoryview(sent)
@@ -392,7 +390,7 @@ def test_bytes_that_are_encoded_already_are_read_as_what_they_are() -> None:
     assert JsonCodec().decoder(dict)([b"payload", JsonCodec().encode({"a": b"x"})]) == {"a": "eA=="}, "as before"
 
 
-def entries_of(command: tuple[str | bytes | float, ...]) -> entries.Fields:
+def entries_of(command: tuple[str | bytes | float, ...]) -> wire_format.Fields:
     return [item if isinstance(item, bytes) else str(item).encode() for item in command[3:]]
 
 

@@ -36,14 +36,13 @@ from redis_streams_aio import (
     Router,
     StreamConsumer,
 )
-from redis_streams_aio.declaration import Declaration
-from redis_streams_aio.delivery import Origin
-from redis_streams_aio.options import HandlerOptions
-from redis_streams_aio.retry import decide
+from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.handlers.declaration import Declaration
+from redis_streams_aio.handlers.options import HandlerOptions
+from redis_streams_aio.handlers.retry import decide
 from redis_streams_aio.telemetry import Fact
 from redis_streams_aio.testing.waiting import until
-
-from ..events import Order
+from tests.events import Order
 
 OPTIONS = HandlerOptions.__struct_fields__
 FIELDS = RetryPolicy.__struct_fields__

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 
 from ...broker import Broker
-from ...delivery import Delivery
+from ...events.delivery import Delivery
 from ...exceptions import Reject
-from ...retry import RetryPolicy
+from ...handlers.retry import RetryPolicy
 from .flights import FlightScheduled, failures_of, is_rejected
 from .tally import Logbook, Tally
 

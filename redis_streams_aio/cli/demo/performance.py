@@ -14,12 +14,12 @@ import anyio
 import msgspec
 from rich.console import Console
 
-from ... import naming
 from ...broker import Broker
 from ...codecs import JsonCodec
 from ...config import Settings
 from ...connection import Connection, replies
 from ...consumer import ConsumerGroupManager, StreamConsumer
+from ...events import keys
 from ...models import LagReport
 from ...producer import StreamManager
 from ..session import COMMAND_TIMEOUT, CONNECT_TIMEOUT
@@ -137,7 +137,7 @@ async def _lag_at_the_end(worker: Broker) -> list[LagReport]:
 
 async def _dead_letters(connection: Connection, stream: str, group: str) -> list[int]:
     """The positions of the flights in a group's dead-letter stream."""
-    found = replies.entries(await connection.call("XRANGE", naming.dead_letters(stream, group), "-", "+"))
+    found = replies.entries(await connection.call("XRANGE", keys.dead_letters(stream, group), "-", "+"))
     decode = JsonCodec().decoder(FlightScheduled)
     return [decode(fields).position for _, fields in found if fields is not None]
 
@@ -155,6 +155,6 @@ async def _clean_up(connection: Connection, stream: str) -> None:
     groups, streams = ConsumerGroupManager(connection), StreamManager(connection)
     for group in GROUPS:
         await groups.delete_group(stream, group)
-        await streams.delete_stream(naming.dead_letters(stream, group))
-        await connection.call("UNLINK", naming.deleted(stream, group))
+        await streams.delete_stream(keys.dead_letters(stream, group))
+        await connection.call("UNLINK", keys.deleted(stream, group))
     await streams.delete_stream(stream)

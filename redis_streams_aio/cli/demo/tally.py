@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
-from ...delivery import Delivery
+from ...events.delivery import Delivery
 from ...telemetry import DeadLettered, Fact, GroupFact, LagMeasured, Observer, Reclaimed, RetryScheduled
 from .flights import FlightScheduled
 

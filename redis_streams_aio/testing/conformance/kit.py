@@ -10,16 +10,8 @@ from typing import Literal, TypedDict, Unpack
 
 import msgspec
 
-from redis_streams_aio import (
-    Broker,
-    Connection,
-    ConsumerGroupManager,
-    Delivery,
-    RetryPolicy,
-    Settings,
-    StreamManager,
-    naming,
-)
+from redis_streams_aio import Broker, Connection, ConsumerGroupManager, Delivery, RetryPolicy, Settings, StreamManager
+from redis_streams_aio.events import keys
 from redis_streams_aio.telemetry import Observer
 from redis_streams_aio.testing.waiting import until
 
@@ -130,6 +122,6 @@ def once_each(got: Iterable[int], count: int) -> None:
 
 async def delete(connection: Connection, stream: str) -> None:
     """Delete a stream, and the keys beside it."""
-    beside = (naming.dead_letters, naming.failures, naming.checkpoint, naming.releases, naming.leases, naming.deleted)
+    beside = (keys.dead_letters, keys.failures, keys.checkpoint, keys.releases, keys.leases, keys.deleted)
     for key in (stream, *(name(stream, group) for group in GROUPS for name in beside)):
         await connection.call("UNLINK", key)

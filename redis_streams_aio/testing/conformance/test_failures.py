@@ -19,8 +19,8 @@ from redis_streams_aio import (
     RetryLater,
     RetryPolicy,
     Settings,
-    naming,
 )
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.waiting import until
 
 from .kit import BRISK, LEASE, SOON, Order, nothing_left, noting, once_each, publish, subscriber, until_count
@@ -139,7 +139,7 @@ async def test_28_a_dead_letter_that_cannot_be_written_leaves_its_event_pending(
             raise Reject("bad")
         got.append(order.number)
 
-    in_the_way = naming.dead_letters(stream, "g")
+    in_the_way = keys.dead_letters(stream, "g")
     await connection.call("SET", in_the_way, "no stream")
     async with subscriber(url, stream, work, settings=BRISK, lease=LEASE) as broker:
         rejected = await broker.publish(stream, Order(1))

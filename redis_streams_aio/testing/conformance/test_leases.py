@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from redis_streams_aio import Connection, ConsumerGroupManager, DeadLetters, Delivery, Settings, naming
+from redis_streams_aio import Connection, ConsumerGroupManager, DeadLetters, Delivery, Settings
 from redis_streams_aio.connection import replies
+from redis_streams_aio.events import keys
 from redis_streams_aio.testing.waiting import until
 
 from .kit import BRISK, LEASE, Order, nothing_left, noting, once_each, orders, publish, subscriber, until_count
@@ -80,7 +81,7 @@ async def test_23_a_consumer_frozen_for_longer_than_its_lease_writes_nothing_whe
         zombie.signal(signal.SIGTERM)
         await zombie.ended()
     assert got == [7]
-    assert await connection.call("EXISTS", naming.failures(stream, "g")) == 0
+    assert await connection.call("EXISTS", keys.failures(stream, "g")) == 0
     assert await DeadLetters(connection, stream, "g").count() == 0
 
 

@@ -1,0 +1,71 @@
+"""Checks of what users write: each names the argument, shows the value, and says what was expected.
+
+They are for the arguments of constructors and methods; `config` checks settings by the same bounds. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from typing import TypeVar
+
+from ..exceptions import ConfigError
+from .times import is_number
+
+T = TypeVar("T")
+LONGEST = 86_400
+"""Seconds that a time may have: a day."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""Halves of surrogate pairs: they cannot be written as UTF-8."""
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 60
+
+
+def shown(value: object) -> str:
+    """The value as errors show it: short, and whatever its `repr` does."""
+    try:
+        return _repr.repr(value)
+    except Exception:  # noqa: BLE001  # of anything that users pass in
+        return f"<{type(value).__name__}>"
+
+
+def text(what: str, value: object) -> str:
+    """Text. Raises `ConfigError`."""
+    if isinstance(value, str) and not _SURROGATES.search(value):
+        return str.__str__(value)
+    raise ConfigError(f"{what}={shown(value)}: expected text")
+
+
+def seconds(what: str, value: object, *, least: float = 0.0, most: float = LONGEST) -> float:
+    """A time above `least`, up to `most`. Raises `ConfigError`."""
+    if is_number(value) and least < value <= most:
+        return value
+    bound = "" if most == math.inf else f", up to {most:g}"
+    raise ConfigError(f"{what}={shown(value)}: expected seconds above {least:g}{bound}")
+
+
+def whole(what: str, value: object, least: int) -> int:
+    """A whole number of at least so much. Raises `ConfigError`."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return int(value)
+    raise ConfigError(f"{what}={shown(value)}: expected a whole number, {least} or more")
+
+
+def instance(what: str, value: object, kind: type[T]) -> T:
+    """An instance of a class of ours. Raises `ConfigError`."""
+    if isinstance(value, kind):
+        return value
+    hint = ""
+    if value is kind:
+        hint = f"; write {kind.__name__}(...) to make one"
+    elif isinstance(getattr(type(value), what, None), property):
+        hint = f"; a {type(value).__name__} has one: .{what}"
+    raise ConfigError(f"{what}={shown(value)}: expected a {kind.__name__}{hint}")
+
+
+def has_methods(what: str, value: object, *methods: str) -> None:
+    """Something that can be asked for these. Raises `ConfigError`."""
+    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
+        raise ConfigError(f"{what}={shown(value)}: expected an object with the methods {' and '.join(methods)}")

@@ -1,0 +1,31 @@
+"""Codecs: payloads as bytes, and entries as values of a handler's type. Pure."""
+
+from .payloads import (
+    AS_IT_IS,
+    BYTES,
+    Codec,
+    FieldsCodec,
+    JsonCodec,
+    MsgpackCodec,
+    PayloadCodec,
+    RawCodec,
+    bounded,
+    leaves_bytes,
+    payload_codec,
+    reading_codec,
+)
+
+__all__ = [
+    "AS_IT_IS",
+    "BYTES",
+    "Codec",
+    "FieldsCodec",
+    "JsonCodec",
+    "MsgpackCodec",
+    "PayloadCodec",
+    "RawCodec",
+    "bounded",
+    "leaves_bytes",
+    "payload_codec",
+    "reading_codec",
+]

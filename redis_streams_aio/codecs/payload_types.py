@@ -1,0 +1,114 @@
+"""Types of payloads: whether anything that is read can become one.
+
+msgspec makes a decoder for any class, and says of one that it does not know only when it decodes; so the type is looked
+through here, at declaration. Pure.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import get_origin
+
+import msgspec
+from msgspec import inspect
+
+from ..checks import shown
+
+_CAN_BE = "a msgspec.Struct, a dataclass, a TypedDict, dict or bytes"
+_READ: tuple[object, ...] = ({}, [], "", 0, 0.0, True, None, b"", datetime.fromtimestamp(0, UTC))
+"""What is read where a type does not say it better: one of each."""
+
+
+def problem(payload_type: object) -> str | None:
+    """Why no payload can become of this type; `None`: it can be read."""
+    try:
+        return _known_problem(payload_type)
+    except TypeError:  # it is `Annotated` with something that cannot be hashed
+        return _problem(payload_type)
+
+
+def _problem(payload_type: object) -> str | None:
+    try:
+        described = inspect.type_info(payload_type)
+    except Exception as error:  # noqa: BLE001  # it looks at classes of the user's; msgspec itself says TypeError
+        return f"{name_of(payload_type)} cannot be decoded: {error}"
+    for cls, path in _unknown(described, ()):
+        if not _may_be_read(cls):
+            where = f" (in {'.'.join(path)})" if path else ""
+            return (
+                f"{name_of(cls)}{_kind(cls)}{where} cannot be decoded: expected {_CAN_BE}, or codec= with a codec of "
+                "your own that reads it"
+            )
+    return None
+
+
+_known_problem = functools.lru_cache(maxsize=1024)(_problem)
+"""A broker asks again for all its handlers with each one that is declared."""
+
+
+def is_of_fields(payload_type: object) -> bool:
+    """Whether names with values can become of it, where `problem` has none."""
+    described = inspect.type_info(payload_type)
+    while isinstance(described, inspect.Metadata):
+        described = described.type
+    kinds = described.types if isinstance(described, inspect.UnionType) else (described,)
+    return any(isinstance(kind, _OF_FIELDS) for kind in kinds)
+
+
+def name_of(payload_type: object) -> str:
+    """The type as users write it."""
+    name = getattr(payload_type, "__name__", None)
+    if isinstance(name, str):
+        return name
+    return str(payload_type) if get_origin(payload_type) is not None else shown(payload_type)
+
+
+_OF_FIELDS = (
+    inspect.AnyType,
+    inspect.CustomType,
+    inspect.DataclassType,
+    inspect.DictType,
+    inspect.StructType,
+    inspect.TypedDictType,
+)
+
+
+def _unknown(described: inspect.Type, path: tuple[str, ...]) -> Iterator[tuple[type, tuple[str, ...]]]:
+    """The classes that msgspec does not know, with the fields that lead to them."""
+    waiting: list[tuple[object, tuple[str, ...]]] = [(described, path)]
+    seen: set[int] = set()
+    while waiting:
+        each, path = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, inspect.CustomType):
+            yield each.cls, path
+        elif isinstance(each, inspect.Type):
+            waiting += _inside(each, path)
+
+
+def _inside(described: inspect.Type, path: tuple[str, ...]) -> list[tuple[object, tuple[str, ...]]]:
+    """The types of a type's fields or items."""
+    found: list[tuple[object, tuple[str, ...]]] = []
+    for value in msgspec.structs.astuple(described):
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, inspect.Field):
+                found.append((part.type, (*(path or (name_of(getattr(described, "cls", "")),)), part.name)))
+            elif isinstance(part, inspect.Type):
+                found.append((part, path))
+    return found
+
+
+def _may_be_read(cls: type) -> bool:
+    """Whether something that is read is an instance of it: `object`, `Iterable`, `Number`."""
+    try:
+        return any(isinstance(value, cls) for value in _READ)
+    except Exception:  # noqa: BLE001  # a protocol that cannot be asked, a metaclass of the user's
+        return False
+
+
+def _kind(cls: type) -> str:
+    return ", a pydantic model," if hasattr(cls, "__pydantic_fields__") or hasattr(cls, "model_fields") else ""

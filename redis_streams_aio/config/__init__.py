@@ -1,0 +1,5 @@
+"""Settings: every option of a broker, from code, from `config.yaml` and from the environment."""
+
+from .settings import MAX_PAYLOAD_BYTES, Settings, StreamSettings, load
+
+__all__ = ["MAX_PAYLOAD_BYTES", "Settings", "StreamSettings", "load"]

@@ -1,0 +1,1 @@
+"""A Valkey server of the process's own, for `embedded://`."""

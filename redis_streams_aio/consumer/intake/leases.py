@@ -1,0 +1,186 @@
+"""The lease keeper: tells Redis that this process is alive and still has what it holds (P3).
+
+**Theory.** An entry's idle time in Redis is its lease: it starts to run when the entry is handed out, not when its
+handler starts, so what is buffered or waits for a retry ages too, and is renewed too. Renewing sets the idle time
+back to zero. Others take an entry over only when it was idle for a whole lease.
+
+Invariants:
+
+* Everything held is renewed at a third of the lease, until its fate is written, also during drain: two renewals
+  may fail before it matters.
+* Renewing never takes an entry back (P4). The owner is checked and the entry renewed in one atomic step: a plain
+  `XCLAIM` would steal it.
+* What does not come back is lost: another consumer has it, or it is gone. `delivery.lost` becomes true; a handler
+  that is running may go on, and its success may still acknowledge (that is harmless), but its failure writes
+  nothing, since every failure path checks the owner.
+
+All groups with the same lease are renewed in one round trip, so neither their number nor the distance to Redis costs
+a lease; each other lease has a keeper of its own. A keeper has a connection of its own, whose deadline is the interval
+between renewals: one that has gone silent is left in time for another try. Keepers can also do their work in a thread
+with an event loop of its own (`lease_thread`), so that a handler that blocks the event loop keeps its leases; only what
+they find lost is then handed back to the loop that handles.
+
+When things fail: Redis away: the step raises and is tried again soon; leases that ran out meanwhile are found
+lost, or still ours, at the next step that works. The process frozen or its event loop blocked for longer than a
+lease: the same. The group lost: nothing is pending any more; what is held runs on, and when the group is made
+again at its checkpoint, the same ids are held still and not handled twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...connection import Connection, replies
+from ...connection.group_scripts import RENEW
+from ...connection.packing import Command
+from ...connection.replies import Answer
+from ...events.delivery import Delivery
+from ...exceptions import GroupNotFoundError, RedisStreamsError, ScriptMissingError
+from ..holdings import Holdings
+
+if TYPE_CHECKING:
+    from ...connection.link import Link  # imports redis-py
+
+CHUNK = 100
+"""Ids in one renewal: 0.7 ms of the server's time."""
+
+SHORTEST_DEADLINE = 0.1
+"""Seconds that a renewal may take however short the leases are."""
+
+HandOver = Callable[[Callable[[], None]], object]
+"""Has a function called in the event loop that handles the deliveries."""
+
+
+class LeaseKeeper:
+    """Renews the leases of some consumers of a process, all in one round trip.
+
+    Used in one event loop; `hand_over` says how it reaches that of the consumers, if that is another one.
+    """
+
+    def __init__(self, connection: Connection, holdings: Iterable[Holdings], hand_over: HandOver | None = None) -> None:
+        self._connection = connection
+        self._holdings = tuple(holdings)
+        self._hand_over = hand_over or _at_once
+        self._link: Link | None = None
+
+    @property
+    def interval(self) -> float:
+        """Seconds between renewals: a third of the shortest lease."""
+        return min((holdings.lease for holdings in self._holdings), default=30.0) / 3
+
+    async def run_once(self) -> int:
+        """Renew everything that is held, settled or not; how many were found lost.
+
+        One group that cannot be renewed keeps no other from it. Raises `RedisUnavailableError`, `ServerError`: the
+        first error there was.
+        """
+        held = [_Part(each, part) for each in self._holdings for part in _parts(each)]
+        answers = await self._ask([part.command for part in held])
+        errors: list[RedisStreamsError] = []
+        lost: list[_Lost] = []
+        for part, answer in zip(held, answers, strict=True):
+            try:
+                lost += part.lost(answer)
+            except GroupNotFoundError:
+                continue  # the fetcher makes it again
+            except RedisStreamsError as error:
+                errors.append(error)
+        await self._let_go(lost)
+        if errors:
+            raise errors[0]
+        return sum(len(each.missing) for each in lost)
+
+    async def close(self) -> None:
+        """Close its connection; a later step opens a new one."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    async def _ask(self, commands: Sequence[Command]) -> list[Answer]:
+        """Send them together. A server that does not know the script is taught it, and asked once more."""
+        if not commands:
+            return []
+        if self._link is None:
+            self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
+        answers = await self._link.call_many(commands)
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, ScriptMissingError)]
+        if unknown:
+            again = [commands[at] for at in unknown]
+            again[0] = ("EVAL", RENEW.source, *again[0][2:])
+            for at, answer in zip(unknown, await self._link.call_many(again), strict=True):
+                answers[at] = answer
+        return answers
+
+    async def _let_go(self, lost: Sequence[_Lost]) -> None:
+        """What is not ours any more is held no longer; of what was deleted Redis forgets what it knows."""
+        forgotten = [
+            each.holdings.forget_command(one.raw_id for one in each.vanished) for each in lost if each.vanished
+        ]
+        for each in lost:
+            self._hand_over(each.let_go)
+        if forgotten and self._link is not None:
+            await self._link.call_many(forgotten)
+
+
+class _Lost(NamedTuple):
+    """What a renewal did not find ours."""
+
+    holdings: Holdings
+    missing: Sequence[Delivery]
+    vanished: Sequence[Delivery]
+    """Those of them whose entries were deleted."""
+
+    def let_go(self) -> None:
+        """Let go of those that are held still: what was settled or released while the answer came is not lost."""
+        self.holdings.vanish(filter(self._is_held, self.vanished))
+        for delivery in filter(self._is_held, self.missing):
+            self.holdings.lose(delivery)
+
+    def _is_held(self, delivery: Delivery) -> bool:
+        return self.holdings.by_id.get(delivery.raw_id) is delivery and not delivery.settled
+
+
+class _Part(NamedTuple):
+    """Some of what a consumer holds, to be renewed by one script."""
+
+    holdings: Holdings
+    deliveries: Sequence[Delivery]
+
+    @property
+    def command(self) -> Command:
+        holdings = self.holdings
+        return (
+            *("EVALSHA", RENEW.sha, RENEW.keys, holdings.stream, holdings.leases_key, holdings.releases_key),
+            *(holdings.group, holdings.consumer, holdings.lease_ms),
+            *(delivery.raw_id for delivery in self.deliveries),
+        )
+
+    def lost(self, answer: Answer) -> list[_Lost]:
+        """Read the answer. Raises what it is, where it is an error."""
+        if isinstance(answer, RedisStreamsError):
+            raise answer
+        kept, gone = map(set, replies.two_lists_of_ids(answer))
+        missing = [one for one in self.deliveries if one.raw_id not in kept and not one.settled]
+        vanished = [one for one in missing if one.raw_id in gone]
+        return [_Lost(self.holdings, missing, vanished)] if missing else []
+
+
+def by_lease(
+    connection: Connection, holdings: Iterable[Holdings], hand_over: HandOver | None = None
+) -> list[LeaseKeeper]:
+    """A keeper for all consumers of one lease: a short lease hurries no other, nor has others wait."""
+    of_lease: dict[float, list[Holdings]] = {}
+    for each in holdings:
+        of_lease.setdefault(each.lease, []).append(each)
+    return [LeaseKeeper(connection, alike, hand_over) for alike in of_lease.values()]
+
+
+def _at_once(step: Callable[[], None]) -> None:
+    step()
+
+
+def _parts(holdings: Holdings) -> Iterator[Sequence[Delivery]]:
+    deliveries = list(holdings.by_id.copy().values())  # copied in one step: its own event loop may change it meanwhile
+    for start in range(0, len(deliveries), CHUNK):
+        yield deliveries[start : start + CHUNK]

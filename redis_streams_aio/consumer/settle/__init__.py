@@ -1,0 +1,1 @@
+"""Settling: how the fates of deliveries are written to Redis."""

@@ -1,0 +1,338 @@
+"""One subscription at work: a consumer that reads, a schedule that orders, a pool that handles.
+
+The way of an event: fetcher -> schedule -> worker (attempt -> fate) -> settlement. Beside it, reclaimed and
+recovered entries enter the same schedule. Everything here runs in tasks that the supervisor owns: `read` once,
+`work` as often as `concurrency` says, `write` once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+
+from ..checkpoint import CheckpointStore
+from ..config import Settings
+from ..connection import Connection
+from ..connection.backoff import LONGEST
+from ..events.delivery import Compose, Delivery
+from ..handlers.routes import Plan
+from ..telemetry import ReadingAgain, StepFailed, Subscribed, Telemetry
+from .holdings import Holdings
+from .member import Member, MemberOptions
+from .periodic import repeat, wait_for
+from .progress import Progress
+from .room import Room
+from .settle.draining import give_back
+from .settle.settlement import DeadLetterOptions
+from .status import SubscriptionStatus
+from .work.batches import Batches
+from .work.lanes import Lanes
+from .work.pool import Pool
+from .work.schedule import Schedule
+from .work.single import OneByOne, Work, Worker
+
+
+class Subscription:
+    """A stream as one group handles it, in this process."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        connection: Connection,
+        settings: Settings,
+        checkpoints: CheckpointStore,
+        telemetry: Telemetry,
+        *,
+        compose: Compose,
+        context: Context,
+    ) -> None:
+        options = plan.options
+        self.options = options
+        self._plan = plan
+        self._lanes = Lanes(plan, context)
+        self._telemetry = telemetry
+        self._schedule = Schedule()
+        self._freed = asyncio.Event()
+        self._member = Member(
+            connection, _member_options(plan, settings), checkpoints, telemetry, self._accept, compose=compose
+        )
+        self._settlement = self._member.settlement
+        self._consumer_expiry = settings.consumer_expiry
+        self._work: Work[Delivery] | Work[list[Delivery]]
+        if options.batch is None:
+            self._work = OneByOne(self.holdings, self._schedule, self._settlement, plan.routes, options.unknown)
+            self._pool: Pool[Delivery] | Pool[list[Delivery]] = Pool(self._work, self._freed)
+        else:
+            self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
+            self._pool = Pool(self._work, self._freed)
+        self._room = Room(
+            options,
+            settings.count,
+            handful=self._member.handful,
+            holdings=self.holdings,
+            acks=self._settlement.acks,
+            schedule=self._schedule,
+            pool=self._pool,
+        )
+        self._more_to_reclaim = True
+        self._look = asyncio.Event()
+        self._taking_over = asyncio.Lock()
+        self._member.holdings.on_lost = self._pool.lost
+        self._member.holdings.handler_of = plan.routes.handler_name
+        self._stop = asyncio.Event()
+        self._progress = Progress()
+        self._block = settings.block_ms / 1000
+        self.name: str = f"{options.stream}/{options.group}"
+        self.reading: bool = False
+        """Whether `read` has not yet come to its end."""
+
+    @property
+    def holdings(self) -> Holdings:
+        """What it holds."""
+        return self._member.holdings
+
+    @property
+    def status(self) -> SubscriptionStatus:
+        """What it is doing."""
+        return SubscriptionStatus(
+            self.options.stream,
+            self.options.group,
+            self.holdings.consumer,
+            self._work.running,
+            self._schedule.buffered,
+            self._schedule.delayed,
+            len(self._settlement.acks),
+            self.holdings.settled_count,
+            self.holdings.vanished,
+            self.ready,
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether its reads come back (P19)."""
+        return self._progress.good
+
+    @property
+    def is_handling(self) -> bool:
+        """Whether a worker is handling something. Any thread may ask."""
+        return self._pool.busy > 0
+
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+        """Workers in a handler, and the deliveries they are handling. Any thread may ask."""
+        return self._work.in_handlers()
+
+    async def open(self) -> None:
+        """Join the group, and tell that. Raises `ServerError`, `RedisUnavailableError`."""
+        await self._member.open()
+        options = self.options
+        self._telemetry.emit(
+            Subscribed(
+                stream=options.stream,
+                group=options.group,
+                handlers=tuple(route.name for route in self._plan.routes.all),
+                concurrency=options.concurrency,
+                order=options.order,
+                batch=options.batch,
+            )
+        )
+
+    def stop(self) -> None:
+        """No more reads, and no handler is begun."""
+        self._stop.set()
+        self._freed.set()
+        self._look.set()
+        self._pool.stop()
+
+    async def unblock(self) -> None:
+        """End a read that is waiting, if the server allows it."""
+        await self._member.unblock()
+
+    async def close(self, *, give_back: bool) -> None:
+        """Write what was settled, give back what was not."""
+        await self._member.close(give_back=give_back)
+
+    # -- tasks ------------------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Read as there is room, until `stop`."""
+        self.reading = True
+        try:
+            await repeat(f"read {self.name}", self._read_once, 0, self._telemetry.emit, self._stop)
+        finally:
+            self.reading = False
+            self._freed.set()
+
+    async def work(self) -> bool:
+        """One worker; whether another one is to take its place."""
+        return await self._pool.run_worker()
+
+    async def give_back(self) -> None:
+        """After `stop`: give back at once what has not begun, until the last handler has ended."""
+        await give_back(
+            self._schedule,
+            self._settlement,
+            freed=self._freed,
+            has_ended=lambda: not (self._pool.busy or self.reading or self._room.asked),
+            failed=lambda error: self._telemetry.emit(StepFailed.of(f"give back {self.name}", error, LONGEST)),
+        )
+
+    async def write(self) -> None:
+        """Write acknowledgements as they gather, without end."""
+        await repeat(f"acknowledge {self.name}", self._write_once, 0, self._telemetry.emit)
+
+    async def reclaim(self) -> None:
+        """Take over what the leases of others have let go, as there is room for it (P6), to its end."""
+        await self._until_somebody_may_be_gone()
+        self._more_to_reclaim = True
+        while self._more_to_reclaim and self._member.caught_up and not self._stop.is_set():
+            if count := self._room.for_old:
+                await self._take_over(self._room.few(count))
+            else:
+                await self._wait_freed()
+
+    def look(self, *, everything: bool = False) -> None:
+        """Look now for what others have left: something was given back, or may have been.
+
+        `everything`: also at what those have let go that live.
+        """
+        if everything:
+            self._member.look_at_everything()
+        self._look.set()
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether `save_checkpoint` has something to do."""
+        return self._member.checkpoint_due
+
+    async def save_checkpoint(self) -> None:
+        """Copy the group's checkpoint into the store."""
+        await self._member.save_checkpoint()
+
+    async def renew(self) -> int:
+        """Renew the leases of all that it holds; how many were lost to other consumers."""
+        return await self._member.renew()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is handling something, or writing what became of it, or about to: it does not wait for a time."""
+        begins = bool(self.holdings.by_id) and self._work.next_due() is None
+        return begins or self._pool.busy > 0 or len(self._settlement.acks) > 0
+
+    def next_due(self) -> float | None:
+        """When the next of what waits is due, on the event loop's clock; `None`: nothing waits."""
+        return self._work.next_due()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for what waits for its time: retries, batches that are not full."""
+        for delivery in self.holdings.by_id.values():
+            if delivery.failing_since:
+                delivery.failing_since -= seconds
+        self._pool.advance(seconds)
+
+    async def clean_up(self) -> None:
+        """Remove the names of consumers that are gone, and dead letters that are past their time."""
+        await self._member.clean_up(self._consumer_expiry)
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    async def _read_once(self) -> None:
+        """Wait for room, and read into it.
+
+        How long the wait took, with work there all along, is the measure of the pace.
+        """
+        loop = asyncio.get_running_loop()
+        began, done = loop.time(), self._work.done
+        waited = False
+        while not self._stop.is_set() and not (count := self._room_to_read()):
+            waited = True
+            await self._wait_freed()
+        if self._stop.is_set():
+            return
+        if waited and self._work.done > done:
+            self._room.pace.measured(self._work.done - done, loop.time() - began)
+            count = self._room_to_read() or count
+        failing_since = self._progress.failing_since
+        with self._progress.step(self._block):
+            await self._read_into(count)
+        if failing_since is not None:
+            seconds = round(loop.time() - failing_since, 3)
+            self._telemetry.emit(ReadingAgain(stream=self.options.stream, group=self.options.group, seconds=seconds))
+
+    async def _read_into(self, count: int) -> None:
+        """Oldest first (P7): what is pending for this consumer, then what others left behind, then what is new."""
+        if not self._member.caught_up and await self._reserving(self._room.few(count), self._member.recover):
+            return
+        if self._more_to_reclaim and await self._take_over(self._room.few(count)):
+            return
+        if count := min(count, self._room.for_new):
+            await self._fetch(count)
+
+    async def _fetch(self, count: int) -> None:
+        if 0 < await self._reserving(count, self._member.fetch) < count:
+            await asyncio.sleep(0)  # nothing more waits in Redis: first those who work, then the next read
+
+    async def _take_over(self, count: int) -> int:
+        async with self._taking_over:  # two at once would have one more in hand than has begun: see `_few`
+            if self._stop.is_set():
+                return 0
+            came = await self._reserving(count, self._member.reclaim)
+        self._more_to_reclaim = came == count
+        return came
+
+    async def _reserving(self, count: int, take: Callable[[int], Awaitable[int]]) -> int:
+        """Ask for entries; until they are here, the room they will take is nobody else's."""
+        self._room.asked += count
+        try:
+            return await take(count)
+        finally:
+            self._room.asked -= count
+            self._freed.set()  # what did not come is room again, also for whoever waits beside us
+
+    async def _until_somebody_may_be_gone(self) -> None:
+        """Who lives now is not gone for the rest of its lease; but something may be given back: see `look`."""
+        wait = self._member.next_look - asyncio.get_running_loop().time()
+        if wait > 0 and not self._stop.is_set():
+            await wait_for(self._look, wait)
+        self._look.clear()
+
+    async def _write_once(self) -> None:
+        await self._settlement.acks.overdue()
+        await self._settlement.acks.flush()
+
+    def _room_to_read(self) -> int:
+        return self._room.for_new if self._member.caught_up else self._room.for_old
+
+    def _accept(self, deliveries: Sequence[Delivery]) -> None:
+        self._lanes.assign(deliveries)
+        for delivery in deliveries:
+            self._schedule.add(delivery)
+        self._pool.wake()
+
+    async def _wait_freed(self) -> None:
+        """Until a delivery is done with, or it is time to stop."""
+        self._freed.clear()
+        await self._freed.wait()
+
+    def __repr__(self) -> str:
+        status = self.status
+        return (
+            f"<Subscription {status.stream}/{status.group} {status.consumer}: "
+            f"{status.running} running, {status.buffered} buffered, {status.delayed} delayed>"
+        )
+
+
+def _member_options(plan: Plan, settings: Settings) -> MemberOptions:
+    options = plan.options
+    return MemberOptions(
+        stream=options.stream,
+        group=options.group,
+        name=settings.consumer,
+        start=options.start,
+        lease=options.lease,
+        block=settings.block_ms / 1000,
+        count=max(settings.count, options.batch or 1),
+        dead_letters=DeadLetterOptions(
+            options.dead_letter, settings.dead_letter_maxlen, settings.dead_letter_retention
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Work: what is done with the entries that a consumer holds."""

@@ -1,0 +1,251 @@
+"""One attempt: find the handler, decode, call it, and say what becomes of the delivery.
+
+Whatever the user's code raises ends here as a value (P14): a fate, decided by `retry.decide` or by what the handler
+told its delivery. Only the end of a drain goes through: once its grace is over, the worker is cancelled, and whatever a
+handler raises that has not said what becomes of its delivery is a `CancelledError` from there on. The delivery has then
+neither failed nor been settled, and is given back. Nothing here asks Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from time import monotonic
+from types import CoroutineType
+from typing import NoReturn, TypeVar
+
+import anyio
+import msgspec
+
+from ...events.batch import BatchDelivery
+from ...events.delivery import Delivery
+from ...events.replays import FOR_ANOTHER_GROUP
+from ...events.wire_format import EVENT_ID, event_type_of, get, key_of
+from ...exceptions import DecodeError
+from ...handlers.error_texts import isinstance_of, message_of, shortened, traceback_of
+from ...handlers.options import KeyFunction, Unknown
+from ...handlers.retry import (
+    ABANDON,
+    ACK,
+    DISCARD,
+    Complete,
+    DeadLetter,
+    Failure,
+    Outcome,
+    Retry,
+    decide,
+    decide_by_default,
+)
+from ...handlers.routes import Route, RouteTable
+from ...telemetry.logs import log
+
+T = TypeVar("T")
+
+
+def prepare(delivery: Delivery, route: Route) -> None:
+    """Decode the payload, or keep why it cannot be."""
+    delivery.prepared = True
+    try:
+        delivery.payload = route.decode(delivery.fields)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # a codec may raise anything; the attempt says what becomes of it
+        delivery.refusal = error
+
+
+def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None) -> object:
+    """The lane of a delivery under `order="key"`: what the key function makes of the payload, else the publisher's key.
+
+    A delivery without a key waits for no other. An error of the key function counts as raised by the handler.
+    """
+    if key is None:
+        return key_of(delivery.fields)
+    route = routes.find(delivery.fields)
+    if route is None or delivery.prepared:
+        return None
+    prepare(delivery, route)
+    if delivery.refusal is None:
+        try:
+            return _lane(key(delivery.payload))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # the attempt says what becomes of it
+            delivery.refusal = error
+    return None
+
+
+def _lane(key: object) -> object:
+    """What stands for a key: the key itself may change, or be hard to compare. Raises `TypeError`."""
+    if key is None:
+        return None
+    if type(key) is CoroutineType:
+        key.close()
+        raise TypeError("the key function gave a coroutine; make the key from the payload alone, without waiting")
+    try:
+        return hash(key)
+    except TypeError as error:
+        raise TypeError(
+            f"the key function gave a {type(key).__name__}, which is no key ({error}): return text, a number, or a "
+            "tuple of them"
+        ) from error
+
+
+def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | Outcome:
+    """The handler that is to be called with the delivery's payload; or its fate, where none is.
+
+    `route`: the one that takes its event type, if any does.
+    """
+    if route is None or delivery.refusal is FOR_ANOTHER_GROUP:
+        return DISCARD if unknown == "skip" or delivery.refusal is FOR_ANOTHER_GROUP else _unhandled(delivery)
+    if delivery.deliveries > 1 and delivery.deliveries > route.retry.max_deliveries:
+        return _too_many_deliveries(delivery)
+    if not delivery.prepared:
+        prepare(delivery, route)
+    refusal = delivery.refusal
+    return route if refusal is None else _failed(refusal, delivery, route)
+
+
+async def within(seconds: float, run: Awaitable[None]) -> None:
+    """Await a handler's run for so long. Raises `TimeoutError`, and what it raises."""
+    async with asyncio.timeout(seconds):
+        await run
+
+
+def as_value(raised: BaseException, deliveries: Sequence[Delivery]) -> BaseException:
+    """Return the handler's exception as a value.
+
+    Raises `CancelledError` when the drain is over and the handler has said of none of the deliveries what becomes of
+    it: cleaning up after a cancellation may raise anything, and none of that is a failure of the event. Raises it again
+    when the process is ending.
+    """
+    if isinstance_of(raised, KeyboardInterrupt | SystemExit):
+        raise raised
+    if is_drain_over():
+        if not any(map(is_decided, deliveries)):
+            _give_up(raised, deliveries)
+    elif isinstance_of(raised, asyncio.CancelledError):
+        forget_cancellation()  # the lease was lost; or the handler's own: something cancelled it, or what it awaited
+    return raised
+
+
+def _give_up(raised: BaseException, deliveries: Sequence[Delivery]) -> NoReturn:
+    if isinstance_of(raised, asyncio.CancelledError):
+        raise raised
+    others = f" and {len(deliveries) - 1} others" if len(deliveries) > 1 else ""
+    text = "%s%s: the handler raised when the end of the drain cancelled it; another consumer will handle it"
+    log.warning(text, deliveries[0], others, error=raised)
+    raise asyncio.CancelledError from raised
+
+
+def is_decided(delivery: Delivery) -> bool:
+    """Whether its handler has said what becomes of it."""
+    return delivery.instructions is not None and delivery.instructions.decided
+
+
+async def to_its_end(step: Callable[[], Awaitable[T]]) -> T:
+    """Do a step that may be repeated. Only the end of a drain cancels it.
+
+    What a handler has left behind, a timeout that comes too late say, does not.
+    """
+    while True:
+        try:
+            return await step()
+        except asyncio.CancelledError:
+            if is_drain_over():
+                raise
+            forget_cancellation()
+
+
+async def call(route: Route, payload: object, taken: Sequence[Delivery]) -> BaseException | None:
+    """Call a batch handler; what it raised, `None` when it returned."""
+    try:
+        run = route.call(payload, BatchDelivery(taken))
+        await (run if route.timeout is None else within(route.timeout, run))
+    except BaseException as raised:  # noqa: BLE001  # see there
+        return as_value(raised, taken)
+    return None
+
+
+async def absorb_cancellation() -> None:
+    """A cancellation of the worker that was asked for while the handler ended must not hit what comes after it."""
+    if not is_drain_over():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        forget_cancellation()
+
+
+def fate_after(error: BaseException | None, delivery: Delivery, route: Route, began: float | None = None) -> Outcome:
+    """What becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before.
+
+    `began`: when the handler was called, by `time.monotonic`.
+    """
+    if error is None and delivery.instructions is None and route.deduplicate is None:
+        return ACK
+    told, delivery.instructions = delivery.instructions, None
+    if told is not None and told.decided:
+        if error is not None:
+            log.warning("%s: handler %s decided, and then raised", delivery, route.name, error=error)
+        error = told.error
+    if error is None:
+        follow_ups = () if told is None else tuple(told.follow_ups)
+        remember = route.deduplicate if get(delivery.fields, EVENT_ID) else None
+        return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)
+    if delivery.lost and isinstance_of(error, asyncio.CancelledError):
+        return ABANDON
+    return _failed(error, delivery, route, None if began is None else monotonic() - began)
+
+
+def is_drain_over() -> bool:
+    """Whether the worker itself is cancelled, by the scope it runs in.
+
+    User code may cancel its task, but not its scope.
+    """
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def forget_cancellation() -> None:
+    """The worker's task was cancelled, by user code or for a lost lease: that was dealt with, and must not be taken
+    for a cancellation later.
+    """
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
+
+
+def _failed(error: BaseException, delivery: Delivery, route: Route, seconds: float | None = None) -> Outcome:
+    failure = Failure(error, seconds)
+    if isinstance_of(error, DecodeError) and error is delivery.refusal:
+        return DeadLetter("undecodable", message_of(error), delivery.failures, failure=failure)
+    if delivery.refusal is None:
+        delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
+    now = asyncio.get_running_loop().time()
+    failing_for = now - delivery.failing_since if delivery.failing_since else 0.0
+    return msgspec.structs.replace(_decided(error, delivery, route, failing_for), failure=failure)
+
+
+def _decided(error: BaseException, delivery: Delivery, route: Route, failing_for: float) -> Retry | DeadLetter:
+    """What the handler's policy decides; the default policy where that raises."""
+    try:
+        if isinstance_of(error, asyncio.CancelledError):
+            what = f"something that {route.name} awaited was cancelled"
+            error = RuntimeError(what).with_traceback(error.__traceback__)
+        return decide(error, delivery.failures, route.retry, failing_for)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:  # noqa: BLE001  # the exception is the user's, and so may its class be, and the policy
+        told = traceback_of(problem)  # `error=` would have the application's formatters ask that exception
+        log.error("%s: deciding on what %s raised failed: by the default policy\n%s", delivery, route.name, told)
+        return decide_by_default(error, delivery.failures, failing_for)
+
+
+def _too_many_deliveries(delivery: Delivery) -> DeadLetter:
+    error = f"delivered {delivery.deliveries} times, and none came to an end"
+    return DeadLetter("deliveries", error, delivery.failures)
+
+
+def _unhandled(delivery: Delivery) -> DeadLetter:
+    event_type = event_type_of(delivery.fields).decode("utf-8", "replace")
+    what = f"event type {event_type!r}" if event_type else "an entry without an event type"
+    return DeadLetter("unhandled", shortened(f"no handler takes {what}"), delivery.failures)

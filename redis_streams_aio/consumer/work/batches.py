@@ -1,0 +1,245 @@
+"""What a worker does with many deliveries at once, for batch handlers (P15).
+
+A batch is begun when it is full, or when its first delivery has waited for `within` seconds. Each item has a fate of
+its own: what cannot be decoded, was delivered too often, or is a copy never reaches the handler; of the others the
+handler says what becomes of each, or the policy decides when it raises. An item that has failed, or was in the hands
+of a process that died, is handled in a batch of its own from then on, so that in the end a bad one is alone, and the
+others are not given up for it.
+
+Order: a batch begins when those before it in its lanes have ended; within it, the handler sees the order of each lane.
+Where several handlers share the subscription, a batch is handled in parts, in which none of a lane overtakes one before
+it; and when one is to be tried again, those of later parts behind it wait. Items that one decision puts off are due at
+the same time, and come back together and in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+
+from ...events.delivery import Delivery
+from ...handlers.retry import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Outcome, Retry
+from ...handlers.routes import Route, RouteTable, SubscriptionOptions
+from ..holdings import Holdings
+from ..settle.settlement import Settlement
+from . import duplicates
+from .attempt import absorb_cancellation, admit, call, fate_after, is_decided, is_drain_over, to_its_end
+from .schedule import Schedule, is_suspect
+from .single import Worker, acknowledge, begin, carry_out, known_fate, wait_aside, wants_cancelling
+
+Decided = tuple[Delivery, Outcome, Route | Outcome]
+Part = tuple[Route | None, Sequence[Delivery]]
+"""Deliveries of a batch, and the handler that they are for."""
+
+
+class _Call:
+    """A call of the handler, and which of its deliveries are still ours; counted from the first that is lost on."""
+
+    __slots__ = ("_left", "_members", "deliveries")
+
+    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+        self.deliveries = deliveries
+        self._members: frozenset[Delivery] | None = None
+        self._left = 0
+
+    def __contains__(self, delivery: Delivery) -> bool:
+        if self._members is None:
+            self._members = frozenset(self.deliveries)
+            self._left = len(self._members)
+        return delivery in self._members
+
+    def lose_one(self) -> bool:
+        """One of them is lost; whether that was the last."""
+        self._left -= 1
+        return self._left == 0
+
+
+class Batches:
+    """Deliveries are handled up to `batch` at a time."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        schedule: Schedule,
+        settlement: Settlement,
+        routes: RouteTable,
+        options: SubscriptionOptions,
+    ) -> None:
+        self.size: int = options.batch or 1
+        self._within = options.within
+        self._unknown = options.unknown
+        self._holdings = holdings
+        self._schedule = schedule
+        self._settlement = settlement
+        self._routes = routes
+        self._acks = settlement.acks
+        self._waiting_since: float | None = None
+        self._calls: dict[Worker, _Call] = {}
+        self.done: int = 0
+
+    @property
+    def running(self) -> int:
+        """Deliveries in their handler."""
+        return sum(len(call.deliveries) for call in self._calls.values())
+
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+        """Each worker with its batch."""
+        return [(worker, call.deliveries) for worker, call in self._calls.copy().items()]
+
+    def take(self, now: float, /) -> list[Delivery] | None:
+        """A batch that is full, or has waited long enough; or copies that are to be asked after."""
+        if self._schedule.is_aside_due(now):
+            return duplicates.copies_to_ask_after(self._holdings, self._schedule, now)
+        first = self._schedule.peek(now)
+        if first is None:
+            self._waiting_since = None
+            return None
+        if self._waiting_since is None:
+            self._waiting_since = now
+        waited = now >= self._waiting_since + self._within
+        if not (waited or is_suspect(first) or first.due or self._schedule.fills(self.size)):
+            return None
+        self._waiting_since = None
+        return self._schedule.take_batch(now, self.size)
+
+    def startable(self, now: float) -> int:
+        """Batches that are full, or one that need not be."""
+        return max(self._schedule.buffered // self.size, self._schedule.startable(now) and 1)
+
+    def next_due(self) -> float | None:
+        """When a batch has waited long enough, or the next retry is due."""
+        batch_due = None if self._waiting_since is None else self._waiting_since + self._within
+        return min((due for due in (batch_due, self._schedule.next_due) if due is not None), default=None)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for retries, and for a batch that is not full yet."""
+        self._schedule.advance(seconds)
+        if self._waiting_since is not None:
+            self._waiting_since -= seconds
+
+    async def handle(self, batch: list[Delivery], worker: Worker, began: float) -> None:  # noqa: ARG002  # of its parts
+        """Attempt all of it, and have every fate carried out."""
+        if isinstance(batch[0].fate, AwaitCopy):
+            await duplicates.ask_again(self._holdings, self._schedule, self._acks, batch)
+            return
+        if is_suspect(batch[0]) and known_fate(batch[0]) is None:
+            await self._acks.flush_if_possible()
+        again: set[Delivery] = set()
+        held: set[object] = set()  # lanes of which something is to be tried again first
+        for route, part in self._parts(batch):
+            going = [delivery for delivery in part if delivery.lane not in held] if held else part
+            again.update(await self._carry_out(await self._handle_part(route, going, worker)))
+            if held or again:
+                again.update(delivery for delivery in part if delivery.lane in held)
+                held.update(delivery.lane for delivery in again if delivery.lane is not None)
+        self._schedule.end_batch(batch, [delivery for delivery in batch if delivery in again] if again else ())
+
+    def abandon(self, batch: list[Delivery]) -> None:
+        """Leave all of it to its leases."""
+        for delivery in batch:
+            if not delivery.settled:
+                self._holdings.drop(delivery)
+        self._schedule.end_batch(batch, [])
+
+    def lost(self, delivery: Delivery) -> None:
+        """Cancel the handler when nothing of its batch is ours any more, if that is wanted."""
+        for worker, handling in self._calls.items():
+            if delivery in handling:
+                if handling.lose_one() and wants_cancelling(delivery, self._routes):
+                    worker.cancel()
+                return
+        self._schedule.forget(delivery)
+
+    def _parts(self, batch: Sequence[Delivery]) -> list[Part]:
+        """The parts of a batch that one handler may take at once; none of a lane overtakes one before it."""
+        routes = [self._routes.find(delivery.fields) for delivery in batch]
+        if routes.count(routes[0]) == len(routes):
+            return [(routes[0], batch)]
+        parts: list[tuple[Route | None, list[Delivery]]] = []
+        reached: dict[object, int] = {}  # the part that the last of a lane is in: those behind it go no earlier
+        for delivery, route in zip(batch, routes, strict=True):
+            earliest = 0 if delivery.lane is None else reached.get(delivery.lane, 0)
+            at = next((at for at in range(earliest, len(parts)) if parts[at][0] is route), len(parts))
+            if at == len(parts):
+                parts.append((route, []))
+            parts[at][1].append(delivery)
+            reached[delivery.lane] = at
+        return list(parts)
+
+    async def _handle_part(self, route: Route | None, part: Sequence[Delivery], worker: Worker) -> list[Decided]:
+        """Have deliveries of one handler, or of none, handled; the fates that are still to be carried out."""
+        undone: list[Decided] = []
+        taken: list[Delivery] = []
+        for delivery in part:
+            admitted = admit(delivery, route, self._unknown)
+            if not isinstance(admitted, Route):
+                undone.append((delivery, admitted, admitted))
+            elif (fate := known_fate(delivery)) is not None:
+                undone.append((delivery, fate, admitted))
+            elif delivery.lost:
+                undone.append((delivery, ABANDON, admitted))
+            else:
+                taken.append(delivery)
+        if route is not None and route.deduplicate is not None and taken:
+            fates = await begin(self._holdings, taken, route)
+            undone += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
+            taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]
+            undone += [(delivery, ABANDON, route) for delivery in taken if delivery.lost]
+            taken = [delivery for delivery in taken if not delivery.lost]
+        return undone + await self._call(route, taken, worker) if route is not None and taken else undone
+
+    async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
+        """Call the handler, and acknowledge what is done with that."""
+        self._calls[worker] = _Call(taken)
+        began = monotonic()
+        try:
+            error = await call(route, [delivery.payload for delivery in taken], taken)
+        finally:
+            del self._calls[worker]
+        self.done += len(taken)
+        if worker.cancelling():
+            await absorb_cancellation()
+        if error is not None and is_drain_over():  # of the rest nothing is known: it is given back
+            taken = [delivery for delivery in taken if is_decided(delivery)]
+        undone: list[Decided] = []
+        for delivery in taken:
+            fate = fate_after(error, delivery, route, began)
+            if fate is ACK:
+                acknowledge(self._acks, delivery, route)
+            else:
+                undone.append((delivery, fate, route))
+        _tell_once(error, undone)
+        return undone
+
+    async def _carry_out(self, undone: Sequence[Decided]) -> list[Delivery]:
+        """Have fates carried out; which deliveries are to be handled again when they are `due`, in their order."""
+        _keep(undone)
+        failed: list[tuple[Delivery, Retry]] = []
+        again: list[Delivery] = []
+        for delivery, fate, admitted in undone:
+            if isinstance(fate, Retry):
+                failed.append((delivery, fate))
+            elif isinstance(fate, AwaitCopy):
+                wait_aside(self._schedule, delivery, fate)
+            elif await carry_out(self._settlement, delivery, fate, admitted):
+                again.append(delivery)
+        if failed:
+            again += await to_its_end(lambda: self._settlement.retry(failed))
+        return again
+
+
+def _tell_once(error: BaseException | None, undone: Sequence[Decided]) -> None:
+    """Have the traceback of a batch's error logged with the first of its items, and not with each."""
+    failures = [fate.failure for _, fate, _ in undone if isinstance(fate, Retry | DeadLetter)]
+    for failure in [failure for failure in failures if failure is not None and failure.exception is error][1:]:
+        failure.is_told = True
+
+
+def _keep(undone: Sequence[Decided]) -> None:
+    """Keep fates with their deliveries. Raises `CancelledError` when the drain is over: they are written at its end."""
+    for delivery, fate, _ in undone:
+        if isinstance(fate, Complete | Retry | DeadLetter):
+            delivery.fate = fate
+    if is_drain_over():
+        raise asyncio.CancelledError

@@ -1,0 +1,1 @@
+"""Words: what lies in Redis, and what a handler sees of it. Pure, without input or output."""

@@ -1,0 +1,1 @@
+"""Rules: what users declare with `@broker.handler(...)`, and what follows from it. Pure."""

@@ -1,0 +1,256 @@
+"""What becomes of a delivery: `RetryPolicy`, the fates, and the function that decides.
+
+Pure: no clock, no randomness that is not passed in, no input or output. Two counters with two limits (P10):
+`failures` grows when a handler raises and for no other reason; `deliveries` is Redis's count of how often the
+entry was handed out, and catches events that kill the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import types
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, ClassVar, cast, get_args
+
+import msgspec
+
+from ..checks import shown
+from ..checks.times import LONGEST_DELAY, in_seconds, is_delay, is_number
+from ..events.delivery import FollowUp
+from ..exceptions import ConfigError, Reject, RetryLater
+from .error_texts import describe, forget_locals, isinstance_of, leaves, shortened, traceback_of
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """Handled: acknowledge."""
+
+
+class Discard(msgspec.Struct, frozen=True):
+    """No handler wants it, and that is fine (`unknown="skip"`): acknowledge."""
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """Handled: acknowledge, and in the same step do what belongs to it."""
+
+    follow_ups: tuple[FollowUp, ...]
+    """Events to publish."""
+    remember: float | None
+    """Seconds for which copies of the event are dropped as duplicates; `None`: copies are handled too."""
+
+
+class Abandon(msgspec.Struct, frozen=True):
+    """Another consumer has it now: write nothing."""
+
+
+class Postpone(msgspec.Struct, frozen=True):
+    """Look at it again later, and keep its place in the order: it cannot be begun now. Nothing is written of that."""
+
+    until: float
+    """On the event loop's clock."""
+
+
+class AwaitCopy(msgspec.Struct, frozen=True):
+    """Look at it again later, and hold nobody up meanwhile: another copy of the event is being handled.
+
+    It leaves its place in the order, as the other copy may have to pass. Nothing is written of that.
+    """
+
+    until: float
+    """On the event loop's clock."""
+
+
+class Failure:
+    """What an attempt raised, and how long it took. Goes with a fate for whoever is told of it, and decides nothing:
+    fates that differ in it alone are equal.
+    """
+
+    __slots__ = ("exception", "is_told", "seconds")
+
+    def __init__(self, exception: BaseException, seconds: float | None) -> None:
+        self.exception: BaseException = exception
+        self.seconds: float | None = seconds
+        self.is_told: bool = False
+        """Whether its traceback is logged with another event of the same batch."""
+
+    def forget_locals(self) -> None:
+        """Let go of the local variables that the traceback holds: the exception may be kept until Redis is back."""
+        forget_locals(self.exception)
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, Failure)
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # equal to `None`
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Handle it again, not before `delay` seconds from now."""
+
+    delay: float
+    failures: int
+    """Failures so far, this one included (unchanged by `RetryLater`)."""
+    error: str
+    failure: Failure | None = None
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Give up: move it to the dead letters."""
+
+    reason: str
+    """One word for filters: `failures`, `gave_up`, `deadline`, `rejected`, `deliveries`, `undecodable`, `unhandled`."""
+    error: str
+    failures: int
+    traceback: str = ""
+    failure: Failure | None = None
+
+
+Outcome = Ack | Discard | Complete | Abandon | Postpone | AwaitCopy | Retry | DeadLetter
+
+ACK = Ack()
+DISCARD = Discard()
+ABANDON = Abandon()
+
+
+if TYPE_CHECKING:
+    ExceptionTypes = Collection[type[BaseException]] | type[BaseException]
+else:  # msgspec, which may read a policy as part of a configuration, knows no such union
+    ExceptionTypes = object
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When and how often a failed event is tried again. Times in seconds.
+
+    The n-th failure waits up to `base * factor ** (n - 1)`, at most `cap`: with `jitter` a random part of that
+    ("full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), without it all of
+    it. Raises `ConfigError` for values that make no sense.
+    """
+
+    max_failures: int = 5
+    """At this many failures the event is dead-lettered."""
+    max_deliveries: int = 20
+    """Handed out more often than this, it is dead-lettered unhandled: it probably kills the process."""
+    base: float = 1.0
+    factor: float = 2.0
+    cap: float = 300.0
+    jitter: bool = True
+    retry_on: ExceptionTypes = (Exception,)
+    """Only these are tried again; others are dead-lettered at once. One class or several; kept as a tuple."""
+    give_up_on: ExceptionTypes = ()
+    """These are dead-lettered at once; wins over `retry_on`."""
+    deadline: float | None = None
+    """No retry begins later than this after the first failure."""
+
+    def __post_init__(self) -> None:
+        _require(_is_count(self.max_failures), "max_failures", self.max_failures, "a whole number, 1 or more")
+        _require(_is_count(self.max_deliveries), "max_deliveries", self.max_deliveries, "a whole number, 1 or more")
+        _require(is_number(self.base, 0), "base", self.base, "seconds, 0 or more")
+        _require(is_number(self.factor, 1), "factor", self.factor, "a number, 1 or more")
+        _require(is_delay(self.cap), "cap", self.cap, f"seconds, 0 to {LONGEST_DELAY}")
+        _require(self.jitter is True or self.jitter is False, "jitter", self.jitter, "True or False")
+        for name in ("retry_on", "give_up_on"):
+            given = getattr(self, name)
+            kinds = _exception_types(given)
+            _require(kinds is not None, name, given, "exception types, such as (ValueError, KeyError)")
+            msgspec.structs.force_setattr(self, name, kinds)
+        in_time = self.deadline is None or (is_number(self.deadline) and self.deadline > 0)
+        _require(in_time, "deadline", self.deadline, "seconds above 0, or None")
+
+    def delay(self, failures: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
+        """Seconds to wait after the given number of failures (1 or more)."""
+        if not self.base:
+            return 0.0
+        try:
+            longest = min(self.cap, self.base * self.factor ** (failures - 1))
+        except OverflowError:
+            longest = self.cap
+        return uniform(0, longest) if self.jitter else longest
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and is_number(value, 1)
+
+
+def _exception_types(given: object) -> tuple[type[BaseException], ...] | None:
+    """Exception types as a tuple, given as one, as several or as a union; `None` where it is something else."""
+    if isinstance(given, type):
+        kinds: tuple[object, ...] = (given,)
+    elif isinstance(given, types.UnionType):
+        kinds = get_args(given)
+    elif isinstance(given, tuple | list | set | frozenset):
+        kinds = tuple(given)
+    else:
+        return None
+    fine = all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
+    return cast("tuple[type[BaseException], ...]", kinds) if fine else None
+
+
+def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for: float = 0.0) -> Retry | DeadLetter:
+    """The fate of a delivery whose handler raised `error`.
+
+    `failures` counts the earlier ones; `failing_for` is the time in seconds since the first of them. In a group of
+    exceptions the strongest word decides: `Reject`, then `give_up_on`; `RetryLater` where nothing else is in it; else
+    every exception in it must be one that is tried again. Raises whatever the user's classes raise when asked.
+    """
+    inside = leaves(error)
+    wishes = [_wish(each) for each in inside if isinstance_of(each, RetryLater)]
+    wished = [wish for wish in wishes if wish is not None]
+    if len(wished) == len(inside):
+        return Retry(max(wished), failures, f"retry in {max(wished):g} s")
+    if (rejected := next((each for each in inside if isinstance_of(each, Reject)), None)) is not None:
+        return DeadLetter("rejected", _reason(rejected), failures, traceback_of(error))
+    failures += 1
+    text = describe(error)
+    if _is_hopeless(error, inside, policy):
+        return DeadLetter("gave_up", text, failures, traceback_of(error))
+    if failures >= policy.max_failures:
+        return DeadLetter("failures", text, failures, traceback_of(error))
+    delay = policy.delay(failures)
+    if not is_delay(delay):  # of a policy of the user's
+        raise ConfigError(f"{type(policy).__name__}.delay({failures}) gave {shown(delay)}: expected seconds")
+    if policy.deadline is not None and failing_for + delay > policy.deadline:
+        return DeadLetter("deadline", text, failures, traceback_of(error))
+    return Retry(delay, failures, text)
+
+
+def decide_by_default(error: BaseException, failures: int, failing_for: float = 0.0) -> Retry | DeadLetter:
+    """The fate of a delivery where deciding raised: the default policy's, whatever the exception is. Does not raise."""
+    told = decide(RuntimeError(), failures, _DEFAULT, failing_for)
+    if isinstance(told, Retry):
+        return Retry(told.delay, told.failures, describe(error))
+    return DeadLetter(told.reason, describe(error), told.failures, traceback_of(error))
+
+
+def _is_hopeless(error: BaseException, inside: list[BaseException], policy: RetryPolicy) -> bool:
+    """Whether an exception, or one of those inside of it, is not to be tried again."""
+    give_up_on = cast("tuple[type[BaseException], ...]", policy.give_up_on)
+    retry_on = cast("tuple[type[BaseException], ...]", policy.retry_on)
+    # a wish beside failures, and what was cancelled because of them, say nothing of their own
+    failed = [each for each in inside if not isinstance_of(each, RetryLater | asyncio.CancelledError)] or inside
+    if any(isinstance(each, give_up_on) for each in (error, *failed)):
+        return True
+    if isinstance(error, tuple(kind for kind in retry_on if _is_group(kind))):
+        return False
+    return not all(isinstance(each, retry_on) for each in failed)
+
+
+def _is_group(kind: type[BaseException]) -> bool:
+    return issubclass(kind, BaseExceptionGroup)
+
+
+def _wish(error: BaseException) -> float | None:
+    """The delay that is wished for; `None` where an exception of the user's has none that can be."""
+    delay = getattr(error, "delay", None)
+    return float(delay) if is_delay(delay) else None
+
+
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "reason", None)  # one of the user's own may not have called ours
+    return shortened(reason) if isinstance(reason, str) else describe(error)
+
+
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:  # noqa: FBT001  # it is the point
+    if not holds:
+        raise ConfigError(f"RetryPolicy({name}={shown(value)}): expected {allowed}{in_seconds(value)}")
+
+
+_DEFAULT = RetryPolicy()

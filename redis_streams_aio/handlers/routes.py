@@ -1,0 +1,240 @@
+"""Routing: which handler takes an entry. Pure functions and frozen records.
+
+`plan` groups handlers into subscriptions (one for each stream and group) and checks that they agree;
+`RouteTable.find` picks the handler of an entry by its event type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from ..checks import shown
+from ..codecs import Codec, JsonCodec, bounded
+from ..config import MAX_PAYLOAD_BYTES
+from ..events import entry_ids, keys, wire_format
+from ..events.batch import BatchDelivery
+from ..events.delivery import Delivery
+from ..events.wire_format import Fields
+from ..exceptions import HandlerDefinitionError
+from .calls import Call
+from .declaration import Declaration
+from .error_texts import describe, message_of
+from .options import WITHIN, Handler, HandlerOptions, KeyFunction, Middleware, OnLost, Order, Unknown
+from .retry import RetryPolicy
+
+
+class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What belongs to a subscription as a whole, and must agree between its handlers."""
+
+    stream: str
+    group: str
+    concurrency: int
+    order: Order
+    key: KeyFunction | None
+    start: str
+    lease: float
+    unknown: Unknown
+    dead_letter: str
+    """The stream of its dead letters."""
+    batch: int | None
+    """Most events that a batch handler gets at once; `None`: handlers get one."""
+    within: float
+    """Seconds that a batch may wait to be full."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A handler, ready to be called."""
+
+    name: str
+    handler: Handler
+    """The user's own function, without middleware."""
+    decode: Callable[[Fields], object]
+    call: Call
+    """Takes the payload and the delivery, or the list of payloads and the batch."""
+    retry: RetryPolicy
+    timeout: float | None
+    on_lost: OnLost
+    deduplicate: float | None
+    shows_delivery: bool
+    """Whether the handler or a middleware is given the delivery, and so may ask for its payload at any time."""
+
+
+class RouteTable(msgspec.Struct, frozen=True):
+    """Which handler takes which event type."""
+
+    by_event_type: Mapping[bytes, Route]
+    catch_all: Route | None
+    only: Route | None
+    """The subscription's only handler: it also gets entries that name no event type, as those of other writers do."""
+    deduplicates: bool
+    """Whether any handler drops duplicates."""
+
+    @property
+    def all(self) -> list[Route]:
+        """The handlers, each once."""
+        routes = [*self.by_event_type.values(), self.catch_all, self.only]
+        return list({id(route): route for route in routes if route is not None}.values())
+
+    def find(self, fields: Fields) -> Route | None:
+        """The handler for an entry, `None` when none takes it."""
+        # our own entries begin with it: the call is saved, once for each event
+        typed = len(fields) > 1 and fields[0] == wire_format.EVENT_TYPE
+        event_type = fields[1] if typed else wire_format.event_type_of(fields)
+        return self.by_event_type.get(event_type) or self.catch_all or (None if event_type else self.only)
+
+    def handler_name(self, fields: Fields) -> str:
+        """The name of the handler for an entry, `""` when none takes it."""
+        route = self.find(fields)
+        return "" if route is None else route.name
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One subscription: its options and its handlers."""
+
+    options: SubscriptionOptions
+    routes: RouteTable
+
+
+def plan(
+    declarations: Iterable[Declaration],
+    *,
+    group: str | None,
+    codec: Codec | None = None,
+    middleware: Sequence[Middleware] = (),
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+) -> list[Plan]:
+    """One plan for each stream and group.
+
+    Raises `HandlerDefinitionError` when handlers of one subscription contradict each other.
+    """
+    subscriptions: dict[tuple[str, str], list[Declaration]] = {}
+    for declared in declarations:
+        of_group = declared.options.group or group
+        if of_group is None:
+            raise HandlerDefinitionError(
+                f"handler {declared.name}: has no group; give group= here, or Broker(group=...) for all handlers"
+            )
+        subscriptions.setdefault((declared.options.stream, of_group), []).append(declared)
+    defaults = _Defaults(codec or JsonCodec(), tuple(middleware), max_payload_bytes)
+    plans = [_plan_one(of_group, members, defaults) for (_, of_group), members in subscriptions.items()]
+    _check_dead_letters(plans)
+    return plans
+
+
+def _check_dead_letters(plans: Sequence[Plan]) -> None:
+    """Raises `HandlerDefinitionError` where dead letters come back as events, without end."""
+    goes_to: dict[str, set[str]] = {}
+    for each in plans:
+        goes_to.setdefault(each.options.stream, set()).add(each.options.dead_letter)
+    for each in plans:
+        seen, reached = set[str](), {each.options.dead_letter}
+        while reached and each.options.stream not in reached:
+            seen |= reached
+            reached = set().union(*(goes_to.get(stream, ()) for stream in reached)) - seen
+        if reached:
+            by_way = (
+                "its own stream" if not seen else f"a stream whose dead letters come back to {each.options.stream!r}"
+            )
+            raise HandlerDefinitionError(
+                f"handler {each.routes.all[0].name}: dead_letter={shown(each.options.dead_letter)}: is {by_way}; a bad "
+                "event would be handled again for ever: name another stream, or leave it out"
+            )
+
+
+class _Defaults(msgspec.Struct, frozen=True):
+    """What the broker says of all its handlers."""
+
+    codec: Codec
+    middleware: tuple[Middleware, ...]
+    max_payload_bytes: int
+
+
+def _plan_one(group: str, members: Sequence[Declaration], defaults: _Defaults) -> Plan:
+    shared = [(declared, _subscription_options(group, declared.options)) for declared in members]
+    _, options = shared[0]
+    for declared, others in shared[1:]:
+        _check_agreement(members[0], options, declared, others)
+    return Plan(options, _route_table([(declared, _route(declared, defaults)) for declared in members]))
+
+
+def _subscription_options(group: str, options: HandlerOptions) -> SubscriptionOptions:
+    return SubscriptionOptions(
+        stream=options.stream,
+        group=group,
+        concurrency=options.concurrency,
+        order=options.effective_order,
+        key=options.key,
+        start=entry_ids.start_position(options.start),
+        lease=options.lease,
+        unknown=options.unknown,
+        dead_letter=options.dead_letter or keys.dead_letters(options.stream, group),
+        batch=options.batch,
+        within=WITHIN if options.within is None else options.within,
+    )
+
+
+def _check_agreement(
+    first: Declaration, options: SubscriptionOptions, second: Declaration, others: SubscriptionOptions
+) -> None:
+    for field in options.__struct_fields__:
+        ours, theirs = getattr(options, field), getattr(others, field)
+        if ours is not theirs and ours != theirs:
+            raise HandlerDefinitionError(
+                f"handlers {first.name} and {second.name} share the subscription {options.stream}/{options.group} "
+                f"and differ in {field}: {shown(ours)} and {shown(theirs)}; make them equal, or give one another group"
+            )
+
+
+def _route_table(routes: Sequence[tuple[Declaration, Route]]) -> RouteTable:
+    taken: dict[str | None, Declaration] = {}
+    for declared, _ in routes:
+        if (other := taken.setdefault(declared.event_type, declared)) is not declared:
+            what = "every event type" if declared.event_type is None else f"event type {declared.event_type!r}"
+            raise HandlerDefinitionError(
+                f"handlers {other.name} and {declared.name} both take {what} of {declared.options.stream!r} "
+                "in one group; give one another event_type= or group="
+            )
+    by_event_type = {
+        declared.event_type.encode(): route for declared, route in routes if declared.event_type is not None
+    }
+    catch_all = next((route for declared, route in routes if declared.event_type is None), None)
+    deduplicates = any(route.deduplicate is not None for _, route in routes)
+    return RouteTable(by_event_type, catch_all, routes[0][1] if len(routes) == 1 else None, deduplicates)
+
+
+def _route(declared: Declaration, defaults: _Defaults) -> Route:
+    options = declared.options
+    decode = _decoder(declared, options.codec or defaults.codec, defaults.max_payload_bytes)
+    call = declared.call
+    middleware = (*defaults.middleware, *options.middleware)
+    for around in reversed(middleware):
+        call = _wrapped(around, call)
+    return Route(
+        declared.name,
+        declared.handler,
+        decode,
+        call,
+        options.retry,
+        options.timeout,
+        options.on_lost,
+        options.deduplicate,
+        declared.takes_delivery or bool(middleware),
+    )
+
+
+def _decoder(declared: Declaration, codec: Codec, limit: int) -> Callable[[Fields], object]:
+    """What decodes a handler's payloads. Raises `HandlerDefinitionError` where the codec says that it cannot."""
+    try:
+        return bounded(codec, declared.payload_type, limit)
+    except Exception as error:  # a codec of the user's may raise anything
+        told = message_of(error) if type(error) is TypeError else describe(error)
+        raise HandlerDefinitionError(f"handler {declared.name}: {told}") from error
+
+
+def _wrapped(around: Middleware, inner: Call) -> Call:
+    def call(payload: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
+        return around(delivery, lambda: inner(payload, delivery))  # type: ignore[arg-type]  # it gets what the handler gets
+
+    return call

@@ -1,0 +1,216 @@
+"""What a handler's function takes: the payload, the delivery, or both; and how it is called with them. Pure.
+
+The delivery goes to the parameter that is annotated `Delivery` (of a batch handler, `BatchDelivery`), wherever it
+stands; the payload to the other one. A payload that is annotated `EventMessage[Order]` is the event, with the `Order`
+in it. A handler that takes the delivery alone asks it for the payload.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Sequence
+from inspect import Parameter
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, cast, get_args, get_origin
+
+import msgspec
+
+from ..checks.functions import code_of, is_async, kind_of, name_of
+from ..events.batch import BatchDelivery
+from ..events.delivery import Delivery
+from ..exceptions import HandlerDefinitionError
+from ..models import EventMessage
+from .calls import Call, call_of, with_event, with_events
+from .options import Handler
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """How a handler is called."""
+
+    payload_type: type[object]
+    call: Call
+    takes_delivery: bool
+
+
+def read(handler: Handler, *, batch: bool) -> Signature:
+    """How a handler is to be called. Raises `HandlerDefinitionError`, which says what to change."""
+    reader = _Reader(handler, BatchDelivery if batch else Delivery)
+    return reader.signature()
+
+
+def check_kind(handler: object) -> None:
+    """Raises `HandlerDefinitionError` for what is not an async function, saying what it is."""
+    if is_async(handler):
+        return
+    kind, name = kind_of(handler), name_of(handler)
+    if inspect.iscoroutine(handler):
+        handler.close()
+    advice = f"write it as 'async def {name}(...)'"
+    if inspect.ismethod(code_of(handler)) and not inspect.isroutine(handler):
+        advice = "write its method as 'async def __call__(self, ...)'"
+    if isinstance(handler, type):
+        advice = f"decorate an async function, or declare a method of an instance: handler(...)({name}(...).method)"
+    elif inspect.isasyncgenfunction(code_of(handler)):
+        advice = "it ends when the event is handled: take the 'yield' out"
+    elif isinstance(handler, classmethod | property):
+        advice = "declare it below the class, as a method that is bound: handler(...)(Service.method)"
+    elif inspect.iscoroutine(handler):
+        advice = "give the function, without calling it"
+    raise HandlerDefinitionError(f"handler {name}: is {kind}; {advice}")
+
+
+class _Reader:
+    """Reads the signature of one handler."""
+
+    def __init__(self, handler: Handler, delivery_type: type[Delivery | BatchDelivery]) -> None:
+        self._handler = handler
+        self._name = name_of(handler)
+        self._wanted = delivery_type
+        self._is_batch = delivery_type is BatchDelivery
+        self._parameters = self._to_be_given()
+        self._hints = self._read_hints()
+
+    def signature(self) -> Signature:
+        deliveries = [each for each in self._parameters if _asks_for(self._hints.get(each.name), self._wanted)]
+        others = [each for each in self._parameters if each not in deliveries]
+        delivery = deliveries[0] if deliveries else None
+        payload = others[0] if others else None
+        if delivery is None and payload is None:
+            raise self._wrong_parameters()
+        self._check_rest([*deliveries[1:], *others[1:]])
+        if payload is None:
+            return Signature(Any, call_of(self._handler, self._parameters, None, delivery), takes_delivery=True)
+        payload_type = self._payload_type(payload)
+        is_event = _is_event(payload_type)
+        call = call_of(self._handler, self._parameters, payload, delivery)
+        if is_event:
+            payload_type = (*get_args(payload_type), Any)[0]
+            call = with_events(call) if self._is_batch else with_event(call)
+        return Signature(cast("type[object]", payload_type), call, takes_delivery=delivery is not None or is_event)
+
+    def _error(self, text: str) -> HandlerDefinitionError:
+        return HandlerDefinitionError(f"handler {self._name}: {text}")
+
+    def _wrong_parameters(self, further: Parameter | None = None) -> HandlerDefinitionError:
+        wanted, shown = self._wanted.__name__, _signature_of(self._handler)
+        advice = f"; {further.name!r} would get nothing{self._advice(further)}" if further is not None else ""
+        return self._error(f"takes (payload) or (payload, delivery: {wanted}), not {shown}{advice}")
+
+    def _to_be_given(self) -> list[Parameter]:
+        """The parameters that a call can fill; those that a `partial` has filled by name are not among them."""
+        try:
+            parameters = inspect.signature(self._handler).parameters.values()
+        except (TypeError, ValueError) as error:
+            raise self._error(f"has no signature that can be read: {error}") from None
+        bound = getattr(self._handler, "keywords", {})
+        found = [
+            each
+            for each in parameters
+            if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and each.name not in bound
+        ]
+        if found and found[0].name in ("self", "cls"):
+            raise self._error(
+                f"is a method without its {'instance' if found[0].name == 'self' else 'class'}; declare it bound, e.g. "
+                f"handler(...)(Service(...).{self._name})"
+            )
+        return found
+
+    def _read_hints(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(code_of(self._handler), include_extras=True)
+        except NameError as error:
+            raise self._error(
+                f"{error}; define the payload's type at the top of the module, above the handler (and not under "
+                "TYPE_CHECKING)"
+            ) from None
+        except Exception as error:  # noqa: BLE001  # what an annotation evaluates may raise anything
+            raise self._error(f"its annotations cannot be read: {type(error).__name__}: {error}") from None
+
+    def _payload_type(self, payload: Parameter) -> object:
+        """The type of the payload, or of each one in a batch."""
+        if payload.name not in self._hints:
+            raise self._error(f"annotate {payload.name!r} with the payload's type, e.g. '{payload.name}: dict'")
+        annotated: object = self._hints[payload.name]
+        self._check_other_delivery(payload)
+        if not self._is_batch:
+            if get_origin(annotated) is list and _is_event(get_args(annotated)[0]):
+                raise self._error(f"{payload.name!r} is a list of events, which handlers with batch= get; give batch=")
+            return annotated
+        if get_origin(annotated) is not list or len(get_args(annotated)) != 1:
+            raise self._error(
+                f"a batch handler takes a list; annotate {payload.name!r} e.g. '{payload.name}: list[dict]'"
+            )
+        item: object = get_args(annotated)[0]
+        if item is Delivery:
+            raise self._error(f"annotate {payload.name!r} with BatchDelivery, which has each Delivery")
+        return item
+
+    def _check_rest(self, rest: Sequence[Parameter]) -> None:
+        """Parameters beside the payload and the delivery get nothing, so they must be seen to want nothing."""
+        for each in rest:
+            self._check_other_delivery(each)
+            if _asks_for(self._hints.get(each.name), self._wanted):
+                raise self._error(f"{each.name!r} asks for the delivery a second time")
+            if _binds_early(each, is_annotated=each.name in self._hints):
+                continue
+            if len(self._parameters) > 2:
+                raise self._wrong_parameters(each)
+            raise self._error(
+                f"annotate {each.name!r} with {self._wanted.__name__}, it is what a second parameter gets"
+                f"{self._advice(each)}"
+            )
+
+    def _advice(self, parameter: Parameter) -> str:
+        """What to do where a parameter wants something else."""
+        if _is_event(self._hints.get(parameter.name)):
+            return "; the event is its .event"
+        if parameter.default is not parameter.empty and parameter.default is not None:
+            return f"; give it another value with functools.partial({self._name}, {parameter.name}=...)"
+        return ""
+
+    def _check_other_delivery(self, parameter: Parameter) -> None:
+        """Whether it asks for the delivery of the other kind of handler."""
+        hint, name = self._hints.get(parameter.name), parameter.name
+        if self._is_batch and _asks_for(hint, Delivery):
+            raise self._error(f"annotate {name!r} with BatchDelivery, it is what a second parameter gets")
+        if not self._is_batch and _asks_for(hint, BatchDelivery):
+            raise self._error(
+                f"{name!r} is a BatchDelivery, which needs batch=; give batch=, or annotate it with Delivery"
+            )
+
+
+def _is_event(hint: object) -> bool:
+    return hint is EventMessage or get_origin(hint) is EventMessage
+
+
+def _asks_for(hint: object, wanted: type[object]) -> bool:
+    """Whether an annotation is this type, also beside others or with notes: `Delivery | None`."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    known = all(any(kind is one for one in (Delivery, BatchDelivery, NoneType)) for kind in kinds)
+    return known and any(kind is wanted for kind in kinds)
+
+
+def _binds_early(parameter: Parameter, *, is_annotated: bool) -> bool:
+    """Whether a default is there to bind a value of the place where the handler is written, as in a loop: `name=name`.
+
+    Where it may be taken for something that is to be given (`retries: int = 3`, `db=Depends(...)`, `db: Db = None`), it
+    is not.
+    """
+    default = parameter.default
+    if parameter.kind is Parameter.POSITIONAL_ONLY:  # what comes after it could not be passed
+        return False
+    if type(default) in (list, dict, set):
+        return True
+    return not is_annotated and type(default) in (str, int, float, bool, bytes, tuple)
+
+
+def _signature_of(handler: Handler) -> str:
+    """The signature as it is written; without defaults where these cannot be shown."""
+    signature = inspect.signature(handler)
+    try:
+        return str(signature)
+    except Exception:  # noqa: BLE001  # a default is the user's, and so is its `__repr__`
+        return f"({', '.join(signature.parameters)})"

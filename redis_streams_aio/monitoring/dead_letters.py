@@ -1,0 +1,276 @@
+"""`DeadLetters`: the events that a group gave up, to list, show, replay and purge (P12).
+
+A replay hands an event to the group that gave it up, and to no other. Where its entry is still in the stream, it
+becomes pending again under its own id, as one that a consumer gave back: the group's consumers take it over within
+their reclaim interval. Where the entry is gone (trimmed, deleted), the event is added at the end of the stream,
+wrapped so that other groups pass it over (`replays`). Its failures are counted from 0 again; what became of it before
+comes with it as `delivery.history`. Each replay is one atomic step with taking the letter away: a crash in between
+leaves either the letter or the event, and two operators cannot replay one letter twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+
+from .. import checks
+from ..checks import names, times
+from ..connection import Connection, replies
+from ..connection.handful import Handful
+from ..connection.replies import RawEntry
+from ..connection.scripts import REPLAY
+from ..events import dead_letter, entry_ids, keys, replays
+from ..exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError, UnansweredError
+from ..models import DeadLetterMessage, ReplayReport
+
+_PAGE = 100
+_IDS_AT_ONCE = 1000
+_WHOLE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_LAST_OF_A_MILLISECOND = 2**64 - 1
+_NOWHERE = "0-0"
+"""An id that no entry has."""
+Letters = list[DeadLetterMessage]
+
+
+class DeadLetters:
+    """The dead letters of one group of one stream.
+
+    ```python
+    async with Connection("redis://localhost:6379/0") as connection:
+        letters = DeadLetters(connection, "orders", "billing")
+        for letter in await dead_letter.list(reason="failures"):
+            print(letter.id, letter.error)
+        await dead_letter.replay()
+    ```
+
+    `dead_letter` is the stream that the handler named, if it did. Letters of other groups in it are left alone.
+    Raises `ConfigError` for names that cannot be.
+    """
+
+    def __init__(self, connection: Connection, stream: str, group: str, *, dead_letter: str | None = None) -> None:
+        self._connection = checks.instance("connection", connection, Connection)
+        self._stream = names.checked("stream", stream)
+        self._group = names.checked("group", group)
+        if dead_letter is not None:
+            dead_letter = names.checked("dead_letter", dead_letter)
+        self._key = dead_letter or keys.dead_letters(self._stream, self._group)
+
+    @property
+    def key(self) -> str:
+        """The stream that they are in."""
+        return self._key
+
+    async def count(self) -> int:
+        """How many there are in their stream, those of other groups that share it included.
+
+        Raises `RedisUnavailableError`, `StreamTypeError`.
+        """
+        return replies.integer(await self._connection.call("XLEN", self._key))
+
+    async def list(
+        self,
+        *,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        count: int = 100,
+    ) -> Letters:
+        """The oldest `count` letters, of one reason, or given up within a time, or after the letter of an id (pages).
+
+        `since` and `until` have a time zone and are both included. Raises `ConfigError`, `RedisUnavailableError`,
+        `ServerError`.
+        """
+        found: Letters = []
+        if checks.whole("count", count, 0) > 0:
+            async for letter in self._walk(reason, since, until, after):
+                found.append(letter)
+                if len(found) == count:
+                    break
+        return found
+
+    async def show(self, letter_id: str) -> DeadLetterMessage:
+        """One letter. Raises `DeadLetterNotFoundError`, `RedisUnavailableError`, `ServerError`."""
+        async for letter in self._of([letter_id]):
+            return letter
+        raise DeadLetterNotFoundError(f"{self._key!r} has no dead letter {letter_id!r}")
+
+    async def replay(
+        self,
+        ids: str | Iterable[str] | None = None,
+        *,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        rate: float | None = None,
+        dry_run: bool = False,
+    ) -> ReplayReport:
+        """Hand letters to their group again: those of the ids; or all, or all of one reason or time.
+
+        At most `rate` a second. With `dry_run` nothing is done; the report says what would be. Letters that come while
+        it runs are left for the next time. Raises `DeadLetterNotFoundError` for an id that is not there,
+        `GroupNotFoundError` when the group is not there any more, `ConfigError`, `RedisUnavailableError`,
+        `ServerError`.
+        """
+        if rate is not None and (not times.is_number(rate) or not rate > 0):
+            raise ConfigError(f"rate={checks.shown(rate)}: expected events a second, above 0")
+        how_often = dict.fromkeys(("in place", "copied", "gone"), 0)
+        began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay
+        async for letter in self._chosen(ids, reason, since, until):
+            if rate is not None and not dry_run:
+                await _pause(began + sum(how_often.values()) / rate)
+            how_often[await step(letter)] += 1
+        return ReplayReport(how_often["in place"], how_often["copied"], how_often["gone"])
+
+    async def purge(
+        self,
+        ids: str | Iterable[str] | None = None,
+        *,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Delete letters for good: those of the ids; or all, or all of one reason or time; how many.
+
+        With `dry_run` nothing is done. Raises `DeadLetterNotFoundError`, `ConfigError`, `RedisUnavailableError`,
+        `ServerError`.
+        """
+        chosen = [letter.id async for letter in self._chosen(ids, reason, since, until)]
+        if dry_run:
+            return len(chosen)
+        deleted = 0
+        for start in range(0, len(chosen), _IDS_AT_ONCE):
+            reply = await self._connection.call("XDEL", self._key, *chosen[start : start + _IDS_AT_ONCE])
+            deleted += replies.integer(reply)
+        return deleted
+
+    # -- choosing ---------------------------------------------------------------------------------------------
+
+    def _chosen(
+        self, ids: str | Iterable[str] | None, reason: str | None, since: datetime | None, until: datetime | None
+    ) -> AsyncIterator[DeadLetterMessage]:
+        if ids is None:
+            return self._walk(reason, since, until, None)
+        if reason is not None or since is not None or until is not None:
+            raise ConfigError("ids: go without reason, since and until; name the letters, or say which ones")
+        if not isinstance(ids, Iterable):
+            raise ConfigError(f"ids={checks.shown(ids)}: expected the id of a dead letter, or several")
+        return self._of([ids] if isinstance(ids, str) else list(ids))
+
+    async def _of(self, ids: Sequence[str]) -> AsyncIterator[DeadLetterMessage]:
+        """The letters of these ids. All are looked up before the first is given."""
+        found: Letters = []
+        for letter_id in ids if len(ids) == 1 else dict.fromkeys(ids):
+            _check_id("ids", letter_id)
+            page = await self._at("{}-{}".format(*entry_ids.parse(letter_id)))
+            if not page:
+                raise DeadLetterNotFoundError(f"{self._key!r} has no dead letter {letter_id!r} of {self._group!r}")
+            found += page
+        for letter in found:
+            yield letter
+
+    async def _walk(
+        self, reason: str | None, since: datetime | None, until: datetime | None, after: str | None
+    ) -> AsyncIterator[DeadLetterMessage]:
+        """All letters there are now, oldest first."""
+        if reason is not None:
+            checks.text("reason", reason)
+        start = "-" if since is None else _edge("since", since)
+        if after is not None:
+            _check_id("after", after)
+            start = max(f"({after}", start, key=_place)
+        limit = None if until is None else f"{_edge('until', until)}-{_LAST_OF_A_MILLISECOND}"
+        end = await self._last_id()
+        if end is not None and limit is not None:
+            end = min(end, limit, key=_place)
+        pages = Handful(_PAGE)
+        while end is not None:
+            page, is_last = await self._page(start, end, pages)
+            for entry in page:
+                letter = dead_letter.parse(replies.text(entry.id), entry.fields or [])
+                if self._is_ours(letter) and reason in (letter.reason, None):
+                    yield letter
+            if is_last:
+                return
+            start = f"({replies.text(page[-1].id)}"
+
+    async def _page(self, start: str, end: str, pages: Handful) -> tuple[Sequence[RawEntry], bool]:
+        """The next letters, and whether there are no more; with fewer at once where they are too big together."""
+        while True:
+            count = pages.size
+            try:
+                with pages.asking_for(count):
+                    page = replies.entries(await self._connection.call("XRANGE", self._key, start, end, "COUNT", count))
+                pages.weigh(page)
+                return page, len(page) < count
+            except UnansweredError:
+                if count == 1:
+                    raise
+
+    async def _last_id(self) -> str | None:
+        last = replies.entries(await self._connection.call("XREVRANGE", self._key, "+", "-", "COUNT", 1))
+        return replies.text(last[0].id) if last else None
+
+    async def _at(self, letter_id: str) -> Letters:
+        entries = replies.entries(await self._connection.call("XRANGE", self._key, letter_id, letter_id))
+        found = [dead_letter.parse(replies.text(entry.id), entry.fields or []) for entry in entries]
+        return [letter for letter in found if self._is_ours(letter)]
+
+    def _is_ours(self, letter: DeadLetterMessage) -> bool:
+        """Several groups, of several streams, may have their dead letters in one stream."""
+        return letter.group in (self._group, "") and letter.stream in (self._stream, "")
+
+    # -- replaying --------------------------------------------------------------------------------------------
+
+    async def _replay(self, letter: DeadLetterMessage) -> str:
+        history = dead_letter.history_of(letter)
+        reply = await self._connection.run(
+            REPLAY,
+            *(self._stream, keys.failures(self._stream, self._group), self._key),
+            *(keys.checkpoint(self._stream, self._group), keys.releases(self._stream, self._group)),
+            *(self._group, letter.id, _entry_id(letter), keys.RELEASED, replays.encode(history)),
+            entry_ids.previous(_entry_id(letter)),
+            *replays.wrap(list(letter.fields), self._group, history),
+        )
+        return replies.text(reply)
+
+    async def _would_replay(self, letter: DeadLetterMessage) -> str:
+        groups = replies.group_infos(await self._connection.call("XINFO", "GROUPS", self._stream))
+        if all(group.name != self._group for group in groups):
+            raise GroupNotFoundError(f"stream {self._stream!r} has no group {self._group!r}")
+        entry_id = _entry_id(letter)
+        there = await self._connection.call("XRANGE", self._stream, entry_id, entry_id)
+        return "in place" if there else "copied"
+
+    def __repr__(self) -> str:
+        return f"<DeadLetters {self._stream}/{self._group} in {self._key}>"
+
+
+def _entry_id(letter: DeadLetterMessage) -> str:
+    """Where the event may still be; what others wrote there may be anything."""
+    return letter.entry_id if _WHOLE_ID.fullmatch(letter.entry_id) else _NOWHERE
+
+
+def _place(edge: str) -> tuple[int, int]:
+    """The place of an end of a range, to compare them: `-`, `1700`, `1700-1` or `(1700-1`."""
+    return (0, 0) if edge == "-" else entry_ids.parse(edge.removeprefix("("))
+
+
+def _check_id(what: str, letter_id: object) -> None:
+    if not isinstance(letter_id, str) or not entry_ids.is_id(letter_id):
+        raise ConfigError(f"{what}: {checks.shown(letter_id)} is not the id of a dead letter, such as 1700000000000-0")
+
+
+def _edge(what: str, moment: datetime) -> str:
+    if not isinstance(moment, datetime):
+        raise ConfigError(f"{what}={checks.shown(moment)}: expected a datetime with a time zone")
+    if moment.tzinfo is None:
+        raise ConfigError(f"{what}={moment!r}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
+    return str(max(0, round(moment.timestamp() * 1000)))
+
+
+async def _pause(until: float) -> None:
+    await asyncio.sleep(max(0.0, until - asyncio.get_running_loop().time()))

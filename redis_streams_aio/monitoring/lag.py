@@ -1,0 +1,189 @@
+"""The lag watcher: how far each group is behind, and the backpressure signals (P28).
+
+Redis's own `lag` may be unknown (`nil`) or wrong, so it is believed only where it can be (`known_lag`): nothing is
+unread when the last entry was delivered; otherwise Redis's number, at most the stream's length, where the stream
+ever had so many entries; otherwise a bounded count. What remains unknown is reported as `None`, never as 0 (P20).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+
+from .. import checks
+from ..checks import functions, names
+from ..connection import Connection, replies
+from ..connection.packing import Command
+from ..connection.replies import Answer, Reply
+from ..events import entry_ids
+from ..exceptions import ConfigError, StreamNotFoundError
+from ..models import GroupInfo, LagReport, StreamInfo
+from ..telemetry import SILENT, LagHigh, LagLow, LagMeasured, Telemetry
+
+LagCallback = Callable[[LagReport], None]
+COUNTED_AT_MOST = 1000
+"""Entries read to count a lag that Redis does not know; where there are more, the lag stays unknown."""
+
+
+def known_lag(stream: StreamInfo, group: GroupInfo) -> int | None:
+    """The group's lag as far as Redis's own numbers can be believed; `None`: count, or say unknown."""
+    if stream.last_id is None or entry_ids.parse(group.last_delivered_id) >= entry_ids.parse(stream.last_id):
+        return 0
+    if group.lag is None or group.lag > max(stream.entries_added, stream.length):
+        return None
+    return min(group.lag, stream.length)
+
+
+def is_behind(was_behind: bool, report: LagReport, *, high: int, low: int) -> bool:  # noqa: FBT001  # its state
+    """Whether a group counts as behind now (P28).
+
+    It does from above the high mark down to the low one; a lag that is unknown is no reason to say that it caught up.
+    """
+    if was_behind:
+        return report.lag is None or report.behind > low
+    return report.behind > high
+
+
+class LagWatcher:
+    """Measures groups, and tells when one falls behind by more than `high` entries, and when it is back at `low`
+    or fewer.
+
+    Between the two marks the signal stays as it was, so that it does not flutter. Entries behind = not yet
+    delivered + not yet settled. `groups` are pairs of stream and group. Raises `ConfigError`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        groups: Iterable[tuple[str, str]],
+        *,
+        high: int = 10_000,
+        low: int = 1_000,
+        on_high: LagCallback | None = None,
+        on_low: LagCallback | None = None,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._connection = checks.instance("connection", connection, Connection)
+        self._groups = tuple(dict.fromkeys(_pairs(groups)))
+        self._high = checks.whole("high", high, 1)
+        self._low = checks.whole("low", low, 0)
+        if low >= high:
+            raise ConfigError(f"low={low}: expected less than high, which is {high}")
+        for what, callback in (("on_high", on_high), ("on_low", on_low)):
+            if callback is not None:
+                functions.function(what, callback, "report")
+        self._on_high = on_high
+        self._on_low = on_low
+        self._telemetry = checks.instance("telemetry", telemetry, Telemetry)
+        self._behind: set[tuple[str, str]] = set()
+        self.reports: dict[tuple[str, str], LagReport] = {}
+        """The last report of each (stream, group)."""
+
+    def is_behind(self, stream: str, group: str) -> bool:
+        """Whether the high mark was passed and the low one not yet reached again."""
+        return (stream, group) in self._behind
+
+    async def run_once(self) -> list[LagReport]:
+        """Measure all groups, and raise or withdraw their signals. A stream or group that is not there is left out.
+
+        Raises `RedisUnavailableError`, `ServerError`.
+        """
+        streams = list(dict.fromkeys(stream for stream, _ in self._groups))
+        commands: list[Command] = [("TIME",), *(("XINFO", "GROUPS", stream) for stream in streams)]
+        clock, *listed = await self._connection.link("control").call_many(commands)
+        measure = partial(self._measure_stream, replies.clock(_reply(clock)))
+        measured = await asyncio.gather(*map(measure, streams, listed), return_exceptions=True)
+        reports = [report for found in measured if isinstance(found, list) for report in found]
+        for report in reports:
+            self._signal(report)
+        for found in measured:
+            if isinstance(found, BaseException):
+                raise found  # after the others: one sick stream hides none
+        return reports
+
+    async def _measure_stream(self, now: float, stream: str, listed: Answer) -> list[LagReport]:
+        try:
+            watched = self._watched(stream, listed)
+            if any(group.lag != 0 or group.pending > 0 for group in watched):
+                return await self._measure_closely(now, stream)
+        except StreamNotFoundError:
+            return []
+        return [LagReport(stream, group.name, 0, 0, None) for group in watched]
+
+    async def _measure_closely(self, now: float, stream: str) -> list[LagReport]:
+        """Where something is to be done, or the lag is not known: stream and groups as they are at one moment."""
+        link = self._connection.link("control")
+        described, listed = await link.call_many([("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)])
+        info, watched = replies.stream_info(stream, _reply(described)), self._watched(stream, listed)
+        return list(await asyncio.gather(*(self._measure_group(info, group, now) for group in watched)))
+
+    def _watched(self, stream: str, listed: Answer) -> list[GroupInfo]:
+        found = {group.name: group for group in replies.group_infos(_reply(listed))}
+        return [found[group] for of_stream, group in self._groups if of_stream == stream and group in found]
+
+    async def _measure_group(self, stream: StreamInfo, group: GroupInfo, now: float) -> LagReport:
+        lag = known_lag(stream, group)
+        if lag is None:
+            lag = await self._count_unread(stream.name, group.last_delivered_id)
+        oldest = await self._oldest_unsettled(stream.name, group, lag)
+        age = None if oldest is None else max(0.0, now - entry_ids.parse(oldest)[0] / 1000)
+        return LagReport(stream.name, group.name, lag, group.pending, age)
+
+    async def _count_unread(self, stream: str, last_delivered: str) -> int | None:
+        unread = await self._connection.call("XRANGE", stream, f"({last_delivered}", "+", "COUNT", COUNTED_AT_MOST)
+        count = len(replies.rows(unread))
+        return None if count == COUNTED_AT_MOST else count
+
+    async def _oldest_unsettled(self, stream: str, group: GroupInfo, lag: int | None) -> str | None:
+        if group.pending:
+            lowest = replies.pending(await self._connection.call("XPENDING", stream, group.name, "-", "+", 1))
+            if lowest:
+                return lowest[0].id
+        if lag == 0:
+            return None
+        unread = replies.entries(
+            await self._connection.call("XRANGE", stream, f"({group.last_delivered_id}", "+", "COUNT", 1)
+        )
+        return replies.text(unread[0].id) if unread else None
+
+    def _signal(self, report: LagReport) -> None:
+        group = (report.stream, report.group)
+        self.reports[group] = report
+        if self._telemetry.active:
+            self._telemetry.emit(LagMeasured(report=report))
+        was_behind = group in self._behind
+        now_behind = is_behind(was_behind, report, high=self._high, low=self._low)
+        if now_behind and not was_behind:
+            self._behind.add(group)
+            self._telemetry.emit(LagHigh(report=report))
+            self._tell(self._on_high, report)
+        elif was_behind and not now_behind:
+            self._behind.discard(group)
+            self._telemetry.emit(LagLow(report=report))
+            self._tell(self._on_low, report)
+
+    def _tell(self, callback: LagCallback | None, report: LagReport) -> None:
+        if callback is not None:
+            self._telemetry.guard(callback, report)
+
+
+def _pairs(groups: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Streams and their groups, by name. Raises `ConfigError`."""
+    if isinstance(groups, str | bytes | Mapping) or not isinstance(groups, Iterable):
+        raise ConfigError(f"groups={checks.shown(groups)}: {_EXPECTED}")
+    for pair in groups:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:  # a pair
+            raise ConfigError(f"groups: {checks.shown(pair)}: {_EXPECTED}")
+        stream, group = pair
+        yield names.checked("groups: stream", stream), names.checked("groups: group", group)
+
+
+_EXPECTED = 'expected pairs of stream and group, e.g. [("orders", "billing")]'
+
+
+def _reply(answer: Answer) -> Reply:
+    """The reply. Raises the error that took its place."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

@@ -1,0 +1,210 @@
+"""`Composer`: from an event to the XADD that writes it, checked and packed.
+
+All that can be wrong with an event is found here, before the network (P24). Most events have nothing but a payload:
+for them everything around it is checked and packed once for each stream and event type, and an event costs its
+encoding and one more copy of the bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
+
+from .. import checks
+from ..checks import names
+from ..codecs import AS_IT_IS, BYTES, PayloadCodec, leaves_bytes
+from ..config import Settings
+from ..connection.packing import Command, pack, pack_around, pack_between
+from ..events import wire_format
+from ..exceptions import EncodeError, InvalidEventError, PayloadTooLargeError
+from .attributes import MOST_BYTES, checked_headers, checked_text, too_large, unwritable
+
+NO_HEADERS: Mapping[str, str] = {}
+_NAMELESS = (dict, bytes, bytearray, memoryview, str, int, float, list, tuple, bool, type(None))
+"""Payload types whose name says nothing about the event."""
+_KEPT = 1024
+"""Streams, and pairs of stream and event type, whose packed parts are kept."""
+_LONGEST_TURN = 0.004
+"""Seconds for which composing many events may hold the event loop."""
+_SINGLE = (str, bytes, bytearray, memoryview, Mapping)
+"""What can be iterated over, and is one payload."""
+_PAYLOAD = b"<payload>"
+"""Stands where a payload will."""
+
+
+class Composer:
+    """See the module. Its methods raise `InvalidEventError`."""
+
+    def __init__(self, codec: PayloadCodec, settings: Settings) -> None:
+        self._codec = codec
+        self._settings = settings
+        self._leaves_bytes = leaves_bytes(codec)
+        self._heads: dict[str, tuple[str | int, ...]] = {}
+        self._names: dict[type[object], str] = {}
+        self._plain: dict[tuple[str, str, str | None, type[object]], tuple[bytes, bytes]] = {}
+
+    def command(
+        self,
+        stream: str,
+        payload: object,
+        event_type: str | None,
+        *,
+        key: str | None,
+        event_id: str | None,
+        headers: Mapping[str, str],
+    ) -> Command:
+        """The XADD of an event, not packed."""
+        name = self._event_type(stream, type(payload), event_type)
+        body = self._encode(payload)
+        return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[0]
+
+    def pack(
+        self,
+        stream: str,
+        payload: object,
+        event_type: str | None,
+        *,
+        key: str | None = None,
+        event_id: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> bytes:
+        """The XADD as it is sent. With nothing but a payload, the rest is the same each time, and packed once."""
+        name = self._event_type(stream, type(payload), event_type)
+        body = self._encode(payload)
+        if key is event_id is None and _none_in(headers):
+            return pack_between(self._around(stream, name, type(payload)), body)
+        return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[1]
+
+    async def pack_many(
+        self, stream: str, payloads: Iterable[object], event_type: str | None, headers: Mapping[str, str]
+    ) -> list[bytes]:
+        """All of them, with a turn for others now and then: a hundred thousand take a while.
+
+        Those that are there at the call: in their turn, others may change a collection.
+        """
+        if isinstance(payloads, _SINGLE) or not isinstance(payloads, Iterable):
+            raise InvalidEventError(f"payloads={checks.shown(payloads)}: expected a list of payloads, or an iterator")
+        if not isinstance(payloads, Iterator):
+            payloads = tuple(payloads)
+        packed: list[bytes] = []
+        pack_one = self._packer(stream, event_type, headers)
+        others_turn = monotonic() + _LONGEST_TURN
+        for payload in payloads:
+            packed.append(pack_one(payload))
+            if monotonic() > others_turn:
+                await asyncio.sleep(0)
+                others_turn = monotonic() + _LONGEST_TURN
+        return packed
+
+    def _packer(self, stream: str, event_type: str | None, headers: Mapping[str, str]) -> Callable[[object], bytes]:
+        """Pack payloads of one stream. What surrounds them is looked up once for all of a type, not for each."""
+        if not _none_in(headers):
+            return lambda payload: self.pack(stream, payload, event_type, headers=headers)
+        encode = self._encode
+        known: type[object] | None = None
+        around = (b"", b"")
+
+        def pack_one(payload: object) -> bytes:
+            nonlocal known, around
+            kind = type(payload)
+            if kind is not known:
+                around, known = self._around(stream, self._event_type(stream, kind, event_type), kind), kind
+            return pack_between(around, encode(payload))
+
+        return pack_one
+
+    def _event_type(self, stream: str, kind: type[object], event_type: str | None) -> str:
+        """The event's type, where the stream and the type are such that they can be sent."""
+        if not isinstance(stream, str) or stream not in self._heads:
+            self._head(stream)
+        if event_type is None:
+            return self._names.get(kind) or self._name_of(kind)
+        if not isinstance(event_type, str) or not event_type:
+            shown = checks.shown(event_type)
+            raise InvalidEventError(f"event_type={shown}: expected text that is not empty, e.g. 'OrderPlaced'")
+        return event_type
+
+    def _name_of(self, kind: type[object]) -> str:
+        """The name of a payload's type, where it says something about the event."""
+        if issubclass(kind, _NAMELESS):
+            raise InvalidEventError(
+                f"event_type: is needed for a payload of type {kind.__name__}, e.g. publish(..., "
+                "event_type='OrderPlaced')"
+            )
+        if len(self._names) < _KEPT:
+            self._names[kind] = kind.__name__
+        return kind.__name__
+
+    def _encode(self, payload: object) -> bytes:
+        body = self._codec.encode(payload)
+        if type(body) is not bytes:
+            if not isinstance(body, bytes | bytearray | memoryview):
+                raise EncodeError(f"payload: the codec {self._codec!r:.80} made {checks.shown(body)} of it, not bytes")
+            body = bytes(body)
+        if len(body) > self._settings.max_payload_bytes:
+            limit = self._settings.max_payload_bytes
+            raise PayloadTooLargeError(
+                f"payload: {len(body)} bytes encoded, the limit is {limit} (max_payload_bytes); "
+                "publish a reference instead"
+            )
+        return body
+
+    def _compose(
+        self,
+        stream: str,
+        name: str,
+        body: bytes,
+        kind: type[object],
+        *,
+        key: str | None = None,
+        event_id: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> tuple[Command, bytes]:
+        """The command, as it is and packed: only packing finds out whether all of it can be written."""
+        fields = wire_format.compose(
+            name,
+            body,
+            content_type=AS_IT_IS if self._leaves_bytes and issubclass(kind, BYTES) else self._codec.content_type,
+            key=key if key is None or type(key) is str else checked_text("key", key),
+            event_id=event_id if event_id is None or type(event_id) is str else checked_text("event_id", event_id),
+            headers=headers if headers is NO_HEADERS else checked_headers(headers),
+        )
+        command = (*self._head(stream), *fields)
+        try:
+            packed = pack(command)
+        except UnicodeEncodeError:
+            raise InvalidEventError(unwritable(fields)) from None
+        if len(packed) - len(body) > MOST_BYTES:
+            raise PayloadTooLargeError(too_large(fields))
+        return command, packed
+
+    def _around(self, stream: str, name: str, kind: type[object]) -> tuple[bytes, bytes]:
+        """What stands before and after the payload of an event that has nothing else."""
+        known = (stream, name, self._codec.content_type, kind)
+        return self._plain.get(known) or self._new_plain(*known)
+
+    def _new_plain(self, stream: str, name: str, content_type: str | None, kind: type[object]) -> tuple[bytes, bytes]:
+        """Pack what stands around such a payload, and keep it."""
+        command = self._compose(stream, name, _PAYLOAD, kind)[0]
+        at = next(index for index, argument in enumerate(command) if argument is _PAYLOAD)
+        plain = pack_around(command[:at], command[at + 1 :])
+        if len(self._plain) < _KEPT:
+            self._plain[stream, name, content_type, kind] = plain
+        return plain
+
+    def _head(self, stream: str) -> tuple[str | int, ...]:
+        """The command up to the fields, checked and made once for each stream."""
+        if head := self._heads.get(stream) if isinstance(stream, str) else None:
+            return head
+        stream = names.checked("stream", stream, InvalidEventError)
+        maxlen = self._settings.stream(stream).maxlen
+        head = ("XADD", stream, "*") if maxlen is None else ("XADD", stream, "MAXLEN", "~", maxlen, "*")
+        if len(self._heads) < _KEPT:
+            self._heads[stream] = head
+        return head
+
+
+def _none_in(headers: Mapping[str, str]) -> bool:
+    """Whether there are plainly no headers; what is not a `dict` is looked into when it is checked."""
+    return headers is NO_HEADERS or (type(headers) is dict and not headers)

@@ -1,0 +1,108 @@
+"""`StreamManager`: makes, describes, measures, trims and deletes streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .. import checks
+from ..checks import functions, names
+from ..connection import Connection, replies
+from ..exceptions import InvalidEventError, RedisStreamsError, StreamNotFoundError
+from ..models import StreamInfo
+from ..telemetry import SILENT, StreamPastBound, Telemetry
+
+_MAKER = "redis_streams_aio:create_stream"
+LengthCallback = Callable[[str, int], None]
+"""Called with the stream's name and its length."""
+
+
+class StreamManager:
+    """Makes, describes, measures, trims and deletes streams.
+
+    Raises `InvalidEventError` for names that cannot be, `ConfigError` for other arguments.
+    """
+
+    def __init__(self, connection: Connection, *, telemetry: Telemetry = SILENT) -> None:
+        self._connection = checks.instance("connection", connection, Connection)
+        self._telemetry = checks.instance("telemetry", telemetry, Telemetry)
+        self._bounds: dict[str, tuple[int, LengthCallback | None]] = {}
+        self._past: set[str] = set()
+
+    async def create_stream(self, stream: str) -> StreamInfo:
+        """Make an empty stream if it is not there, and describe it.
+
+        Raises `StreamTypeError` when the key holds something else.
+        """
+        stream = _checked(stream)
+        if replies.integer(await self._connection.call("EXISTS", stream)) == 0:
+            # Redis makes a stream with its first entry or its first group; a group leaves nothing behind when it goes
+            commands = [
+                ("MULTI",),
+                ("XGROUP", "CREATE", stream, _MAKER, "$", "MKSTREAM"),
+                ("XGROUP", "DESTROY", stream, _MAKER),
+                ("EXEC",),
+            ]
+            for answer in await self._connection.link("control").call_many(commands):
+                if isinstance(answer, RedisStreamsError):
+                    raise answer
+        return await self.get_stream_info(stream)
+
+    async def delete_stream(self, stream: str) -> bool:
+        """Delete a stream with its groups.
+
+        Whether there was one. What is pending is lost. Raises `StreamTypeError` for other keys.
+        """
+        stream = _checked(stream)
+        try:
+            await self.get_stream_info(stream)
+        except StreamNotFoundError:
+            return False
+        return replies.integer(await self._connection.call("UNLINK", stream)) == 1
+
+    async def get_stream_info(self, stream: str) -> StreamInfo:
+        """Describe a stream. Raises `StreamNotFoundError`, `StreamTypeError`."""
+        stream = _checked(stream)
+        return replies.stream_info(stream, await self._connection.call("XINFO", "STREAM", stream))
+
+    async def length(self, stream: str) -> int:
+        """Number of entries in the stream; 0 when there is none. Raises `StreamTypeError`."""
+        stream = _checked(stream)
+        return replies.integer(await self._connection.call("XLEN", stream))
+
+    async def trim(self, stream: str, *, maxlen: int, exact: bool = False) -> int:
+        """Drop the oldest entries beyond `maxlen`, whether or not they were read; how many went. Raises
+        `StreamTypeError`.
+
+        Without `exact`, Redis stops at whole nodes of about 100 entries, which is far cheaper.
+        """
+        maxlen = checks.whole("maxlen", maxlen, 0)
+        how = "=" if checks.instance("exact", exact, bool) else "~"
+        return replies.integer(await self._connection.call("XTRIM", _checked(stream), "MAXLEN", how, maxlen))
+
+    def watch_length(self, stream: str, bound: int, callback: LengthCallback | None = None) -> None:
+        """From the next `check_lengths` on, tell (a fact, and the callback) when the stream grows past `bound`
+        entries.
+        """
+        if callback is not None:
+            functions.function("callback", callback, "stream, length")
+        self._bounds[_checked(stream)] = (checks.whole("bound", bound, 1), callback)
+
+    async def check_lengths(self) -> dict[str, int]:
+        """Measure the streams that are watched, and tell once for each that has passed its bound since it was last
+        within it.
+        """
+        lengths = {stream: await self.length(stream) for stream in self._bounds}
+        for stream, length in lengths.items():
+            bound, callback = self._bounds[stream]
+            if length <= bound:
+                self._past.discard(stream)
+            elif stream not in self._past:
+                self._past.add(stream)
+                self._telemetry.emit(StreamPastBound(stream=stream, length=length, bound=bound))
+                if callback is not None:
+                    self._telemetry.guard(callback, stream, length)
+        return lengths
+
+
+def _checked(stream: str) -> str:
+    return names.checked("stream", stream, InvalidEventError)

@@ -1,4 +1,0 @@
-"""Chaos: producers and consumers as processes, a nemesis that harms them, and a verdict over what each has noted.
-
-`python -m redis_streams_aio.testing.chaos --minutes 2 --seed 7`. docs/chaos.md says how to read what comes out.
-"""

@@ -1,0 +1,109 @@
+"""The schedule: which fault hits whom, when and for how long. Pure: a seed and a length give the same faults each time.
+
+Kinds are dealt like cards: all of them, in random order, before any comes again. So a run that has room for one deal
+has every kind of fault in it. In the end all consumers are killed at once, so that what they had in hand has to be
+taken over, with nothing coming after it that would take it away.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from tests.chaos.workload import CONSUMERS, LEASE, PROCESSES, PRODUCERS, PUBLISHED
+
+SERVER = "server"
+ALL = "all"
+SETTLING_IN = 2.0
+"""Seconds before the first fault."""
+USUAL_PAUSE = 2.5
+"""Seconds between faults, on average, where there is time."""
+
+_PAUSE_IN_THE_END = 0.5
+_ROUNDING = 1e-6
+
+Room = Literal["process", "network", "server"]
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of fault: where it happens, to whom, and how much of it."""
+
+    room: Room
+    targets: tuple[str, ...]
+    least: float = 0.0
+    most: float = 0.0
+    """Seconds; of `clock_jump` by how many, of `cut_reply` after how many bytes."""
+    times: int = 1
+    """How often it is in a deal."""
+
+
+_WIRES = (*PROCESSES, ALL)
+
+KINDS: dict[str, Kind] = {
+    "kill": Kind("process", CONSUMERS, 0.1, 1.0, times=3),
+    "kill_producer": Kind("process", PRODUCERS, 0.1, 1.0),
+    "drain": Kind("process", CONSUMERS, 0.1, 1.0),
+    "freeze": Kind("process", CONSUMERS, 1.2 * LEASE, 2 * LEASE, times=2),
+    "block": Kind("process", CONSUMERS, 1.2 * LEASE, 2 * LEASE),
+    "clock_jump": Kind("process", CONSUMERS, -3600, 3600),
+    "client_kill": Kind("server", (SERVER,)),
+    "latency": Kind("network", _WIRES, 1.0, 3.0),
+    "partition": Kind("network", _WIRES, 1.0, 2 * LEASE),
+    "no_requests": Kind("network", _WIRES, 1.0, 2 * LEASE),
+    "no_replies": Kind("network", _WIRES, 1.0, 2 * LEASE),
+    "half_open": Kind("network", _WIRES, 1.0, 2 * LEASE),
+    "refuse": Kind("network", _WIRES, 1.0, 3.0),
+    "cut": Kind("network", _WIRES),
+    "cut_reply": Kind("network", PROCESSES, 1, 400),
+    "drip": Kind("network", _WIRES, 1.0, 3.0),
+    "restart": Kind("server", (SERVER,), 0.0, 2.0),
+    "wipe": Kind("server", (SERVER,), 0.0, 2.0),
+    "stop_server": Kind("server", (SERVER,), 1.0, 2 * LEASE),
+    "flushall": Kind("server", (SERVER,)),
+    "trim": Kind("server", PUBLISHED),
+    "remove_consumers": Kind("server", (SERVER,)),
+}
+
+DEAL = tuple(name for name, kind in KINDS.items() for _ in range(kind.times))
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One fault of a schedule."""
+
+    at: float
+    """Seconds from the start."""
+    kind: str
+    target: str
+    length: float
+    """Seconds (see `Kind`)."""
+
+    @property
+    def room(self) -> Room:
+        """Where it happens."""
+        return KINDS[self.kind].room
+
+
+def schedule(seed: int, minutes: float) -> list[Fault]:
+    """The faults of a run, in the order of their times. Raises `ValueError` for no time."""
+    if minutes * 60 <= SETTLING_IN:
+        raise ValueError(f"minutes={minutes!r}: expected more than {SETTLING_IN / 60:.3f}")
+    source = random.Random(seed)
+    seconds = minutes * 60
+    slot = min(USUAL_PAUSE, (seconds - SETTLING_IN) / len(DEAL))
+    faults: list[Fault] = []
+    for number, kind in enumerate(_dealt(source)):
+        if SETTLING_IN + (number + 1) * slot > seconds + _ROUNDING:
+            return faults + [Fault(seconds, "kill", name, _PAUSE_IN_THE_END) for name in CONSUMERS]
+        about = KINDS[kind]
+        at = SETTLING_IN + (number + source.random()) * slot
+        length = round(source.uniform(about.least, about.most), 3)
+        faults.append(Fault(round(at, 3), kind, source.choice(about.targets), length))
+    raise AssertionError("the deals do not end")
+
+
+def _dealt(source: random.Random) -> Iterator[str]:
+    while True:
+        yield from source.sample(DEAL, len(DEAL))
