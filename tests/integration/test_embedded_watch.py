@@ -18,6 +18,7 @@ import pytest
 
 from redis_streams_aio import Broker
 from redis_streams_aio.connection.embedded import server, watch
+from redis_streams_aio.connection.embedded.watch import run_id as read_run_id
 from redis_streams_aio.connection.embedded.owners import PREFIX, SOCKET
 from redis_streams_aio.connection.embedded.server import _pipes
 from redis_streams_aio.testing.servers import DEFAULT, Server, binary
@@ -192,7 +193,7 @@ async def test_another_server_on_the_same_socket_is_left_alone(new_server: Calla
     known = watch.run_id(str(path))
     assert len(known) == 40
     await asyncio.to_thread(watch.end, str(path), b"another")
-    assert watch.run_id(str(path)) == known, "it lives"
+    assert read_run_id(str(path)) == known, "it lives"
     await asyncio.to_thread(watch.end, str(path), known)
     with pytest.raises(OSError, match="refused|No such file"):
         watch.run_id(str(path))
@@ -228,7 +229,7 @@ def test_a_process_that_is_killed_while_its_server_starts_leaves_none(
         assert watch.stdin is not None
         watch.stdin.close()
         assert watch.wait(DEADLINE) == 0
-    assert watch.run_id(str(path)), "a folder of the user's: it may be somebody else's"
+    assert read_run_id(str(path)), "a folder of the user's: it may be somebody else's"
 
 
 async def test_without_a_watch_it_works_and_says_what_is_lost(
