@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from . import checks
+from .checks import values
 from .connection import Connection, replies
 from .connection.group_scripts import CHECKPOINT
 from .events import entry_ids, keys
@@ -59,7 +59,7 @@ class RedisCheckpointStore:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = checks.instance("connection", connection, Connection)
+        self._connection = values.instance("connection", connection, Connection)
 
     async def load(self, stream: str, group: str) -> str | None:
         """The group's checkpoint, `None` when none was ever saved. Raises `RedisUnavailableError`, `ServerError`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..checks import instance, shown
+from ..checks.values import instance, shown
 from ..config import Settings
 from ..connection.address import parse
 from ..exceptions import ConfigError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from ..exceptions import ConfigError
-from . import shown
+from .values import shown
 
 
 def code_of(function: object) -> object:

@@ -8,7 +8,8 @@ import socket
 from typing import cast
 
 from ..exceptions import ConfigError, RedisStreamsError
-from . import shown, templates
+from . import templates
+from .values import shown
 
 _BAD = re.compile(r"[\s\x00-\x1f\x7f]")
 _NO_UTF_8 = re.compile("[\ud800-\udfff]")

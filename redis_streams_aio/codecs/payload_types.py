@@ -14,7 +14,7 @@ from typing import get_origin
 import msgspec
 from msgspec import inspect
 
-from ..checks import shown
+from ..checks.values import shown
 
 _CAN_BE = "a msgspec.Struct, a dataclass, a TypedDict, dict or bytes"
 _READ: tuple[object, ...] = ({}, [], "", 0, 0.0, True, None, b"", datetime.fromtimestamp(0, UTC))

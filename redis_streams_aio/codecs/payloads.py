@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
-from ..checks import shown
+from ..checks.values import shown
 from ..events.wire_format import CONTENT_TYPE, EVENT_TYPE, PAYLOAD, Fields, get, payload_of
 from ..exceptions import ConfigError, DecodeError, EncodeError
 from . import flat_fields, non_finite, payload_types

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from .. import checks
-from ..checks import names
+from ..checks import names, values
 from ..exceptions import ConfigError
 from ..telemetry.logs import log
 
@@ -133,7 +132,7 @@ def _check_fields(record: msgspec.Struct) -> None:
         except UnicodeEncodeError:
             raise ConfigError(f"{type(record).__name__}({field.name}): text that cannot be written as UTF-8") from None
         except Exception as error:  # noqa: BLE001  # of what users pass in, whatever its class does
-            shown = "..." if field.name == "redis_url" else checks.shown(given)
+            shown = "..." if field.name == "redis_url" else values.shown(given)
             raise ConfigError(f"{type(record).__name__}({field.name}={shown}): {error}{_unit(field.name)}") from None
         if value is not given:
             msgspec.structs.force_setattr(record, field.name, value)
@@ -175,7 +174,7 @@ def _read(path: str | Path) -> object:
     from . import yaml_files  # noqa: PLC0415
 
     if not isinstance(path, str | Path) or not str(path):
-        raise ConfigError(f"path={checks.shown(path)}: expected the path of a file, e.g. 'config.yaml'")
+        raise ConfigError(f"path={values.shown(path)}: expected the path of a file, e.g. 'config.yaml'")
     try:
         text = Path(path).read_bytes()
     except OSError as error:

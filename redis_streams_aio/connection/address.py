@@ -7,9 +7,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from ..checks import shown as shown_value
 from ..checks import templates
 from ..checks.names import exact
+from ..checks.values import shown as shown_value
 from ..exceptions import ConfigError
 
 Scheme = Literal["redis", "rediss", "unix", "embedded", "memory"]

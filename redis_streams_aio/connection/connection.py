@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from .. import checks
+from ..checks import values
 from ..exceptions import (
     ConfigError,
     NotOpenError,
@@ -73,8 +73,8 @@ class Connection:
         self._client = client
         self._connect_timeout = connect_timeout
         if connect_timeout is not None:
-            self._connect_timeout = checks.seconds("connect_timeout", connect_timeout)
-        self._command_timeout: float = checks.seconds("command_timeout", command_timeout)
+            self._connect_timeout = values.seconds("connect_timeout", connect_timeout)
+        self._command_timeout: float = values.seconds("command_timeout", command_timeout)
         self._stack = AsyncExitStack()
         self._make: Factory | None = None
         self._home: Home | None = None

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .. import checks
-from ..checks import names, times
+from ..checks import names, times, values
 from ..connection import Connection, replies
 from ..connection.group_scripts import CREATE_GROUP, DELETE_CONSUMER, DELETE_GROUP
 from ..events import entry_ids, keys
@@ -27,7 +26,7 @@ class ConsumerGroupManager:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = checks.instance("connection", connection, Connection)
+        self._connection = values.instance("connection", connection, Connection)
 
     async def create_group(self, stream: str, group: str, start: str | datetime = entry_ids.BEGINNING) -> str:
         """Make a group (and the stream, if need be), and return the id it starts after.
@@ -117,9 +116,9 @@ class ConsumerGroupManager:
         Whether it was removed. Checked and done in one step (P22). Raises `GroupNotFoundError`, `StreamNotFoundError`.
         """
         stream, group = _checked(stream), _checked_group(group)
-        consumer = checks.text("consumer", consumer)
+        consumer = values.text("consumer", consumer)
         if not times.is_number(idle) or idle < 0:
-            raise ConfigError(f"idle={checks.shown(idle)}: expected seconds, 0 or more")
+            raise ConfigError(f"idle={values.shown(idle)}: expected seconds, 0 or more")
         touched = (stream, keys.leases(stream, group))
         reply = await self._connection.run(DELETE_CONSUMER, *touched, group, consumer, round(idle * 1000))
         return replies.integer(reply) == 1

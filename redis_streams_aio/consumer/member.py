@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .. import checks
 from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
-from ..checks import names
+from ..checks import names, values
 from ..connection import Connection
 from ..connection.group_scripts import NOTE_LEASE
 from ..connection.handful import Handful
@@ -74,8 +73,8 @@ class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
             if what != "name" or self.name is not None:
                 msgspec.structs.force_setattr(self, what, names.checked(what, getattr(self, what)))
         for what in ("lease", "block"):
-            checks.seconds(what, getattr(self, what))
-        checks.whole("count", self.count, 1)
+            values.seconds(what, getattr(self, what))
+        values.whole("count", self.count, 1)
 
 
 class Member:

@@ -18,9 +18,8 @@ from typing import Generic, Literal, Self, TypeVar, cast
 
 import msgspec
 
-from .. import checks
 from ..checkpoint import CheckpointStore
-from ..checks import names
+from ..checks import names, values
 from ..codecs import Codec, JsonCodec, bounded, reading_codec
 from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
@@ -53,13 +52,13 @@ def _decoder(codec: Codec | None, payload_type: type[T], limit: int) -> Callable
     try:
         return bounded(JsonCodec() if codec is None else reading_codec(codec), payload_type, limit)
     except TypeError as error:
-        raise ConfigError(f"payload_type={checks.shown(payload_type)}: {error}") from None
+        raise ConfigError(f"payload_type={values.shown(payload_type)}: {error}") from None
 
 
 def _dead_letters(stream: str, dead_letter: str) -> DeadLetterOptions:
     if (name := names.checked("dead_letter", dead_letter)) == stream:
         raise ConfigError(
-            f"dead_letter={checks.shown(name)}: is the stream itself; what cannot be decoded would come again for ever"
+            f"dead_letter={values.shown(name)}: is the stream itself; what cannot be decoded would come again for ever"
         )
     return DeadLetterOptions(name)
 
@@ -131,13 +130,13 @@ class StreamConsumer(Generic[T]):
             count=count,
             dead_letters=None if dead_letter is None else _dead_letters(stream, dead_letter),
         )
-        checks.seconds("reclaim_interval", reclaim_interval)
-        checks.seconds("checkpoint_interval", checkpoint_interval)
-        self._connection = checks.instance("connection", connection, Connection)
-        self._telemetry = checks.instance("telemetry", telemetry, Telemetry)
+        values.seconds("reclaim_interval", reclaim_interval)
+        values.seconds("checkpoint_interval", checkpoint_interval)
+        self._connection = values.instance("connection", connection, Connection)
+        self._telemetry = values.instance("telemetry", telemetry, Telemetry)
         if checkpoints is not None:
-            checks.has_methods("checkpoints", checkpoints, "load", "save")
-        self._decode = _decoder(codec, payload_type, checks.whole("max_payload_bytes", max_payload_bytes, 1))
+            values.has_methods("checkpoints", checkpoints, "load", "save")
+        self._decode = _decoder(codec, payload_type, values.whole("max_payload_bytes", max_payload_bytes, 1))
         self._buffer: deque[Delivery] = deque()
         self._member = Member(connection, options, checkpoints, telemetry, self._buffer.extend)
         self._acknowledged = asyncio.Event()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from ..checks import shown
+from ..checks.values import shown
 from ..exceptions import ConfigError
 
 BEGINNING = "0"

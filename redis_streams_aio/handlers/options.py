@@ -8,9 +8,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from ..checks import names, shown
+from ..checks import names
 from ..checks.functions import is_async, kind_of, name_of, takes
 from ..checks.times import LONGEST_DELAY, in_seconds, is_number
+from ..checks.values import shown
 from ..codecs import Codec, reading_codec
 from ..events import entry_ids
 from ..events.batch import BatchDelivery

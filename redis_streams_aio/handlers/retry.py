@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, ClassVar, cast, get_args
 
 import msgspec
 
-from ..checks import shown
 from ..checks.times import LONGEST_DELAY, in_seconds, is_delay, is_number
+from ..checks.values import shown
 from ..events.delivery import FollowUp
 from ..exceptions import ConfigError, Reject, RetryLater
 from .error_texts import describe, forget_locals, isinstance_of, leaves, shortened, traceback_of

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ..checks import names, shown
+from ..checks import names
 from ..checks.functions import kind_of, name_of
+from ..checks.values import shown
 from ..codecs import Codec
 from ..events.wire_format import Fields
 from ..exceptions import ConfigError, HandlerDefinitionError

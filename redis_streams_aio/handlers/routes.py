@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from ..checks import shown
+from ..checks.values import shown
 from ..codecs import Codec, JsonCodec, bounded
 from ..config import MAX_PAYLOAD_BYTES
 from ..events import entry_ids, keys, wire_format

@@ -15,8 +15,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 
-from .. import checks
-from ..checks import names, times
+from ..checks import names, times, values
 from ..connection import Connection, replies
 from ..connection.handful import Handful
 from ..connection.replies import RawEntry
@@ -50,7 +49,7 @@ class DeadLetters:
     """
 
     def __init__(self, connection: Connection, stream: str, group: str, *, dead_letter: str | None = None) -> None:
-        self._connection = checks.instance("connection", connection, Connection)
+        self._connection = values.instance("connection", connection, Connection)
         self._stream = names.checked("stream", stream)
         self._group = names.checked("group", group)
         if dead_letter is not None:
@@ -84,7 +83,7 @@ class DeadLetters:
         `ServerError`.
         """
         found: Letters = []
-        if checks.whole("count", count, 0) > 0:
+        if values.whole("count", count, 0) > 0:
             async for letter in self._walk(reason, since, until, after):
                 found.append(letter)
                 if len(found) == count:
@@ -115,7 +114,7 @@ class DeadLetters:
         `ServerError`.
         """
         if rate is not None and (not times.is_number(rate) or not rate > 0):
-            raise ConfigError(f"rate={checks.shown(rate)}: expected events a second, above 0")
+            raise ConfigError(f"rate={values.shown(rate)}: expected events a second, above 0")
         how_often = dict.fromkeys(("in place", "copied", "gone"), 0)
         began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay
         async for letter in self._chosen(ids, reason, since, until):
@@ -157,7 +156,7 @@ class DeadLetters:
         if reason is not None or since is not None or until is not None:
             raise ConfigError("ids: go without reason, since and until; name the letters, or say which ones")
         if not isinstance(ids, Iterable):
-            raise ConfigError(f"ids={checks.shown(ids)}: expected the id of a dead letter, or several")
+            raise ConfigError(f"ids={values.shown(ids)}: expected the id of a dead letter, or several")
         return self._of([ids] if isinstance(ids, str) else list(ids))
 
     async def _of(self, ids: Sequence[str]) -> AsyncIterator[DeadLetterMessage]:
@@ -177,7 +176,7 @@ class DeadLetters:
     ) -> AsyncIterator[DeadLetterMessage]:
         """All letters there are now, oldest first."""
         if reason is not None:
-            checks.text("reason", reason)
+            values.text("reason", reason)
         start = "-" if since is None else _edge("since", since)
         if after is not None:
             _check_id("after", after)
@@ -261,12 +260,12 @@ def _place(edge: str) -> tuple[int, int]:
 
 def _check_id(what: str, letter_id: object) -> None:
     if not isinstance(letter_id, str) or not entry_ids.is_id(letter_id):
-        raise ConfigError(f"{what}: {checks.shown(letter_id)} is not the id of a dead letter, such as 1700000000000-0")
+        raise ConfigError(f"{what}: {values.shown(letter_id)} is not the id of a dead letter, such as 1700000000000-0")
 
 
 def _edge(what: str, moment: datetime) -> str:
     if not isinstance(moment, datetime):
-        raise ConfigError(f"{what}={checks.shown(moment)}: expected a datetime with a time zone")
+        raise ConfigError(f"{what}={values.shown(moment)}: expected a datetime with a time zone")
     if moment.tzinfo is None:
         raise ConfigError(f"{what}={moment!r}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
     return str(max(0, round(moment.timestamp() * 1000)))

@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
-from .. import checks
-from ..checks import functions, names
+from ..checks import functions, names, values
 from ..connection import Connection, replies
 from ..connection.packing import Command
 from ..connection.replies import Answer, Reply
@@ -64,10 +63,10 @@ class LagWatcher:
         on_low: LagCallback | None = None,
         telemetry: Telemetry = SILENT,
     ) -> None:
-        self._connection = checks.instance("connection", connection, Connection)
+        self._connection = values.instance("connection", connection, Connection)
         self._groups = tuple(dict.fromkeys(_pairs(groups)))
-        self._high = checks.whole("high", high, 1)
-        self._low = checks.whole("low", low, 0)
+        self._high = values.whole("high", high, 1)
+        self._low = values.whole("low", low, 0)
         if low >= high:
             raise ConfigError(f"low={low}: expected less than high, which is {high}")
         for what, callback in (("on_high", on_high), ("on_low", on_low)):
@@ -75,7 +74,7 @@ class LagWatcher:
                 functions.function(what, callback, "report")
         self._on_high = on_high
         self._on_low = on_low
-        self._telemetry = checks.instance("telemetry", telemetry, Telemetry)
+        self._telemetry = values.instance("telemetry", telemetry, Telemetry)
         self._behind: set[tuple[str, str]] = set()
         self.reports: dict[tuple[str, str], LagReport] = {}
         """The last report of each (stream, group)."""
@@ -171,10 +170,10 @@ class LagWatcher:
 def _pairs(groups: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Streams and their groups, by name. Raises `ConfigError`."""
     if isinstance(groups, str | bytes | Mapping) or not isinstance(groups, Iterable):
-        raise ConfigError(f"groups={checks.shown(groups)}: {_EXPECTED}")
+        raise ConfigError(f"groups={values.shown(groups)}: {_EXPECTED}")
     for pair in groups:
         if not isinstance(pair, tuple | list) or len(pair) != 2:  # a pair
-            raise ConfigError(f"groups: {checks.shown(pair)}: {_EXPECTED}")
+            raise ConfigError(f"groups: {values.shown(pair)}: {_EXPECTED}")
         stream, group = pair
         yield names.checked("groups: stream", stream), names.checked("groups: group", group)
 

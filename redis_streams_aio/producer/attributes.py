@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..checks import shown
 from ..checks.names import exact
+from ..checks.values import shown
 from ..exceptions import InvalidEventError
 
 MOST_BYTES = 1024 * 1024

@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 
-from .. import checks
-from ..checks import names
+from ..checks import names, values
 from ..codecs import AS_IT_IS, BYTES, PayloadCodec, leaves_bytes
 from ..config import Settings
 from ..connection.packing import Command, pack, pack_around, pack_between
@@ -84,7 +83,7 @@ class Composer:
         Those that are there at the call: in their turn, others may change a collection.
         """
         if isinstance(payloads, _SINGLE) or not isinstance(payloads, Iterable):
-            raise InvalidEventError(f"payloads={checks.shown(payloads)}: expected a list of payloads, or an iterator")
+            raise InvalidEventError(f"payloads={values.shown(payloads)}: expected a list of payloads, or an iterator")
         if not isinstance(payloads, Iterator):
             payloads = tuple(payloads)
         packed: list[bytes] = []
@@ -121,7 +120,7 @@ class Composer:
         if event_type is None:
             return self._names.get(kind) or self._name_of(kind)
         if not isinstance(event_type, str) or not event_type:
-            shown = checks.shown(event_type)
+            shown = values.shown(event_type)
             raise InvalidEventError(f"event_type={shown}: expected text that is not empty, e.g. 'OrderPlaced'")
         return event_type
 
@@ -140,7 +139,7 @@ class Composer:
         body = self._codec.encode(payload)
         if type(body) is not bytes:
             if not isinstance(body, bytes | bytearray | memoryview):
-                raise EncodeError(f"payload: the codec {self._codec!r:.80} made {checks.shown(body)} of it, not bytes")
+                raise EncodeError(f"payload: the codec {self._codec!r:.80} made {values.shown(body)} of it, not bytes")
             body = bytes(body)
         if len(body) > self._settings.max_payload_bytes:
             limit = self._settings.max_payload_bytes

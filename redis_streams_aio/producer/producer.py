@@ -16,7 +16,7 @@ from itertools import accumulate
 from time import monotonic
 from typing import cast
 
-from .. import checks
+from ..checks import values
 from ..codecs import JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection, replies
@@ -40,8 +40,8 @@ class StreamProducer:
     def __init__(
         self, connection: Connection, *, codec: PayloadCodec | None = None, settings: Settings | None = None
     ) -> None:
-        self._connection = checks.instance("connection", connection, Connection)
-        self._settings = Settings() if settings is None else checks.instance("settings", settings, Settings)
+        self._connection = values.instance("connection", connection, Connection)
+        self._settings = Settings() if settings is None else values.instance("settings", settings, Settings)
         self._composer = Composer(JsonCodec() if codec is None else payload_codec(codec), self._settings)
         self._gate = Gate()
         self._insisting = 0

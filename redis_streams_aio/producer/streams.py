@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import checks
-from ..checks import functions, names
+from ..checks import functions, names, values
 from ..connection import Connection, replies
 from ..exceptions import InvalidEventError, RedisStreamsError, StreamNotFoundError
 from ..models import StreamInfo
@@ -23,8 +22,8 @@ class StreamManager:
     """
 
     def __init__(self, connection: Connection, *, telemetry: Telemetry = SILENT) -> None:
-        self._connection = checks.instance("connection", connection, Connection)
-        self._telemetry = checks.instance("telemetry", telemetry, Telemetry)
+        self._connection = values.instance("connection", connection, Connection)
+        self._telemetry = values.instance("telemetry", telemetry, Telemetry)
         self._bounds: dict[str, tuple[int, LengthCallback | None]] = {}
         self._past: set[str] = set()
 
@@ -75,8 +74,8 @@ class StreamManager:
 
         Without `exact`, Redis stops at whole nodes of about 100 entries, which is far cheaper.
         """
-        maxlen = checks.whole("maxlen", maxlen, 0)
-        how = "=" if checks.instance("exact", exact, bool) else "~"
+        maxlen = values.whole("maxlen", maxlen, 0)
+        how = "=" if values.instance("exact", exact, bool) else "~"
         return replies.integer(await self._connection.call("XTRIM", _checked(stream), "MAXLEN", how, maxlen))
 
     def watch_length(self, stream: str, bound: int, callback: LengthCallback | None = None) -> None:
@@ -85,7 +84,7 @@ class StreamManager:
         """
         if callback is not None:
             functions.function("callback", callback, "stream, length")
-        self._bounds[_checked(stream)] = (checks.whole("bound", bound, 1), callback)
+        self._bounds[_checked(stream)] = (values.whole("bound", bound, 1), callback)
 
     async def check_lengths(self) -> dict[str, int]:
         """Measure the streams that are watched, and tell once for each that has passed its bound since it was last

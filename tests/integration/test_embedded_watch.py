@@ -18,9 +18,9 @@ import pytest
 
 from redis_streams_aio import Broker
 from redis_streams_aio.connection.embedded import server, watch
-from redis_streams_aio.connection.embedded.watch import run_id as read_run_id
 from redis_streams_aio.connection.embedded.owners import PREFIX, SOCKET
 from redis_streams_aio.connection.embedded.server import _pipes
+from redis_streams_aio.connection.embedded.watch import run_id as read_run_id
 from redis_streams_aio.testing.servers import DEFAULT, Server, binary
 from redis_streams_aio.testing.waiting import until
 

@@ -195,7 +195,10 @@ class Told:
         ({"group": ""}, "Settings(group=''): Expected `str` of length >= 1"),
         ({"group": 5}, "Settings(group=5): Expected `str | null`, got `int`"),
         ({"settings": {"count": 5}}, "settings={'count': 5}: expected Settings; write Settings(**settings)"),
-        ({"settings": Settings}, "settings=<class 'redis_streams_aio.config.settings.Settings'>: expected a Settings; write "),
+        (
+            {"settings": Settings},
+            "settings=<class 'redis_streams_aio.config.settings.Settings'>: expected a Settings",
+        ),
         ({"settings": 5}, "settings=5: expected a Settings"),
         ({"codec": "json"}, "codec='json': expected a codec, e.g. JsonCodec()"),
         ({"codec": JsonCodec}, "codec=JsonCodec: is a class; write JsonCodec() to make one"),
