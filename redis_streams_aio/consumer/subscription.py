@@ -18,12 +18,12 @@ from ..connection.backoff import LONGEST
 from ..events.delivery import Compose, Delivery
 from ..handlers.routes import Plan
 from ..telemetry import ReadingAgain, StepFailed, Subscribed, Telemetry
+from .draining import give_back
 from .holdings import Holdings
 from .member import Member, MemberOptions
 from .periodic import repeat, wait_for
 from .progress import Progress
 from .room import Room
-from .settle.draining import give_back
 from .settle.settlement import DeadLetterOptions
 from .status import SubscriptionStatus
 from .work.batches import Batches

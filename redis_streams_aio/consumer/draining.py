@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ...connection.backoff import LONGEST
-from ...events.delivery import Delivery
-from ...exceptions import RedisStreamsError, RedisUnavailableError
-from ...handlers.retry import Complete, DeadLetter, Retry
-from ..periodic import wait_for
-from ..work.schedule import Schedule
-from .settlement import Settlement
+from ..connection.backoff import LONGEST
+from ..events.delivery import Delivery
+from ..exceptions import RedisStreamsError, RedisUnavailableError
+from ..handlers.retry import Complete, DeadLetter, Retry
+from .periodic import wait_for
+from .settle.settlement import Settlement
+from .work.schedule import Schedule
 
 LONGEST_TRY = 2.0
 """Seconds after which one try is left to the end of the drain: a Redis that does not answer must not hold that up."""
