@@ -1,19 +1,9 @@
 """Codecs: payloads as bytes, and entries as values of a handler's type. Pure."""
 
-from .payloads import (
-    AS_IT_IS,
-    BYTES,
-    Codec,
-    FieldsCodec,
-    JsonCodec,
-    MsgpackCodec,
-    PayloadCodec,
-    RawCodec,
-    bounded,
-    leaves_bytes,
-    payload_codec,
-    reading_codec,
-)
+from .decoding import AS_IT_IS
+from .fields_codec import FieldsCodec
+from .payloads import BYTES, JsonCodec, MsgpackCodec, RawCodec, bounded, leaves_bytes
+from .protocols import Codec, PayloadCodec, payload_codec, reading_codec
 
 __all__ = [
     "AS_IT_IS",

@@ -8,7 +8,7 @@ default. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 from msgspec import inspect
@@ -93,14 +93,18 @@ def _fields(info: inspect.Type) -> Iterator[tuple[str, _Field]]:
 
 def _field(info: inspect.Type, *, is_required: bool) -> _Field:
     members = list(_members(info))
-    takes_none = any(isinstance(member, inspect.NoneType) for member in members)
-    takes_text = any(isinstance(member, _TEXTS) or _has_empty_text(member) for member in members)
+    takes_text = _any_is(members, _TEXTS) or any(map(_has_empty_text, members))
     return _Field(
-        holds_json=not takes_text and any(isinstance(member, _CONTAINERS) for member in members),
-        may_be_empty=not takes_text and (takes_none or not is_required),
+        holds_json=not takes_text and _any_is(members, _CONTAINERS),
+        may_be_empty=not takes_text and (_any_is(members, inspect.NoneType) or not is_required),
         is_needed=is_required,
-        is_yes_or_no=not takes_text and any(isinstance(member, inspect.BoolType) for member in members),
+        is_yes_or_no=not takes_text and _any_is(members, inspect.BoolType),
     )
+
+
+def _any_is(members: Iterable[inspect.Type], kinds: type | tuple[type, ...]) -> bool:
+    """Whether a union has a member of one of these kinds."""
+    return any(isinstance(member, kinds) for member in members)
 
 
 def _members(info: inspect.Type) -> Iterator[inspect.Type]:

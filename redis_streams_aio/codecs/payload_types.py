@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import get_origin
+from typing import TypeVar, get_origin
 
 import msgspec
 from msgspec import inspect
 
 from ..checks.values import shown
+
+T = TypeVar("T")
 
 _CAN_BE = "a msgspec.Struct, a dataclass, a TypedDict, dict or bytes"
 _READ: tuple[object, ...] = ({}, [], "", 0, 0.0, True, None, b"", datetime.fromtimestamp(0, UTC))
@@ -48,6 +50,13 @@ _known_problem = functools.lru_cache(maxsize=1024)(_problem)
 """A broker asks again for all its handlers with each one that is declared."""
 
 
+def checked(payload_type: type[T]) -> type[T]:
+    """Return the type. Raises `TypeError` for a type that no payload can become."""
+    if said := problem(payload_type):
+        raise TypeError(said)
+    return payload_type
+
+
 def is_of_fields(payload_type: object) -> bool:
     """Whether names with values can become of it, where `problem` has none."""
     described = inspect.type_info(payload_type)
@@ -63,6 +72,12 @@ def name_of(payload_type: object) -> str:
     if isinstance(name, str):
         return name
     return str(payload_type) if get_origin(payload_type) is not None else shown(payload_type)
+
+
+def with_article(payload_type: object) -> str:
+    """The type's name with its article: `an Order`."""
+    name = name_of(payload_type)
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 _OF_FIELDS = (

@@ -1,8 +1,9 @@
-"""Release what has not begun, at the beginning of a drain (P27).
+"""Release entries whose handler has not begun, at the beginning of a drain.
 
-Handlers that run go on, for up to `grace` seconds; what waits behind them, for a retry, for a copy or for a batch to be
-full is another consumer's at once. So is what turns up later: the answer of a read that was under way, or an event
-whose handler fails during the drain. Fates that are decided and could not be written stay until the end.
+Handlers that run go on, for up to `grace` seconds. Entries that wait behind them, for a retry, for a copy or for a full
+batch, are released at once, so that another consumer handles them. So are entries that turn up later: the answer of a
+read that was under way, or an event whose handler fails during the drain. Fates that are decided and could not be
+written stay until the end.
 
 When things fail: a release that Redis did not take is tried again each second, and once more when the broker closes.
 """
@@ -24,7 +25,7 @@ LONGEST_TRY = 2.0
 """Seconds after which one try is left to the end of the drain: a Redis that does not answer must not hold that up."""
 
 
-async def give_back(
+async def release_waiting(
     schedule: Schedule,
     settlement: Settlement,
     *,
@@ -32,26 +33,36 @@ async def give_back(
     has_ended: Callable[[], bool],
     failed: Callable[[RedisStreamsError], None],
 ) -> None:
-    """Give back what the schedule has, and what comes into it, until nothing can come any more.
+    """Release the entries of the schedule, and those that come into it, until no more can come.
 
-    `freed` is set whenever something may have come; `failed` is told why a release failed.
+    `freed` is set whenever an entry may have come; `failed` is told why a release failed.
     """
     left: list[Delivery] = []
     while True:
         freed.clear()
         left += [delivery for delivery in schedule.clear() if not _is_decided(delivery)]
-        has_failed = False
-        if left:
-            try:
-                async with asyncio.timeout(LONGEST_TRY):
-                    await settlement.release(left)
-                left = []
-            except (RedisStreamsError, TimeoutError) as error:
-                has_failed = True
-                failed(error if isinstance(error, RedisStreamsError) else RedisUnavailableError("no answer"))
-        if has_ended() and (has_failed or not freed.is_set()):
+        error = await _failure_to_release(left, settlement)
+        if error is None:
+            left = []
+        else:
+            failed(error)
+        if has_ended() and (error is not None or not freed.is_set()):
             return
         await wait_for(freed, LONGEST)
+
+
+async def _failure_to_release(left: list[Delivery], settlement: Settlement) -> RedisStreamsError | None:
+    """Release entries; return the error when Redis did not take that."""
+    if not left:
+        return None
+    try:
+        async with asyncio.timeout(LONGEST_TRY):
+            await settlement.release(left)
+    except RedisStreamsError as error:
+        return error
+    except TimeoutError:
+        return RedisUnavailableError("no answer")
+    return None
 
 
 def _is_decided(delivery: Delivery) -> bool:

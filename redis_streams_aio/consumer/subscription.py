@@ -18,7 +18,7 @@ from ..connection.backoff import LONGEST
 from ..events.delivery import Compose, Delivery
 from ..handlers.routes import Plan
 from ..telemetry import ReadingAgain, StepFailed, Subscribed, Telemetry
-from .draining import give_back
+from .draining import release_waiting
 from .holdings import Holdings
 from .member import Member, MemberOptions
 from .periodic import repeat, wait_for
@@ -169,7 +169,7 @@ class Subscription:
 
     async def give_back(self) -> None:
         """After `stop`: give back at once what has not begun, until the last handler has ended."""
-        await give_back(
+        await release_waiting(
             self._schedule,
             self._settlement,
             freed=self._freed,

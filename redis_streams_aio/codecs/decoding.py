@@ -1,0 +1,97 @@
+"""Decode payloads: bytes of an entry become a value of a handler's type.
+
+Reading follows the entry: where its `content_type` names JSON or MessagePack, the payload is read as that, whatever the
+handler's codec writes, so a publisher may move from one to the other without stopping its consumers. A payload over the
+limit is refused before it is decoded.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from ..events.wire_format import CONTENT_TYPE, EVENT_TYPE, PAYLOAD, Fields, get, payload_of
+from ..exceptions import DecodeError
+from .payload_types import with_article
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+AS_IT_IS = "application/octet-stream"
+"""The content type of a payload that was published as bytes."""
+
+
+def too_large(what: str, size: int, limit: int) -> DecodeError:
+    """The error for a payload, or a field, that is refused before it is decoded."""
+    return DecodeError(f"{what} has {size} bytes, the limit is {limit} (max_payload_bytes)")
+
+
+def same(payload: bytes) -> bytes:
+    """Return the payload as it is."""
+    return payload
+
+
+_TAKEN_AS_THEY_ARE: dict[object, Callable[[bytes], object]] = {
+    bytes: same,
+    bytearray: bytearray,
+    memoryview: memoryview,
+}
+"""Types of handlers that get the payload undecoded, whatever its format."""
+
+
+class _Decoder(Protocol[T_co]):
+    def decode(self, buf: bytes, /) -> T_co: ...
+
+
+def reader(decoder: Callable[[type[T]], _Decoder[T]], payload_type: type[T]) -> Callable[[bytes], object]:
+    """The function that makes a `payload_type` of bytes. A handler of `bytes` gets them as they are in any format."""
+    return as_it_is(payload_type) or decoder(payload_type).decode
+
+
+def as_it_is(payload_type: object) -> Callable[[bytes], object] | None:
+    """The function that hands the payload over undecoded to a handler of this type; `None`: it is to be decoded."""
+    return next((read for kind, read in _TAKEN_AS_THEY_ARE.items() if payload_type is kind), None)
+
+
+def _takes_bytes(payload_type: object) -> bool:
+    """Whether a type takes bytes beside other values: `bytes | None`, `object`."""
+    if get_origin(payload_type) in (Union, types.UnionType):
+        return any(map(_takes_bytes, get_args(payload_type)))
+    return payload_type in (bytes, object, Any)
+
+
+def payload_decoder(payload_type: type[T], default: Callable[[bytes], object], limit: int) -> Callable[[Fields], T]:
+    """The function that turns an entry's fields into a `payload_type`.
+
+    `default` reads the payload of an entry that names neither JSON nor MessagePack.
+    """
+    by_content_type = {
+        b"application/json": reader(msgspec.json.Decoder, payload_type),
+        b"application/msgpack": reader(msgspec.msgpack.Decoder, payload_type),
+    }
+    if _takes_bytes(payload_type):
+        by_content_type[AS_IT_IS.encode()] = same
+
+    def read_long_form(fields: Fields) -> tuple[bytes, Callable[[bytes], object]]:
+        payload = payload_of(fields)
+        if payload is None:
+            raise DecodeError("the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()")
+        named = get(fields, CONTENT_TYPE) if CONTENT_TYPE in fields else None
+        return payload, by_content_type.get(named or b"", default)
+
+    def decode(fields: Fields) -> T:
+        if len(fields) == 4 and fields[2] == PAYLOAD and fields[0] == EVENT_TYPE:  # our short form has no content type
+            payload, read = fields[3], default
+        else:
+            payload, read = read_long_form(fields)
+        if len(payload) > limit:
+            raise too_large("payload", len(payload), limit)
+        try:
+            return read(payload)  # type: ignore[return-value]  # msgspec decodes into payload_type
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError(f"payload is not {with_article(payload_type)}: {error}") from error
+
+    return decode
