@@ -1,13 +1,15 @@
 """The error tree: every error of this library is a `RedisStreamsError`.
 
-An error is named for what its reader does next. Four branches:
+The name of an error tells what to do next. There are four branches:
 
-* mistakes in the program or its configuration (`ConfigError`, `HandlerDefinitionError`, `InvalidEventError`,
-  `NotOpenError`, `SettledError`): raised before anything is sent; mend the code.
-* Redis cannot serve now (`RedisUnavailableError` and below): nothing is wrong with the call; later it may work.
-  The broker's own tasks wait and go on by themselves.
-* Redis will not serve (`ServerError` and below): trying again does not help; someone must change something.
-* signals that a handler raises about its own event (`Reject`, `RetryLater`).
+* Mistakes in the program or its configuration (`ConfigError`, `HandlerDefinitionError`, `InvalidEventError`,
+  `NotOpenError`, `SettledError`). They are raised before anything is sent. Correct the code.
+* Redis cannot serve now (`RedisUnavailableError` and its subclasses). The call is correct and may work later. The
+  broker's own tasks wait and try again by themselves.
+* Redis refuses (`ServerError` and its subclasses). Trying again does not help: someone must change something.
+* Signals that a handler raises about its own event (`Reject`, `RetryLater`).
+
+Each docstring ends with "What to do": docs/errors.md is made from these sentences.
 """
 
 from __future__ import annotations
@@ -20,13 +22,19 @@ _CREDENTIALS = re.compile(r"//.*@")
 
 
 class RedisStreamsError(Exception):
-    """Base of all errors of this library."""
+    """Base class of all errors of this library.
+
+    What to do: catch it where all errors of the library are treated alike.
+    """
 
 
 class ConfigError(RedisStreamsError, ValueError):
-    """An option or a configuration file is wrong; the text names the key's path and what is allowed.
+    """An option, a URL or a configuration file is wrong. Also a `ValueError`.
 
-    A URL that stands in it by mistake, as the value of another key say, is shown without its credentials.
+    The text names the argument or the key's path, shows the value, and says what is allowed. If the value is a URL,
+    the text hides its credentials.
+
+    What to do: correct the value that the text names.
     """
 
     def __init__(self, text: str) -> None:
@@ -34,9 +42,12 @@ class ConfigError(RedisStreamsError, ValueError):
 
 
 class HandlerDefinitionError(RedisStreamsError, TypeError):
-    """A handler was declared in a way that cannot work; raised when it is decorated, that is at import.
+    """A handler is declared in a way that cannot work. Also a `TypeError`.
 
-    A URL that stands in it by mistake is shown without its credentials.
+    Raised when the function is decorated, usually at import. If a value in the text is a URL, its credentials are
+    hidden.
+
+    What to do: correct the handler that the text names.
     """
 
     def __init__(self, text: str) -> None:
@@ -44,118 +55,187 @@ class HandlerDefinitionError(RedisStreamsError, TypeError):
 
 
 class NotOpenError(RedisStreamsError, RuntimeError):
-    """The broker, connection or consumer is used before it was opened or after it was closed."""
+    """The broker, connection or consumer was used before it was opened or after it was closed. Also a `RuntimeError`.
+
+    What to do: use it inside `async with broker:`, `await broker.run()` or your framework's lifespan.
+    """
 
 
 class WrongLoopError(NotOpenError):
-    """The broker or connection is used from another event loop, or another process, than the one that opened it.
+    """The broker or connection was used in another event loop, or another process, than the one that opened it.
 
-    Nothing was sent. The text says what to use instead.
+    Nothing was sent.
+
+    What to do: open a broker in each process, and call it in the loop that opened it, as the text shows.
     """
 
 
 class SettledError(RedisStreamsError, RuntimeError):
-    """A delivery was told what to do with itself after its fate was decided: say it before the handler returns."""
+    """`ack`, `retry`, `reject`, `fail` or `publish` was called on a delivery whose fate is already decided.
+
+    Also a `RuntimeError`.
+
+    What to do: call these methods before the handler returns.
+    """
 
 
 class InvalidEventError(RedisStreamsError, ValueError):
-    """An event was refused before it was sent; nothing reached Redis."""
+    """An event was refused before it was sent, so nothing reached Redis. Also a `ValueError`.
+
+    What to do: correct the call; the text names the argument.
+    """
 
 
 class PayloadTooLargeError(InvalidEventError):
-    """The encoded payload is over the limit (`max_payload_bytes`, 1 MiB by default)."""
+    """The encoded payload is larger than `max_payload_bytes`, or the texts beside it are larger than 1 MiB.
+
+    What to do: publish a reference to the data instead, or raise the limit.
+    """
 
 
 class EncodeError(InvalidEventError):
-    """The codec cannot encode the payload."""
+    """The codec cannot encode the payload.
+
+    What to do: publish a type that the codec knows, or encode the payload first and publish bytes.
+    """
 
 
 class DecodeError(RedisStreamsError, ValueError):
-    """An entry's fields cannot be turned into the type asked for; the broker dead-letters such an entry."""
+    """The fields of an entry cannot be decoded into the handler's type. Also a `ValueError`.
+
+    The broker moves such an entry to the dead letters. Codecs raise this error; handlers do not see it.
+
+    What to do: correct the publisher or the handler's annotation, then replay the dead letter.
+    """
 
 
 class RedisUnavailableError(RedisStreamsError):
-    """Redis cannot be reached; the command was never sent, and may be tried again."""
+    """Redis cannot be reached, and the command was not sent.
+
+    What to do: try again later; nothing has happened.
+    """
 
 
 class UnansweredError(RedisUnavailableError):
-    """The command was sent, and the connection was lost or timed out before the answer came.
+    """The command was sent, but the connection was lost or timed out before the answer came.
 
-    Redis may or may not have carried it out. For a publish: the event may or may not be in the stream.
+    Redis may or may not have executed the command: after a publish, the event may or may not be in the stream.
+
+    What to do: publish again only with the same `event_id`, for consumers that use `deduplicate`.
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; the command was sent, and whether Redis carried it out is not known")
+        super().__init__(f"{reason}; the command was sent, and it is not known whether Redis executed it")
         self.reason: str = reason
-        """What happened, without the doubt: it is no matter for what only reads, or is done again anyway."""
+        """The cause alone, for commands that only read or are repeated anyway: there the doubt does not matter."""
 
     def __reduce__(self) -> tuple[type[UnansweredError], tuple[str]]:
-        return type(self), (self.reason,)  # pickled and copied as it was made
+        return type(self), (self.reason,)  # pickle and copy call the constructor with this
 
 
 class RedisRefusedError(RedisUnavailableError):
-    """Redis answered that it cannot do it now (LOADING, OOM, MISCONF, ...).
+    """Redis answered that it cannot execute the command now (`LOADING`, `OOM`, `MISCONF` and the like).
 
-    The command was not carried out.
+    The command was not executed. Publishing has already tried again for `command_timeout` seconds.
+
+    What to do: try again later, and check the memory and the disk of Redis.
     """
 
 
 class CheckpointStoreError(RedisUnavailableError):
-    """A checkpoint store raised something; what was asked of it is tried again, as when Redis is away."""
+    """A checkpoint store raised an error. The broker calls the store again later, as it does when Redis is away.
+
+    What to do: correct the store.
+    """
 
 
 class WrongNodeError(RedisRefusedError):
-    """The connection leads to a node that may not serve now (READONLY, NOREPLICAS, MASTERDOWN, CLUSTERDOWN).
+    """The connection leads to a node that may not serve now (`READONLY`, `NOREPLICAS`, `MASTERDOWN`, `CLUSTERDOWN`).
 
-    A primary that was demoted answers so, as long as its connections last. The connection is closed, and the next
-    command connects anew: to the new primary, where the address leads to it.
+    A demoted primary gives such answers as long as its connections last. The library closes the connection, and the
+    next command opens another one: to the new primary, if the address leads there.
+
+    What to do: try again later. If the error persists, check where the address leads.
     """
 
 
 class ServerError(RedisStreamsError):
-    """Redis answered with an error that trying again does not mend."""
+    """Redis answered with an error, and trying again does not help.
+
+    What to do: read the text; someone must change something.
+    """
 
 
 class AuthenticationFailedError(ServerError):
-    """Redis refused the credentials."""
+    """Redis refused the credentials.
+
+    What to do: correct user and password in the URL, or the credential provider.
+    """
 
 
 class PermissionDeniedError(ServerError):
-    """The Redis user may not run this command or use this key (ACL)."""
+    """The Redis user may not run this command or use this key (ACL).
+
+    What to do: give the user the permissions listed in docs/connections.md.
+    """
 
 
 class UnsupportedServerError(ServerError):
-    """The server is neither Redis >= 7.0 nor Valkey."""
+    """The server is neither Redis 7.0 or later nor Valkey.
+
+    What to do: update the server.
+    """
 
 
 class StreamTypeError(ServerError):
-    """The key holds something that is not a stream."""
+    """The key holds something that is not a stream.
+
+    What to do: choose another stream name.
+    """
 
 
 class StreamNotFoundError(ServerError):
-    """There is no such stream."""
+    """The stream does not exist.
+
+    What to do: create it, or publish to it.
+    """
 
 
 class GroupNotFoundError(StreamNotFoundError):
-    """There is no such consumer group (or no such stream, which Redis reports with the same words)."""
+    """The consumer group does not exist, or its stream does not (Redis reports both with the same words).
+
+    What to do: create the group. A broker creates its groups itself.
+    """
 
 
 class DeadLetterNotFoundError(ServerError):
-    """There is no such dead letter: it was replayed, purged or trimmed, or never there."""
+    """The dead letter does not exist: it was replayed, purged or trimmed, or never existed.
+
+    What to do: list the dead letters again.
+    """
 
 
 class GroupExistsError(ServerError):
-    """The consumer group is there already."""
+    """The consumer group exists already.
+
+    What to do: nothing, usually; `reset_group` moves an existing group.
+    """
 
 
 class ScriptMissingError(ServerError):
-    """Redis does not know a script by its hash; the connection loads it and goes on, so users do not see this."""
+    """Redis does not know a script by its hash. The connection loads the script and repeats the call.
+
+    What to do: nothing; users do not see this error.
+    """
 
 
 class PartialPublishError(RedisStreamsError):
-    """`publish_many` failed for some of the events; `ids` has the entry id, or `None` where the write failed.
+    """`publish_many` could not publish some of the events.
 
-    `errors` has the error for each of the failed ones, in order.
+    `ids` has one item for each payload: the entry id, or `None` if it was not published. `errors` has the errors of
+    these, in the same order.
+
+    What to do: publish those again whose error allows it.
     """
 
     def __init__(self, ids: list[str | None], errors: list[RedisStreamsError]) -> None:
@@ -164,12 +244,18 @@ class PartialPublishError(RedisStreamsError):
         self.errors = errors
 
 
-class HandlerSignal(RedisStreamsError):  # noqa: N818  # a wish, no error
-    """Base of what a handler raises to decide on its event itself."""
+class HandlerSignal(RedisStreamsError):  # noqa: N818  # a signal, not an error
+    """Base class of signals: a handler raises them to decide what happens to its event.
+
+    What to do: raise `Reject` or `RetryLater` in a handler.
+    """
 
 
 class Reject(HandlerSignal):
-    """Raised by a handler: do not try this event again, move it to the dead letters with this reason."""
+    """Moves the event to the dead letters with this reason, without another attempt.
+
+    What to do: raise it in a handler for an event that can never be handled.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -177,10 +263,11 @@ class Reject(HandlerSignal):
 
 
 class RetryLater(HandlerSignal):
-    """Raised by a handler.
+    """Retries the event after `delay` seconds. This is not counted as a failure.
 
-    Try this event again after `delay` seconds. A wish, not a failure: it is not counted as one. Raises `ConfigError`,
-    which is a `ValueError`, for what is not a number of seconds, 0 to a year.
+    Raises `ConfigError` if `delay` is not a number of seconds from 0 to a year.
+
+    What to do: raise it in a handler for an event that cannot be handled yet.
     """
 
     def __init__(self, delay: float) -> None:

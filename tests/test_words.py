@@ -42,7 +42,7 @@ RULES = {
         docstrings_only=True,
     ),
     "sentence without a noun": Rule(
-        r"[.] (What|Whoever|Those|Of (what|that|those)) (?!else\b)(?=[^.?]*[.;])",
+        r"[.] (What|Whoever|Those|Of (what|that|those)) (?!else\b|to do:)(?=[^.?]*[.;])",
         "the noun: 'Entries that ...', 'The process that ...'",
     ),
     "is no X": Rule(

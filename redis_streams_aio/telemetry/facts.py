@@ -43,7 +43,10 @@ class Settled(CountFact, frozen=True, kw_only=True):
 
 
 class RetryScheduled(EventFact, frozen=True, kw_only=True):
-    """A handler raised; the event will be handled again."""
+    """A handler raised an error, and the event will be handled again.
+
+    What to do: correct the cause of the error before the event becomes a dead letter.
+    """
 
     level: ClassVar[int] = logging.WARNING
     line: ClassVar[str] = "retry in {0.delay:.3g} s after failure {0.failures} of {0.event}: {0.error}"
@@ -51,22 +54,25 @@ class RetryScheduled(EventFact, frozen=True, kw_only=True):
     delay: float
     error: str
     seconds: float | None = None
-    """How long the attempt took; `None`: not known."""
+    """How long the attempt took; `None` if unknown."""
     exception: BaseException | None = None
-    """What the handler raised; `None`: not known any more."""
+    """The handler's exception; `None` if it is no longer known."""
 
 
 class Postponed(EventFact, frozen=True, kw_only=True):
-    """A handler asked for its event later (`RetryLater`); no failure was counted."""
+    """A handler asked to retry its event later (`RetryLater`). This is not counted as a failure."""
 
     level: ClassVar[int] = logging.INFO
-    line: ClassVar[str] = "again in {0.delay:.3g} s, as its handler asked: {0.event}"
+    line: ClassVar[str] = "retry in {0.delay:.3g} s, as its handler asked: {0.event}"
     delay: float
     seconds: float | None = None
 
 
 class DeadLettered(EventFact, frozen=True, kw_only=True):
-    """An event was moved to the dead letters."""
+    """An event was moved to the dead letters.
+
+    What to do: correct the cause, then replay the dead letter; see docs/dead-letters.md.
+    """
 
     level: ClassVar[int] = logging.ERROR
     line: ClassVar[str] = "dead letter ({0.reason}): {0.event} after {0.times}: {0.error}"
@@ -83,50 +89,60 @@ class DeadLettered(EventFact, frozen=True, kw_only=True):
 
 
 class DuplicateDropped(EventFact, frozen=True, kw_only=True):
-    """A copy of an event that was handled already was acknowledged unhandled (`deduplicate`)."""
+    """A copy of an event that is already handled was acknowledged without a handler (`deduplicate`)."""
 
     level: ClassVar[int] = logging.INFO
-    line: ClassVar[str] = "dropped a copy of an event that was handled already: {0.event}"
+    line: ClassVar[str] = "dropped a copy of an event that is already handled: {0.event}"
 
 
 class LeaseLost(EventFact, frozen=True, kw_only=True):
-    """An entry that this process held belongs to another consumer now, or is gone."""
+    """An entry that this process held now belongs to another consumer, or no longer exists.
+
+    What to do: if it happens often, look for a handler that blocks the event loop, or for a slow network, or raise
+    `lease`; see docs/delivery.md.
+    """
 
     level: ClassVar[int] = logging.WARNING
     line: ClassVar[str] = "lost the lease of {0.event}: another consumer may handle it now"
 
 
 class HandlerSlow(EventFact, frozen=True, kw_only=True):
-    """A handler has been running for longer than a lease: it may hang, or it is only slow. Told once for each call."""
+    """A handler has been running for longer than a lease: it hangs, or it is slow. Emitted once for each call.
+
+    What to do: look at the line that `where` names; set `timeout` for handlers that may hang.
+    """
 
     level: ClassVar[int] = logging.WARNING
     line: ClassVar[str] = "running for {0.seconds:.3g} s: {0.event}, at {0.where}"
     seconds: float
     where: str
-    """Where it stands: file, line and function."""
+    """Where the handler is now: file, line and function."""
     count: int = 1
-    """Events that it is handling; `id` is the first one's."""
+    """The number of events that the handler is handling; `id` is the id of the first."""
 
 
 class LoopBlocked(Fact, frozen=True, kw_only=True):
-    """Something kept the event loop from running anything else, leases and reads too."""
+    """Something blocked the event loop, so that nothing else ran: no handler, no read, no renewal of leases.
+
+    What to do: move the code that `where` names into a thread (`asyncio.to_thread`), or make it async.
+    """
 
     level: ClassVar[int] = logging.WARNING
     line: ClassVar[str] = "event loop blocked for {0.seconds:.3g} s{0.by}, at {0.where}"
     seconds: float
     handler: str
-    """The name of the handler that blocked it; empty: something that is not a handler."""
+    """The name of the handler that blocked the loop; empty if something else did."""
     where: str
-    """Where it stood: file, line and function."""
+    """Where the loop was blocked: file, line and function."""
 
     @property
     def by(self) -> str:
-        """Who blocked it, in words."""
+        """The handler that blocked the loop, in words."""
         return f" by handler {self.handler}" if self.handler else ""
 
 
 class ReadingAgain(GroupFact, frozen=True, kw_only=True):
-    """The first read came back after some had failed: the end of an outage, for this subscription."""
+    """A read succeeded after others had failed: the outage is over for this subscription."""
 
     level: ClassVar[int] = logging.INFO
     line: ClassVar[str] = "reading again after {0.seconds:.3g} s"
@@ -134,28 +150,28 @@ class ReadingAgain(GroupFact, frozen=True, kw_only=True):
 
 
 class Recovered(CountFact, frozen=True, kw_only=True):
-    """This consumer's own pending entries were picked up again."""
+    """This consumer took its own pending entries up again, for example after a restart."""
 
     level: ClassVar[int] = logging.INFO
-    line: ClassVar[str] = "picked up {0.entries} of its own again"
+    line: ClassVar[str] = "took up {0.entries} of its own again"
 
 
 class Reclaimed(CountFact, frozen=True, kw_only=True):
-    """Entries of consumers that are gone were taken over."""
+    """Entries were taken over from consumers that are gone."""
 
     level: ClassVar[int] = logging.INFO
     line: ClassVar[str] = "took over {0.entries} that other consumers left"
 
 
 class Released(CountFact, frozen=True, kw_only=True):
-    """Entries were released at a drain, for other consumers."""
+    """Entries were released in a drain: other consumers take them over at once."""
 
     level: ClassVar[int] = logging.INFO
     line: ClassVar[str] = "released {0.entries} for other consumers"
 
 
 class Drained(Fact, frozen=True, kw_only=True):
-    """The broker has stopped in order: what was settled is written, the rest is released."""
+    """The broker has stopped in order: all fates are written, and all other entries are released."""
 
     level: ClassVar[int] = logging.INFO
     line: ClassVar[str] = "drained in {0.seconds:.3g} s: settled {0.settled} meanwhile, released {0.released}"
@@ -165,7 +181,10 @@ class Drained(Fact, frozen=True, kw_only=True):
 
 
 class EntriesVanished(GroupFact, frozen=True, kw_only=True):
-    """Entries were deleted or trimmed while they were pending: they cannot be handled any more."""
+    """Entries were deleted or trimmed while they were pending, so they can no longer be handled.
+
+    What to do: raise `maxlen`, or find out who deletes entries.
+    """
 
     level: ClassVar[int] = logging.ERROR
     line: ClassVar[str] = "{0.entries} deleted or trimmed while pending, and cannot be handled: {0.named}"
@@ -178,7 +197,7 @@ class EntriesVanished(GroupFact, frozen=True, kw_only=True):
 
     @property
     def named(self) -> str:
-        """The first of them."""
+        """The first of the ids."""
         return ", ".join(self.ids[:_IDS_SHOWN]) + (", ..." if len(self.ids) > _IDS_SHOWN else "")
 
 
@@ -191,7 +210,10 @@ class ConsumerRemoved(GroupFact, frozen=True, kw_only=True):
 
 
 class GroupRecreated(GroupFact, frozen=True, kw_only=True):
-    """The group was lost and was recreated at this position."""
+    """The group was lost (deleted, `FLUSHALL`, failover) and was recreated at this position.
+
+    What to do: find out why it was lost; events after the position are delivered again.
+    """
 
     level: ClassVar[int] = logging.WARNING
     line: ClassVar[str] = "the group was lost, and was recreated at {0.position}"
@@ -206,27 +228,33 @@ class CheckpointSaved(GroupFact, frozen=True, kw_only=True):
 
 
 class LagMeasured(ReportFact, frozen=True, kw_only=True):
-    """The lag watcher looked."""
+    """The lag watcher measured a group."""
 
     line: ClassVar[str] = "lag {0.report.lag}, pending {0.report.pending}"
 
 
 class LagHigh(ReportFact, frozen=True, kw_only=True):
-    """A group has fallen behind by more than the high mark."""
+    """A group has fallen behind by more than `lag_high` entries.
+
+    What to do: slow the publishers down, or add consumers.
+    """
 
     level: ClassVar[int] = logging.WARNING
     line: ClassVar[str] = "has fallen behind: {0.report.behind} entries"
 
 
 class LagLow(ReportFact, frozen=True, kw_only=True):
-    """A group that was behind has caught up to the low mark."""
+    """A group that was behind has caught up to `lag_low` entries."""
 
     level: ClassVar[int] = logging.INFO
     line: ClassVar[str] = "has caught up: {0.report.behind} entries"
 
 
 class StreamPastBound(Fact, frozen=True, kw_only=True):
-    """A stream is longer than the bound it was to be watched for."""
+    """A stream is longer than its `alert_length`.
+
+    What to do: find the group that is behind, or trim the stream (`maxlen`).
+    """
 
     level: ClassVar[int] = logging.WARNING
     line: ClassVar[str] = "stream {0.stream} has {0.length} entries, more than {0.bound}"
@@ -236,7 +264,10 @@ class StreamPastBound(Fact, frozen=True, kw_only=True):
 
 
 class StepFailed(Fact, frozen=True, kw_only=True):
-    """A duty of the broker could not be done now and will be tried again after `delay` seconds."""
+    """The broker could not carry out one of its duties now, and tries again after `delay` seconds.
+
+    What to do: nothing if Redis is away for a while; else correct what the error names.
+    """
 
     level: ClassVar[int] = logging.WARNING
     line: ClassVar[str] = "cannot {0.duty} now, trying again in {0.delay:.3g} s: {0.error}"
@@ -246,6 +277,6 @@ class StepFailed(Fact, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, duty: str, error: RedisStreamsError, delay: float) -> StepFailed:
-        """The fact for an error: in one line, and without the doubt that only matters to callers of `publish`."""
+        """The fact for an error, in one line. Of an `UnansweredError` only the cause is shown: a step is repeated."""
         text = error.reason if isinstance(error, UnansweredError) else str(error)
         return cls(duty=duty, error=" ".join(text.split()), delay=round(delay, 3))

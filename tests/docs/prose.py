@@ -13,7 +13,9 @@ import msgspec
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "redis_streams_aio"
 CODE = sorted(PACKAGE.rglob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GENERATED = ROOT / "docs" / "errors.md"
+"""Made from the code's own texts."""
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*(ROOT / "docs").glob("*.md")} - {GENERATED})]
 
 
 class Passage(msgspec.Struct, frozen=True):

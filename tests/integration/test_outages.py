@@ -206,7 +206,7 @@ async def test_p25_a_publish_that_timed_out_is_not_repeated(new_server: Callable
     async with Broker(server.url, settings=Settings(command_timeout=0.3)) as broker:
         await broker.publish("orders", Order(1))
         server.freeze()
-        with pytest.raises(UnansweredError, match="whether Redis carried it out is not known"):
+        with pytest.raises(UnansweredError, match="it is not known whether Redis executed it"):
             await broker.publish("orders", Order(2))
         with pytest.raises(RedisUnavailableError):
             await broker.publish("orders", Order(3))

@@ -154,7 +154,7 @@ async def test_p11_a_wish_is_no_warning(url: str, caplog: pytest.LogCaptureFixtu
     assert (postponed.id, postponed.handler, postponed.event_type) == (entry_id, "bill", "Order")
     assert (postponed.delay, of(facts, RetryScheduled)) == (0.01, [])
     assert [record.levelname for record in caplog.records if record.levelno > logging.INFO] == []
-    assert len(lines(caplog, "again in 0.01 s, as its handler asked: Order")) == 1
+    assert len(lines(caplog, "retry in 0.01 s, as its handler asked: Order")) == 1
 
 
 class Big:

@@ -17,6 +17,8 @@ from redis_streams_aio.events import keys, wire_format
 from redis_streams_aio.handlers.options import HandlerOptions
 from redis_streams_aio.handlers.routes import SubscriptionOptions
 from redis_streams_aio.testing.conformance import table as conformance
+from tests.docs import errors
+from tests.docs.prose import GENERATED
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -156,7 +158,7 @@ def test_every_fact_is_documented_with_its_level_and_fields() -> None:
 
 
 def test_the_error_table_names_every_public_error() -> None:
-    documented = [code(row[0]) for row in rows(section(DOCS / "connections.md", "Errors"))]
+    documented = [code(row[0]) for row in rows(section(DOCS / "errors.md", "Errors"))]
     public = {
         name
         for name in redis_streams_aio.__all__
@@ -164,6 +166,15 @@ def test_the_error_table_names_every_public_error() -> None:
     }
     assert set(documented) == public
     assert len(documented) == len(public), "each once"
+
+
+def test_the_page_of_errors_and_log_lines_is_up_to_date() -> None:
+    assert GENERATED.read_text(encoding="utf-8") == errors.page(), "run python -m tests.docs.errors"
+
+
+def test_every_error_and_every_warning_says_what_to_do() -> None:
+    told = [*rows(section(GENERATED, "Errors")), *rows(section(GENERATED, "Log lines of facts"))]
+    assert [row for row in told if row[0] not in ("INFO", "DEBUG") and not row[-1]] == []
 
 
 def test_every_public_name_is_in_the_docs() -> None:

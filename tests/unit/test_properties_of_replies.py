@@ -318,7 +318,7 @@ def test_p25_a_command_whose_answer_did_not_come_is_told_apart_from_one_never_se
     lost = errors.from_lost(ConnectionResetError(), "redis://h")
     assert type(lost) is UnansweredError
     assert str(lost) == (
-        "redis://h: ConnectionResetError; the command was sent, and whether Redis carried it out is not known"
+        "redis://h: ConnectionResetError; the command was sent, and it is not known whether Redis executed it"
     )
     assert isinstance(errors.from_lost(redis_errors.BusyLoadingError("x"), "redis://h"), RedisRefusedError)
     assert isinstance(errors.from_lost(redis_errors.AuthenticationError("x"), "redis://h"), AuthenticationFailedError)
