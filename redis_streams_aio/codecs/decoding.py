@@ -68,25 +68,23 @@ def payload_decoder(payload_type: type[T], default: Callable[[bytes], object], l
 
     `default` reads the payload of an entry that names neither JSON nor MessagePack.
     """
-    by_content_type = {
+    by_content_type: dict[bytes | None, Callable[[bytes], object]] = {
         b"application/json": reader(msgspec.json.Decoder, payload_type),
         b"application/msgpack": reader(msgspec.msgpack.Decoder, payload_type),
     }
     if _takes_bytes(payload_type):
         by_content_type[AS_IT_IS.encode()] = same
 
-    def read_long_form(fields: Fields) -> tuple[bytes, Callable[[bytes], object]]:
-        payload = payload_of(fields)
+    def decode(fields: Fields) -> T:
+        read = default
+        if len(fields) == 4 and fields[2] == PAYLOAD and fields[0] == EVENT_TYPE:  # our short form has no content type
+            payload: bytes | None = fields[3]
+        else:
+            payload = payload_of(fields)
+            if CONTENT_TYPE in fields:
+                read = by_content_type.get(get(fields, CONTENT_TYPE), default)
         if payload is None:
             raise DecodeError("the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()")
-        named = get(fields, CONTENT_TYPE) if CONTENT_TYPE in fields else None
-        return payload, by_content_type.get(named or b"", default)
-
-    def decode(fields: Fields) -> T:
-        if len(fields) == 4 and fields[2] == PAYLOAD and fields[0] == EVENT_TYPE:  # our short form has no content type
-            payload, read = fields[3], default
-        else:
-            payload, read = read_long_form(fields)
         if len(payload) > limit:
             raise too_large("payload", len(payload), limit)
         try:
