@@ -1,29 +1,19 @@
-"""Settings: every option of a broker in one frozen record, from code, from `config.yaml`, and from the environment
-on top.
+"""Settings: every option of a broker in one frozen record.
 
-Strict: an unknown key, a wrong type or a value out of range raises `ConfigError` with the key's path
-(`$.redis_streams.streams.orders.maxlen`). Times are seconds, but for keys that end in `_ms`.
+A value of a wrong type or out of range raises `ConfigError`, whether it is given in code or in a file. Times are
+seconds, except in keys that end in `_ms`.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from ..checks import names, values
 from ..exceptions import ConfigError
-from ..telemetry.logs import log
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-SECTION = "redis_streams"
-ENVIRONMENT_PREFIX = "REDIS_STREAMS_"
+from .hints import unit
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 
@@ -131,9 +121,9 @@ def _check_fields(record: msgspec.Struct) -> None:
             value = msgspec.convert(_plain(given), field.type)
         except UnicodeEncodeError:
             raise ConfigError(f"{type(record).__name__}({field.name}): text that cannot be written as UTF-8") from None
-        except Exception as error:  # noqa: BLE001  # of what users pass in, whatever its class does
+        except Exception as error:  # noqa: BLE001  # a user's value may raise anything
             shown = "..." if field.name == "redis_url" else values.shown(given)
-            raise ConfigError(f"{type(record).__name__}({field.name}={shown}): {error}{_unit(field.name)}") from None
+            raise ConfigError(f"{type(record).__name__}({field.name}={shown}): {error}{unit(field.name)}") from None
         if value is not given:
             msgspec.structs.force_setattr(record, field.name, value)
 
@@ -148,124 +138,3 @@ def _plain(value: object) -> object:
 
 
 _DEFAULT_STREAM = StreamSettings()
-
-
-def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of section `redis_streams` of a YAML file, with `REDIS_STREAMS_<KEY>` of the environment on top.
-
-    Raises `ConfigError`.
-    """
-    document = _read(path)
-    if not isinstance(document, dict) or SECTION not in document:
-        raise ConfigError(f"{path}: has no section {SECTION!r} at the top")
-    section = document[SECTION]
-    if section is None:
-        section = {}
-    if not isinstance(section, dict):
-        raise ConfigError(f"{path}: expected a mapping, got {type(section).__name__} - at $.{SECTION}")
-    checked = _convert(section, f"{path}: ")
-    return _on_top(checked, os.environ if environment is None else environment)
-
-
-def _read(path: str | Path) -> object:
-    """The document of a YAML file. Raises `ConfigError`."""
-    from pathlib import Path  # noqa: PLC0415  # only those who have a file pay for these
-
-    from . import yaml_files  # noqa: PLC0415
-
-    if not isinstance(path, str | Path) or not str(path):
-        raise ConfigError(f"path={values.shown(path)}: expected the path of a file, e.g. 'config.yaml'")
-    try:
-        text = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a name that no file can have
-        raise ConfigError(f"{path!r:.200}: cannot be read: {error}") from error
-    try:
-        return yaml_files.parse(text)
-    except ValueError as error:
-        raise ConfigError(f"{path}: is no YAML{_place(error.__cause__)}") from None  # its words may be the file's
-
-
-def _place(error: BaseException | None) -> str:
-    """Where a file is wrong, as far as the YAML parser knows."""
-    mark = getattr(error, "context_mark", None) or getattr(error, "problem_mark", None)
-    return "" if mark is None else f": see line {mark.line + 1}, column {mark.column + 1}"
-
-
-def _on_top(settings: Settings, environment: Mapping[str, str]) -> Settings:
-    """The settings, with what the environment says in place of what the file says."""
-    given = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
-    changes: dict[object, object] = {}
-    for variable, value in given.items():
-        key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if key not in Settings.__struct_fields__ or key == "streams":
-            # no error: an orchestrator may set such names too (a Kubernetes service called redis-streams does)
-            shown = variable.encode("utf-8", "backslashreplace").decode()
-            log.warning("environment variable %s is no setting and is ignored%s", shown, _suggestion(key))
-            continue
-        try:
-            value.encode()  # bytes that are no UTF-8 come as text that cannot be sent
-            changes[key] = msgspec.convert(value, _field_type(key), strict=False)
-        except (msgspec.ValidationError, UnicodeEncodeError) as error:
-            raise ConfigError(f"environment variable {variable}: {error}{_unit(key)}") from None
-    settled: dict[object, object] = {**msgspec.to_builtins(settings), **changes}
-    return _convert(settled, "environment: ")
-
-
-def _field_type(key: str) -> object:
-    return next(field.type for field in msgspec.structs.fields(Settings) if field.name == key)
-
-
-def _convert(section: Mapping[object, object], source: str) -> Settings:
-    try:
-        return msgspec.convert({SECTION: section}, _File).redis_streams
-    except msgspec.ValidationError as error:
-        raise ConfigError(source + _explain(_named(str(error), section))) from None
-
-
-def _named(problem: str, section: Mapping[object, object]) -> str:
-    """The words of msgspec, with the stream's name in the path where it says `[...]`."""
-    streams = section.get("streams")
-    if "streams[...]" in problem and isinstance(streams, dict):
-        for name, options in streams.items():
-            try:
-                msgspec.convert(options, StreamSettings)
-            except msgspec.ValidationError:
-                return problem.replace("streams[...]", f"streams.{name}")
-    return problem
-
-
-class _File(msgspec.Struct, frozen=True):
-    redis_streams: Settings
-
-
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*)` - at `(?P<path>.*)`", re.DOTALL)
-_AT = re.compile(r"(?P<problem>.*) - at `(?:key in )?(?P<path>\$.*)`", re.DOTALL)
-
-
-def _explain(problem: str) -> str:
-    """The words of msgspec, with the whole path of the key, what a near miss may have meant, and the unit."""
-    if match := _UNKNOWN.fullmatch(problem):
-        key, path = match["key"], match["path"]
-        known = StreamSettings if ".streams" in path else Settings
-        return f"unknown key - at {path}.{key}{_suggestion(key, known)}"
-    if match := _AT.fullmatch(problem):
-        return f"{match['problem']} - at {match['path']}{_unit(match['path'])}"
-    return problem
-
-
-def _suggestion(key: str, record: type[msgspec.Struct] = Settings) -> str:
-    import difflib  # noqa: PLC0415  # only those who are wrong pay for it
-
-    near = difflib.get_close_matches(key, record.__struct_fields__, cutoff=0.5)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _unit(path: str) -> str:
-    key = path.rpartition(".")[2]
-    if key.endswith("_ms"):
-        return " (in milliseconds, a whole number)"
-    if key.endswith(("timeout", "interval", "expiry", "retention")) or key == "grace":
-        return " (in seconds, a number)"
-    return ' ("redis" or "memory")' if key == "checkpoints" else ""

@@ -53,7 +53,7 @@ def test_yaml_that_pyyaml_stumbles_over_is_a_config_error(tmp_path: Path, text: 
     """KeyError, AttributeError, IndexError, OverflowError, UnicodeEncodeError came out as they were."""
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="is no YAML"):
+    with pytest.raises(ConfigError, match="is not valid YAML"):
         config.load(path, {})
 
 
@@ -65,7 +65,7 @@ def test_merge_keys_that_multiply_come_to_an_end(tmp_path: Path) -> None:
     lines = [f"a{index}: &a{index} {{<<: [{','.join([f'*a{index - 1}'] * 9)}]}}" for index in range(1, 12)]
     path = tmp_path / "config.yaml"
     path.write_text("\n".join(["a0: &a0 {x: 1}", *lines, "redis_streams:"]))
-    with pytest.raises(ConfigError, match="is no YAML"):
+    with pytest.raises(ConfigError, match="is not valid YAML"):
         config.load(path, {})
     path.write_text("redis_streams: {<<: {count: 5}, block_ms: 50}")
     assert (config.load(path, {}).count, config.load(path, {}).block_ms) == (5, 50)

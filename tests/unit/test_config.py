@@ -78,8 +78,8 @@ def test_a_file_and_the_environment_on_top(write) -> None:
         ("redis_streams: {'streams[...]': 1, streams: [1]}", r"unknown key - at \$.redis_streams.streams\[...\]"),
         ("something: else", "has no section 'redis_streams'"),
         ("", "has no section"),
-        ("a: [", "is no YAML"),
-        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+        ("a: [", "is not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "is not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_path(write, text: str, expected: str) -> None:
@@ -105,7 +105,7 @@ def test_an_unknown_environment_variable_is_warned_of(write, caplog: pytest.LogC
             write("redis_streams:\n"), {"REDIS_STREAMS_SERVICE_HOST": "x", "REDIS_STREAMS_BLOK_MS": "1"}
         )
     assert settings == Settings()
-    assert "REDIS_STREAMS_SERVICE_HOST is no setting" in caplog.text
+    assert "REDIS_STREAMS_SERVICE_HOST is not a setting" in caplog.text
     assert "did you mean block_ms?" in caplog.text
 
 

@@ -323,8 +323,8 @@ def test_a_variable_that_is_no_setting_is_warned_of(tmp_path: Path, caplog: pyte
     path.write_text("redis_streams:\n", encoding="utf-8")
     config.load(path, {"REDIS_STREAMS_ZZZ": "1", "REDIS_STREAMS_Q\udcff": "1"})
     assert [record.getMessage() for record in caplog.records] == [
-        "environment variable REDIS_STREAMS_ZZZ is no setting and is ignored",
-        "environment variable REDIS_STREAMS_Q\\udcff is no setting and is ignored",
+        "environment variable REDIS_STREAMS_ZZZ is not a setting and is ignored",
+        "environment variable REDIS_STREAMS_Q\\udcff is not a setting and is ignored",
     ]
 
 
@@ -348,9 +348,9 @@ def test_where_a_file_is_no_yaml_is_said(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError) as raised:
             config.load(path, {})
-        assert str(raised.value) == f"{path}: is no YAML{place}"
+        assert str(raised.value) == f"{path}: is not valid YAML{place}"
     path.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(ConfigError, match=r"is no YAML$"):
+    with pytest.raises(ConfigError, match=r"is not valid YAML$"):
         config.load(path, {})
 
 

@@ -1,0 +1,46 @@
+"""Settings from the environment: `REDIS_STREAMS_BLOCK_MS=500` sets `block_ms`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ..exceptions import ConfigError
+from ..telemetry.logs import log
+from .hints import suggestion, unit
+from .settings import Settings
+
+PREFIX = "REDIS_STREAMS_"
+
+
+def settings_in(environment: Mapping[str, str]) -> dict[object, object]:
+    """The settings that the environment names, by key. Raises `ConfigError` for a value of a wrong type.
+
+    A variable that is not a setting is told in the log and ignored: an orchestrator may set such names too (Kubernetes
+    does for a service called redis-streams).
+    """
+    found: dict[object, object] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX):
+            continue
+        key = variable.removeprefix(PREFIX).lower()
+        if key in Settings.__struct_fields__ and key != "streams":
+            found[key] = _converted(variable, key, value)
+        else:
+            shown = variable.encode("utf-8", "backslashreplace").decode()
+            nearest = suggestion(key, Settings.__struct_fields__)
+            log.warning("environment variable %s is not a setting and is ignored%s", shown, nearest)
+    return found
+
+
+def _converted(variable: str, key: str, value: str) -> object:
+    try:
+        value.encode()  # bytes that are not UTF-8 come as text that cannot be sent
+        return msgspec.convert(value, _type_of(key), strict=False)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise ConfigError(f"environment variable {variable}: {error}{unit(key)}") from None
+
+
+def _type_of(key: str) -> object:
+    return next(field.type for field in msgspec.structs.fields(Settings) if field.name == key)

@@ -1,0 +1,23 @@
+"""Hints for errors about settings: the unit of a key, and the known key that is nearest to an unknown one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def suggestion(key: str, known: Iterable[str]) -> str:
+    """The known key that an unknown one may have meant, in brackets; `""` where none is near."""
+    import difflib  # noqa: PLC0415  # imported only where a key is wrong
+
+    near = difflib.get_close_matches(key, known, cutoff=0.5)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def unit(path: str) -> str:
+    """The unit of a key, or the values that it takes, in brackets; `""` where that is plain."""
+    key = path.rpartition(".")[2]
+    if key.endswith("_ms"):
+        return " (in milliseconds, a whole number)"
+    if key.endswith(("timeout", "interval", "expiry", "retention")) or key == "grace":
+        return " (in seconds, a number)"
+    return ' ("redis" or "memory")' if key == "checkpoints" else ""
