@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter
 from typing import cast
@@ -18,11 +19,11 @@ def call_of(
     handler: Handler, parameters: Sequence[Parameter], payload: Parameter | None, delivery: Parameter | None
 ) -> Call:
     """How to call a handler that has these parameters; those that are neither keep their defaults."""
-    wanted = [each for each in (payload, delivery) if each is not None]
-    if all(ours is theirs for ours, theirs in zip(wanted, parameters, strict=False)) and payload is not None:
-        if delivery is None and payload.kind is not Parameter.KEYWORD_ONLY:
+    by_place = [each for each in parameters if each.kind is not Parameter.KEYWORD_ONLY]
+    if payload is not None and by_place[:1] == [payload]:
+        if delivery is None:
             return lambda given, _: handler(given)
-        if delivery is not None and delivery.kind is not Parameter.KEYWORD_ONLY:
+        if by_place[1:2] == [delivery]:
             return handler
     return _call_by_place(handler, parameters, payload, delivery)
 
@@ -47,6 +48,16 @@ def _call_by_place(
         )
 
     return call
+
+
+def with_timeout(call: Call, seconds: float) -> Call:
+    """The call, which raises `TimeoutError` when it takes longer than `seconds`."""
+
+    async def limited(given: object, delivery: Delivery | BatchDelivery) -> None:
+        async with asyncio.timeout(seconds):
+            await call(given, delivery)
+
+    return limited
 
 
 def with_event(call: Call) -> Call:

@@ -192,20 +192,24 @@ def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for
     every exception in it must be one that is tried again. Raises whatever the user's classes raise when asked.
     """
     inside = leaves(error)
-    wishes = [_wish(each) for each in inside if isinstance_of(each, RetryLater)]
-    wished = [wish for wish in wishes if wish is not None]
-    if len(wished) == len(inside):
-        return Retry(max(wished), failures, f"retry in {max(wished):g} s")
+    if (wished := _wished_by_all(inside)) is not None:
+        return Retry(wished, failures, f"retry in {wished:g} s")
     if (rejected := next((each for each in inside if isinstance_of(each, Reject)), None)) is not None:
         return DeadLetter("rejected", _reason(rejected), failures, traceback_of(error))
-    failures += 1
+    return _decide_by_policy(error, inside, failures + 1, policy, failing_for)
+
+
+def _decide_by_policy(
+    error: BaseException, inside: list[BaseException], failures: int, policy: RetryPolicy, failing_for: float
+) -> Retry | DeadLetter:
+    """The fate that the policy has for an error; `failures` counts this one too."""
     text = describe(error)
     if _is_hopeless(error, inside, policy):
         return DeadLetter("gave_up", text, failures, traceback_of(error))
     if failures >= policy.max_failures:
         return DeadLetter("failures", text, failures, traceback_of(error))
     delay = policy.delay(failures)
-    if not is_delay(delay):  # of a policy of the user's
+    if not is_delay(delay):  # a user's policy may return anything
         raise ConfigError(f"{type(policy).__name__}.delay({failures}) gave {shown(delay)}: expected seconds")
     if policy.deadline is not None and failing_for + delay > policy.deadline:
         return DeadLetter("deadline", text, failures, traceback_of(error))
@@ -224,8 +228,7 @@ def _is_hopeless(error: BaseException, inside: list[BaseException], policy: Retr
     """Whether an exception, or one of those inside of it, is not to be tried again."""
     give_up_on = cast("tuple[type[BaseException], ...]", policy.give_up_on)
     retry_on = cast("tuple[type[BaseException], ...]", policy.retry_on)
-    # a wish beside failures, and what was cancelled because of them, say nothing of their own
-    failed = [each for each in inside if not isinstance_of(each, RetryLater | asyncio.CancelledError)] or inside
+    failed = _failures_in(inside)
     if any(isinstance(each, give_up_on) for each in (error, *failed)):
         return True
     if isinstance(error, tuple(kind for kind in retry_on if _is_group(kind))):
@@ -233,12 +236,24 @@ def _is_hopeless(error: BaseException, inside: list[BaseException], policy: Retr
     return not all(isinstance(each, retry_on) for each in failed)
 
 
+def _failures_in(inside: list[BaseException]) -> list[BaseException]:
+    """The exceptions that count: a `RetryLater` beside failures, and a cancellation because of them, do not."""
+    return [each for each in inside if not isinstance_of(each, RetryLater | asyncio.CancelledError)] or inside
+
+
 def _is_group(kind: type[BaseException]) -> bool:
     return issubclass(kind, BaseExceptionGroup)
 
 
+def _wished_by_all(inside: list[BaseException]) -> float | None:
+    """The longest delay, where every exception is a `RetryLater` with one; else `None`."""
+    wishes = [_wish(each) for each in inside if isinstance_of(each, RetryLater)]
+    wished = [wish for wish in wishes if wish is not None]
+    return max(wished) if len(wished) == len(inside) else None
+
+
 def _wish(error: BaseException) -> float | None:
-    """The delay that is wished for; `None` where an exception of the user's has none that can be."""
+    """The delay that a `RetryLater` asks for; `None` where a user's subclass has none that is one."""
     delay = getattr(error, "delay", None)
     return float(delay) if is_delay(delay) else None
 

@@ -18,7 +18,7 @@ from ..events.batch import BatchDelivery
 from ..events.delivery import Delivery
 from ..events.wire_format import Fields
 from ..exceptions import HandlerDefinitionError
-from .calls import Call
+from .calls import Call, with_timeout
 from .declaration import Declaration
 from .error_texts import describe, message_of
 from .options import WITHIN, Handler, HandlerOptions, KeyFunction, Middleware, OnLost, Order, Unknown
@@ -52,9 +52,8 @@ class Route(msgspec.Struct, frozen=True):
     """The user's own function, without middleware."""
     decode: Callable[[Fields], object]
     call: Call
-    """Takes the payload and the delivery, or the list of payloads and the batch."""
+    """Takes the payload and the delivery, or the list of payloads and the batch. Raises `TimeoutError` in time."""
     retry: RetryPolicy
-    timeout: float | None
     on_lost: OnLost
     deduplicate: float | None
     shows_delivery: bool
@@ -188,20 +187,25 @@ def _check_agreement(
 
 
 def _route_table(routes: Sequence[tuple[Declaration, Route]]) -> RouteTable:
-    taken: dict[str | None, Declaration] = {}
-    for declared, _ in routes:
-        if (other := taken.setdefault(declared.event_type, declared)) is not declared:
-            what = "every event type" if declared.event_type is None else f"event type {declared.event_type!r}"
-            raise HandlerDefinitionError(
-                f"handlers {other.name} and {declared.name} both take {what} of {declared.options.stream!r} "
-                "in one group; give one another event_type= or group="
-            )
+    _check_event_types(declared for declared, _ in routes)
     by_event_type = {
         declared.event_type.encode(): route for declared, route in routes if declared.event_type is not None
     }
     catch_all = next((route for declared, route in routes if declared.event_type is None), None)
     deduplicates = any(route.deduplicate is not None for _, route in routes)
     return RouteTable(by_event_type, catch_all, routes[0][1] if len(routes) == 1 else None, deduplicates)
+
+
+def _check_event_types(declarations: Iterable[Declaration]) -> None:
+    """Raises `HandlerDefinitionError` where two handlers take the same event type."""
+    taken: dict[str | None, Declaration] = {}
+    for declared in declarations:
+        if (other := taken.setdefault(declared.event_type, declared)) is not declared:
+            what = "every event type" if declared.event_type is None else f"event type {declared.event_type!r}"
+            raise HandlerDefinitionError(
+                f"handlers {other.name} and {declared.name} both take {what} of {declared.options.stream!r} "
+                "in one group; give one another event_type= or group="
+            )
 
 
 def _route(declared: Declaration, defaults: _Defaults) -> Route:
@@ -211,13 +215,14 @@ def _route(declared: Declaration, defaults: _Defaults) -> Route:
     middleware = (*defaults.middleware, *options.middleware)
     for around in reversed(middleware):
         call = _wrapped(around, call)
+    if options.timeout is not None:
+        call = with_timeout(call, options.timeout)
     return Route(
         declared.name,
         declared.handler,
         decode,
         call,
         options.retry,
-        options.timeout,
         options.on_lost,
         options.deduplicate,
         declared.takes_delivery or bool(middleware),

@@ -46,18 +46,22 @@ def check_kind(handler: object) -> None:
     kind, name = kind_of(handler), name_of(handler)
     if inspect.iscoroutine(handler):
         handler.close()
-    advice = f"write it as 'async def {name}(...)'"
-    if inspect.ismethod(code_of(handler)) and not inspect.isroutine(handler):
-        advice = "write its method as 'async def __call__(self, ...)'"
+    raise HandlerDefinitionError(f"handler {name}: is {kind}; {_advice_for(handler, name)}")
+
+
+def _advice_for(handler: object, name: str) -> str:
+    """How to declare an object as a handler that is not an async function."""
     if isinstance(handler, type):
-        advice = f"decorate an async function, or declare a method of an instance: handler(...)({name}(...).method)"
-    elif inspect.isasyncgenfunction(code_of(handler)):
-        advice = "it ends when the event is handled: take the 'yield' out"
-    elif isinstance(handler, classmethod | property):
-        advice = "declare it below the class, as a method that is bound: handler(...)(Service.method)"
-    elif inspect.iscoroutine(handler):
-        advice = "give the function, without calling it"
-    raise HandlerDefinitionError(f"handler {name}: is {kind}; {advice}")
+        return f"decorate an async function, or declare a method of an instance: handler(...)({name}(...).method)"
+    if inspect.isasyncgenfunction(code_of(handler)):
+        return "it ends when the event is handled: take the 'yield' out"
+    if isinstance(handler, classmethod | property):
+        return "declare it below the class, as a method that is bound: handler(...)(Service.method)"
+    if inspect.iscoroutine(handler):
+        return "give the function, without calling it"
+    if inspect.ismethod(code_of(handler)) and not inspect.isroutine(handler):
+        return "write its method as 'async def __call__(self, ...)'"
+    return f"write it as 'async def {name}(...)'"
 
 
 class _Reader:
@@ -72,13 +76,7 @@ class _Reader:
         self._hints = self._read_hints()
 
     def signature(self) -> Signature:
-        deliveries = [each for each in self._parameters if _asks_for(self._hints.get(each.name), self._wanted)]
-        others = [each for each in self._parameters if each not in deliveries]
-        delivery = deliveries[0] if deliveries else None
-        payload = others[0] if others else None
-        if delivery is None and payload is None:
-            raise self._wrong_parameters()
-        self._check_rest([*deliveries[1:], *others[1:]])
+        payload, delivery = self._payload_and_delivery()
         if payload is None:
             return Signature(Any, call_of(self._handler, self._parameters, None, delivery), takes_delivery=True)
         payload_type = self._payload_type(payload)
@@ -88,6 +86,15 @@ class _Reader:
             payload_type = (*get_args(payload_type), Any)[0]
             call = with_events(call) if self._is_batch else with_event(call)
         return Signature(cast("type[object]", payload_type), call, takes_delivery=delivery is not None or is_event)
+
+    def _payload_and_delivery(self) -> tuple[Parameter | None, Parameter | None]:
+        """The parameters that are given the payload and the delivery: one of them at least."""
+        deliveries = [each for each in self._parameters if _asks_for(self._hints.get(each.name), self._wanted)]
+        others = [each for each in self._parameters if each not in deliveries]
+        if not deliveries and not others:
+            raise self._wrong_parameters()
+        self._check_rest([*deliveries[1:], *others[1:]])
+        return next(iter(others), None), next(iter(deliveries), None)
 
     def _error(self, text: str) -> HandlerDefinitionError:
         return HandlerDefinitionError(f"handler {self._name}: {text}")

@@ -14,6 +14,7 @@ from redis_streams_aio import DecodeError, Delivery, Reject, RetryLater, RetryPo
 from redis_streams_aio.consumer.work.attempt import absorb_cancellation, admit, call, fate_after, lane_by_key
 from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
+from redis_streams_aio.handlers.calls import with_timeout
 from redis_streams_aio.handlers.options import Unknown
 from redis_streams_aio.handlers.retry import ACK, DISCARD, DeadLetter, Outcome, Retry
 from redis_streams_aio.handlers.routes import Route, RouteTable
@@ -29,9 +30,8 @@ def route(
     timeout: float | None = None,
     decode: Callable[[list[bytes]], object] = len,
 ) -> Route:
-    return Route(
-        name, handler, decode, handler, RetryPolicy(max_deliveries=3), timeout, "cancel", None, shows_delivery=True
-    )
+    call = handler if timeout is None else with_timeout(handler, timeout)
+    return Route(name, handler, decode, call, RetryPolicy(max_deliveries=3), "cancel", None, shows_delivery=True)
 
 
 def delivery(*fields: bytes, deliveries: int = 1) -> Delivery:

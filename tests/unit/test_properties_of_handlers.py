@@ -267,11 +267,11 @@ def test_what_belongs_to_a_handler_is_in_its_route() -> None:
     given = options(retry=retry, timeout=3, on_lost="continue", deduplicate=9)
     [one] = planned(declare(bill, given), declare(catch_all, OPTIONS))
     route = one.routes.by_event_type[b"Order"]
-    assert (route.retry, route.timeout, route.on_lost, route.deduplicate) == (retry, 3, "continue", 9)
+    assert (route.retry, route.on_lost, route.deduplicate) == (retry, "continue", 9)
     assert one.routes.deduplicates
     rest = one.routes.catch_all
     assert rest is not None
-    assert (rest.name, rest.handler, rest.timeout, rest.deduplicate) == ("catch_all", catch_all, None, None)
+    assert (rest.name, rest.handler, rest.deduplicate) == ("catch_all", catch_all, None)
     assert rest.on_lost == "cancel"
     assert not planned(declare(bill, OPTIONS))[0].routes.deduplicates
 

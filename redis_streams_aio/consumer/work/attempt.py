@@ -20,7 +20,7 @@ import anyio
 import msgspec
 
 from ...events.batch import BatchDelivery
-from ...events.delivery import Delivery
+from ...events.delivery import Delivery, Instructions
 from ...events.replays import FOR_ANOTHER_GROUP
 from ...events.wire_format import EVENT_ID, event_type_of, get, key_of
 from ...exceptions import DecodeError
@@ -97,20 +97,16 @@ def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | 
 
     `route`: the one that takes its event type, if any does.
     """
-    if route is None or delivery.refusal is FOR_ANOTHER_GROUP:
-        return DISCARD if unknown == "skip" or delivery.refusal is FOR_ANOTHER_GROUP else _unhandled(delivery)
+    if delivery.refusal is FOR_ANOTHER_GROUP:
+        return DISCARD
+    if route is None:
+        return DISCARD if unknown == "skip" else _unhandled(delivery)
     if delivery.deliveries > 1 and delivery.deliveries > route.retry.max_deliveries:
         return _too_many_deliveries(delivery)
     if not delivery.prepared:
         prepare(delivery, route)
     refusal = delivery.refusal
     return route if refusal is None else _failed(refusal, delivery, route)
-
-
-async def within(seconds: float, run: Awaitable[None]) -> None:
-    """Await a handler's run for so long. Raises `TimeoutError`, and what it raises."""
-    async with asyncio.timeout(seconds):
-        await run
 
 
 def as_value(raised: BaseException, deliveries: Sequence[Delivery]) -> BaseException:
@@ -161,8 +157,7 @@ async def to_its_end(step: Callable[[], Awaitable[T]]) -> T:
 async def call(route: Route, payload: object, taken: Sequence[Delivery]) -> BaseException | None:
     """Call a batch handler; what it raised, `None` when it returned."""
     try:
-        run = route.call(payload, BatchDelivery(taken))
-        await (run if route.timeout is None else within(route.timeout, run))
+        await route.call(payload, BatchDelivery(taken))
     except BaseException as raised:  # noqa: BLE001  # see there
         return as_value(raised, taken)
     return None
@@ -188,10 +183,16 @@ def fate_after(error: BaseException | None, delivery: Delivery, route: Route, be
         if error is not None:
             log.warning("%s: handler %s decided, and then raised", delivery, route.name, error=error)
         error = told.error
-    if error is None:
-        follow_ups = () if told is None else tuple(told.follow_ups)
-        remember = route.deduplicate if get(delivery.fields, EVENT_ID) else None
-        return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)
+    return _fate_of_success(told, delivery, route) if error is None else _fate_of_error(error, delivery, route, began)
+
+
+def _fate_of_success(told: Instructions | None, delivery: Delivery, route: Route) -> Outcome:
+    follow_ups = () if told is None else tuple(told.follow_ups)
+    remember = route.deduplicate if get(delivery.fields, EVENT_ID) else None
+    return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)
+
+
+def _fate_of_error(error: BaseException, delivery: Delivery, route: Route, began: float | None) -> Outcome:
     if delivery.lost and isinstance_of(error, asyncio.CancelledError):
         return ABANDON
     return _failed(error, delivery, route, None if began is None else monotonic() - began)

@@ -55,6 +55,31 @@ class _Call:
         return self._left == 0
 
 
+class _Again:
+    """Deliveries of a batch that are handled again later; deliveries behind them in their lanes wait for them."""
+
+    __slots__ = ("_deliveries", "_lanes")
+
+    def __init__(self) -> None:
+        self._deliveries: set[Delivery] = set()
+        self._lanes: set[object] = set()
+
+    def not_held_in(self, part: Sequence[Delivery]) -> Sequence[Delivery]:
+        """The deliveries of a part that wait for no other one."""
+        return [delivery for delivery in part if delivery.lane not in self._lanes] if self._lanes else part
+
+    def add(self, failed: Sequence[Delivery], part: Sequence[Delivery]) -> None:
+        """Keep deliveries of a part that are handled again, and those of it that wait for an earlier one."""
+        self._deliveries.update(failed)
+        if self._deliveries:
+            self._deliveries.update(delivery for delivery in part if delivery.lane in self._lanes)
+            self._lanes.update(delivery.lane for delivery in self._deliveries if delivery.lane is not None)
+
+    def of(self, batch: Sequence[Delivery]) -> Sequence[Delivery]:
+        """All of them, in the order of the batch."""
+        return [delivery for delivery in batch if delivery in self._deliveries] if self._deliveries else ()
+
+
 class Batches:
     """Deliveries are handled up to `batch` at a time."""
 
@@ -125,15 +150,11 @@ class Batches:
             return
         if is_suspect(batch[0]) and known_fate(batch[0]) is None:
             await self._acks.flush_if_possible()
-        again: set[Delivery] = set()
-        held: set[object] = set()  # lanes of which something is to be tried again first
+        again = _Again()
         for route, part in self._parts(batch):
-            going = [delivery for delivery in part if delivery.lane not in held] if held else part
-            again.update(await self._carry_out(await self._handle_part(route, going, worker)))
-            if held or again:
-                again.update(delivery for delivery in part if delivery.lane in held)
-                held.update(delivery.lane for delivery in again if delivery.lane is not None)
-        self._schedule.end_batch(batch, [delivery for delivery in batch if delivery in again] if again else ())
+            undone = await self._handle_part(route, again.not_held_in(part), worker)
+            again.add(await self._carry_out(undone), part)
+        self._schedule.end_batch(batch, again.of(batch))
 
     def abandon(self, batch: list[Delivery]) -> None:
         """Leave all of it to its leases."""
@@ -168,7 +189,17 @@ class Batches:
         return list(parts)
 
     async def _handle_part(self, route: Route | None, part: Sequence[Delivery], worker: Worker) -> list[Decided]:
-        """Have deliveries of one handler, or of none, handled; the fates that are still to be carried out."""
+        """Handle deliveries of one handler, or of none. Returns the fates that are still to be carried out."""
+        undone, taken = self._admitted(route, part)
+        if route is None or not taken:
+            return undone
+        if route.deduplicate is not None:
+            copies, taken = await self._without_copies(route, taken)
+            undone += copies
+        return undone + await self._call(route, taken, worker) if taken else undone
+
+    def _admitted(self, route: Route | None, part: Sequence[Delivery]) -> tuple[list[Decided], list[Delivery]]:
+        """The deliveries whose fate is known without their handler, and those that it is called with."""
         undone: list[Decided] = []
         taken: list[Delivery] = []
         for delivery in part:
@@ -181,16 +212,20 @@ class Batches:
                 undone.append((delivery, ABANDON, admitted))
             else:
                 taken.append(delivery)
-        if route is not None and route.deduplicate is not None and taken:
-            fates = await begin(self._holdings, taken, route)
-            undone += [(delivery, fate, route) for delivery, fate in zip(taken, fates, strict=True) if fate]
-            taken = [delivery for delivery, fate in zip(taken, fates, strict=True) if fate is None]
-            undone += [(delivery, ABANDON, route) for delivery in taken if delivery.lost]
-            taken = [delivery for delivery in taken if not delivery.lost]
-        return undone + await self._call(route, taken, worker) if route is not None and taken else undone
+        return undone, taken
+
+    async def _without_copies(self, route: Route, taken: Sequence[Delivery]) -> tuple[list[Decided], list[Delivery]]:
+        """Deliveries that are copies, or were lost while Redis was asked, with their fates; and all others."""
+        fates = await begin(self._holdings, taken, route)
+        found = [
+            (delivery, ABANDON if fate is None and delivery.lost else fate)
+            for delivery, fate in zip(taken, fates, strict=True)
+        ]
+        undone: list[Decided] = [(delivery, fate, route) for delivery, fate in found if fate is not None]
+        return undone, [delivery for delivery, fate in found if fate is None]
 
     async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
-        """Call the handler, and acknowledge what is done with that."""
+        """Call the handler, and acknowledge the deliveries that are done. Returns the fates of all others."""
         self._calls[worker] = _Call(taken)
         began = monotonic()
         try:
@@ -200,8 +235,15 @@ class Batches:
         self.done += len(taken)
         if worker.cancelling():
             await absorb_cancellation()
-        if error is not None and is_drain_over():  # of the rest nothing is known: it is given back
+        if error is not None and is_drain_over():  # nothing is known of the rest: they are released
             taken = [delivery for delivery in taken if is_decided(delivery)]
+        undone = self._undone_after(error, taken, route, began)
+        _tell_once(error, undone)
+        return undone
+
+    def _undone_after(
+        self, error: BaseException | None, taken: Sequence[Delivery], route: Route, began: float
+    ) -> list[Decided]:
         undone: list[Decided] = []
         for delivery in taken:
             fate = fate_after(error, delivery, route, began)
@@ -209,7 +251,6 @@ class Batches:
                 acknowledge(self._acks, delivery, route)
             else:
                 undone.append((delivery, fate, route))
-        _tell_once(error, undone)
         return undone
 
     async def _carry_out(self, undone: Sequence[Decided]) -> list[Delivery]:

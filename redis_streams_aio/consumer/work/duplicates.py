@@ -49,26 +49,35 @@ FORGOTTEN_AFTER = 86_400.0
 async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outcome | None]:
     """For each delivery `None`: handle it; or the fate of a copy, or to wait while that cannot be known."""
     ids = [get(delivery.fields, EVENT_ID) for delivery in deliveries]
-    asked = [(delivery, event_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
+    asked = [(event_id, delivery.raw_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
     if not asked:
         return [None] * len(deliveries)
+    holders = await _holders(holdings, asked)
+    if isinstance(holders, Postpone):
+        return [holders] * len(deliveries)
+    look_again = asyncio.get_running_loop().time() + _pause(holdings)
+    found = iter(holders)
+    return [
+        _fate(holdings, delivery, next(found), look_again) if event_id else None
+        for delivery, event_id in zip(deliveries, ids, strict=True)
+    ]
+
+
+async def _holders(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[bytes] | Postpone:
+    """Who handles each event; or until when to wait, as Redis cannot be asked."""
     loop = asyncio.get_running_loop()
     now = loop.time()
     if wait := holdings.gate.wait(now):
-        return [Postpone(now + wait)] * len(deliveries)
+        return Postpone(now + wait)
     try:
-        answers = iter(await _ask(holdings, [(event_id, delivery.raw_id) for delivery, event_id in asked]))
+        holders = await _ask(holdings, asked)
     except RedisStreamsError as error:
         now = loop.time()
         wait = holdings.gate.refused(now)
         holdings.telemetry.emit(StepFailed.of("look for duplicates", error, wait))
-        return [Postpone(now + wait)] * len(deliveries)
+        return Postpone(now + wait)
     holdings.gate.passed()
-    look_again = loop.time() + _pause(holdings)
-    return [
-        _fate(holdings, delivery, next(answers), look_again) if event_id else None
-        for delivery, event_id in zip(deliveries, ids, strict=True)
-    ]
+    return holders
 
 
 def copies_to_ask_after(holdings: Holdings, schedule: Schedule, now: float) -> list[Delivery]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextvars import Context, copy_context
+from contextvars import Context
 from time import monotonic
 from typing import Generic
 
@@ -111,7 +111,7 @@ class Pool(Generic[Unit]):
 
     async def _work_off(self, unit: Unit | None, worker: Worker, beginning: Beginning, now: float) -> bool:
         """Handle this unit and those that follow; whether it is time to step back, and there may be more."""
-        work, freed, until, unchanged = self._work, self._freed, now + LONGEST_RUN, beginning.unchanged
+        work, freed, until = self._work, self._freed, now + LONGEST_RUN
         while unit is not None:
             if self._resting:
                 self._spread_soon()
@@ -123,11 +123,7 @@ class Pool(Generic[Unit]):
                 raise
             freed.set()
             now = monotonic()
-            try:
-                is_over = copy_context() != unchanged and beginning.is_over
-            except Exception:  # noqa: BLE001  # what a handler has set there compares itself
-                is_over = True
-            if now > until or self._stopping or is_over:
+            if now > until or self._stopping or beginning.has_changed():
                 return True
             unit = work.take(now)
         return False

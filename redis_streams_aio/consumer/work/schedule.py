@@ -124,12 +124,11 @@ class Schedule:
                 self._take_behind(lanes, batch, most, now)
                 lanes.clear()
                 continue
-            alone = is_suspect(following)
-            if alone and batch:
+            if is_suspect(following):
+                if not batch:
+                    batch.append(self._take_first(now))
                 break
             batch.append(self._take_first(now))
-            if alone:
-                break
             if comes_back:
                 lanes[following.lane] = None
             self._take_behind((following.lane,), batch, most, now, back=comes_back)

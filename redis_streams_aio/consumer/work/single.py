@@ -19,7 +19,7 @@ from ..holdings import Holdings
 from ..settle.acknowledgements import Acknowledgements
 from ..settle.settlement import Settlement
 from . import duplicates
-from .attempt import absorb_cancellation, admit, as_value, fate_after, to_its_end, within
+from .attempt import absorb_cancellation, admit, as_value, fate_after, to_its_end
 from .schedule import Schedule, is_suspect
 
 Unit = TypeVar("Unit")
@@ -114,34 +114,64 @@ class OneByOne:
 
     async def handle(self, delivery: Delivery, worker: Worker, began: float) -> None:
         """Attempt it, and have its fate carried out."""
-        suspect = is_suspect(delivery)
-        if suspect and isinstance(delivery.fate, AwaitCopy):
-            await self._ask_again(delivery)
+        if is_suspect(delivery):
+            await self._handle_suspect(delivery, worker, began)
             return
         route = admit(delivery, self._routes.find(delivery.fields), self._unknown)
-        if not isinstance(route, Route):
-            fate = route
-        elif (suspect or route.deduplicate is not None) and (known := await self._fate_before(delivery, route)):
-            fate = known
+        if not isinstance(route, Route) or route.deduplicate is not None:
+            await self._handle_with_care(delivery, route, worker, began)
+            return
+        self._workers[delivery] = worker
+        error = None
+        try:
+            await route.call(delivery.payload, delivery)
+        except BaseException as raised:  # noqa: BLE001  # `_call` would do the same, for one more coroutine an event
+            error = as_value(raised, (delivery,))
+        finally:
+            del self._workers[delivery]
+        self.done += 1
+        if error is None and delivery.instructions is None and not worker.cancelling():
+            acknowledge(self._acks, delivery, route)
+            self._schedule.leave(delivery)
         else:
-            self._workers[delivery] = worker
-            error = None
-            try:
-                run = route.call(delivery.payload, delivery)
-                await (run if route.timeout is None else within(route.timeout, run))
-            except BaseException as raised:  # noqa: BLE001  # `call` would do the same, for one more coroutine an event
-                error = as_value(raised, (delivery,))
-            finally:
-                del self._workers[delivery]
-            self.done += 1
-            told = error is not None or delivery.instructions is not None or route.deduplicate is not None
-            # ACK is what it would say of most, for two calls more an event
-            fate = await _fate_after(error, delivery, route, worker, began) if told or worker.cancelling() else ACK
+            await self._settle(delivery, await _fate_after(error, delivery, route, worker, began), route)
+
+    async def _handle_suspect(self, delivery: Delivery, worker: Worker, began: float) -> None:
+        """Handle a delivery that may hold up others, or ask after it if it is a copy that waits."""
+        if isinstance(delivery.fate, AwaitCopy):
+            await self._ask_again(delivery)
+        else:
+            admitted = admit(delivery, self._routes.find(delivery.fields), self._unknown)
+            await self._handle_with_care(delivery, admitted, worker, began)
+
+    async def _handle_with_care(
+        self, delivery: Delivery, admitted: Route | Outcome, worker: Worker, began: float
+    ) -> None:
+        """Find out first whether the handler is to be called: the fate may be known, or the delivery may be a copy."""
+        if not isinstance(admitted, Route):
+            fate: Outcome = admitted
+        else:
+            known = await self._fate_before(delivery, admitted)
+            fate = await self._call(delivery, admitted, worker, began) if known is None else known
+        await self._settle(delivery, fate, admitted)
+
+    async def _call(self, delivery: Delivery, route: Route, worker: Worker, began: float) -> Outcome:
+        self._workers[delivery] = worker
+        error = None
+        try:
+            await route.call(delivery.payload, delivery)
+        except BaseException as raised:  # noqa: BLE001  # the exception becomes a value; the fate tells of it
+            error = as_value(raised, (delivery,))
+        finally:
+            del self._workers[delivery]
+        self.done += 1
+        return await _fate_after(error, delivery, route, worker, began)
+
+    async def _settle(self, delivery: Delivery, fate: Outcome, admitted: Route | Outcome) -> None:
+        """Have the fate carried out. Its lane goes on, unless the delivery waits there to be handled again."""
         if fate is ACK:
-            if isinstance(route, Route) and not route.shows_delivery:  # `acknowledge`, for one call less an event
-                delivery.payload = None
-            self._acks.add(delivery)
-        elif await self._is_put_off(delivery, fate, route):
+            acknowledge(self._acks, delivery, admitted)
+        elif await self._is_put_off(delivery, fate, admitted):
             return
         self._schedule.leave(delivery)
 
