@@ -1,20 +1,22 @@
-"""The supervisor: starts what there is, and stops it in order (P26, P27).
+"""The supervisor: starts the parts of a broker, and stops them in order.
 
-Every task lives below `run`, in two nested task groups. The outer one has the duties that go on until the last
-handler has ended: leases, acknowledgements, checkpoints, lag. The inner one has the work: reading, reclaiming,
-handling.
+Every task lives below `run`, in two nested task groups. The outer one has the duties that go on until the last handler
+has ended: leases, acknowledgements, checkpoints, lag. The inner one has the work: reading, reclaiming, handling.
 
-Start: connect -> join every group -> duties -> work. Stop: no more reads -> handlers finish, for at most `grace`
-seconds, then are cancelled -> duties end -> what was settled is written, what was not is given back -> connections
-close. A second stop cancels the handlers at once. An error that is no `RedisStreamsError` is a bug of ours: it
-cancels everything and comes out of `run`.
+| step | start | stop |
+|---|---|---|
+| 1 | connect | reads end; entries whose handler has not begun are released |
+| 2 | join every group | handlers finish, for at most `grace` seconds, then are cancelled |
+| 3 | start the duties | the duties end |
+| 4 | start the work | settled entries are written, the other ones released, connections closed |
 
-What has not begun by then is given back at once, while the handlers that run go on.
+A second stop cancels the handlers at once. An error other than a `RedisStreamsError` is our bug: it cancels everything
+and comes out of `run`.
 
-`run` is one task of its own, which `Broker` starts and awaits: the cancel scopes of task groups must be left by
-the task that entered them, and frameworks and test fixtures may well enter and leave a broker in two different
-tasks. All tasks are in its own empty `contextvars` context, but for the workers: each of these begins in a copy of the
-context in which the broker was opened.
+`run` is one task of its own, which `Host` starts and awaits: the cancel scopes of task groups must be left by the task
+that entered them, and frameworks and test fixtures may well enter and leave a broker in two different tasks. All tasks
+are in its own empty `contextvars` context, except the workers: each of these begins in a copy of the context in which
+the broker was opened.
 """
 
 from __future__ import annotations
@@ -38,19 +40,15 @@ from ..events.delivery import Compose
 from ..exceptions import RedisUnavailableError
 from ..handlers.routes import Plan
 from ..monitoring import LagWatcher
-from ..producer import StreamManager
 from ..telemetry import Drained, StepFailed, Telemetry
 from ..telemetry.logs import log
+from . import duties
+from .duties import Duty
 from .lease_thread import LeaseThread, keep_leases
 from .loop_watch import LoopWatch
-from .releases import ReleaseWatch
-from .slow_handlers import SlowHandlers
 
 UNBLOCK_AGAIN = 0.05
 """Seconds between attempts to end the reads: one that had not yet begun is missed."""
-
-CLEAN_UP_INTERVAL = 60.0
-"""Seconds between looks for names of consumers that are gone, and old dead letters; less where they expire sooner."""
 
 READ_OVERDUE = 1.0
 """Seconds that a read may take longer than its block before a drain cancels it."""
@@ -61,7 +59,7 @@ current_supervisor: ContextVar[Supervisor | None] = ContextVar("current_supervis
 
 
 class Supervisor:
-    """See the module."""
+    """Runs the subscriptions and the duties of one open broker, until `stop`."""
 
     def __init__(
         self,
@@ -147,13 +145,13 @@ class Supervisor:
             ]
             try:
                 await self._open_subscriptions()
-                async with anyio.create_task_group() as duties:
-                    self._start_duties(duties)
+                async with anyio.create_task_group() as around:
+                    self._start_duties(around)
                     await self._run_work()
                     self._check_stopped()
-                    duties.cancel_scope.cancel()
+                    around.cancel_scope.cancel()
             except Exception:
-                self._crashed = True  # nothing is given back then: what brought us down must count its delivery (P13)
+                self._crashed = True  # nothing is released then: the event that brought us down must count its delivery
                 raise
             finally:
                 with anyio.CancelScope(shield=True):
@@ -175,7 +173,7 @@ class Supervisor:
     async def _open_subscriptions(self) -> None:
         """Join every group, all at once: they share round trips, however far Redis is.
 
-        A Redis that answers and refuses for now (LOADING, READONLY, ...) is waited for (P16).
+        Waits for a Redis that answers and refuses for now (LOADING, READONLY, ...).
         """
         if not self.subscriptions:
             log.info("no handlers: this broker publishes, and handles nothing")
@@ -208,11 +206,13 @@ class Supervisor:
     async def _run_work(self) -> None:
         async with anyio.create_task_group() as work:
             self._work = work.cancel_scope
-            self._start_watch(work)
+            for duty in duties.of_reading(self._connection, self.subscriptions, self._settings):
+                self._start(work, duty, self._stop)
             async with anyio.create_task_group() as reads:
                 for subscription in self.subscriptions:
                     reads.start_soon(subscription.read)
-                    self._start_work(work, subscription)
+                    for _ in range(subscription.options.concurrency):
+                        self._start_worker(work, subscription)
                 self.started.set()
                 await self._stop.wait()
                 now = self._stopped_at = anyio.current_time()
@@ -233,18 +233,8 @@ class Supervisor:
                 await subscription.unblock()
             await anyio.sleep(UNBLOCK_AGAIN)
 
-    def _start_watch(self, work: TaskGroup) -> None:
-        if self.subscriptions:
-            watch = ReleaseWatch(self._connection, self.subscriptions)
-            interval, emit = self._settings.reclaim_interval, self._telemetry.emit
-            work.start_soon(repeat, "look for what was given back", watch.run_once, interval, emit, self._stop)
-
-    def _start_work(self, work: TaskGroup, subscription: Subscription) -> None:
-        work.start_soon(
-            repeat, "reclaim", subscription.reclaim, self._settings.reclaim_interval, self._telemetry.emit, self._stop
-        )
-        for _ in range(subscription.options.concurrency):
-            self._start_worker(work, subscription)
+    def _start(self, tasks: TaskGroup, duty: Duty, stop: asyncio.Event | None = None) -> None:
+        tasks.start_soon(repeat, duty.name, duty.step, duty.interval, self._telemetry.emit, stop)
 
     def _start_worker(self, work: TaskGroup, subscription: Subscription) -> None:
         """Start a worker in a context of its own."""
@@ -255,52 +245,29 @@ class Supervisor:
         if await subscription.work():
             self._start_worker(work, subscription)
 
-    def _start_duties(self, duties: TaskGroup) -> None:
-        settings, emit = self._settings, self._telemetry.emit
-        for subscription in self.subscriptions:
-            duties.start_soon(subscription.write)
-            duties.start_soon(repeat, "clean up", subscription.clean_up, self._clean_up_interval(), emit)
-        if self.subscriptions:
-            self._start_lease_keepers(duties)
-            self._start_watches(duties)
-            duties.start_soon(repeat, "checkpoint", self._save_checkpoints, settings.checkpoint_interval, emit)
-            duties.start_soon(repeat, "measure lag", self.lag.run_once, settings.lag_interval, emit)
-        if bounds := {
-            stream: options.alert_length
-            for stream, options in settings.streams.items()
-            if options.alert_length is not None
-        }:
-            manager = StreamManager(self._connection, telemetry=self._telemetry)
-            for stream, bound in bounds.items():
-                manager.watch_length(stream, bound)
-            duties.start_soon(repeat, "measure lengths", manager.check_lengths, settings.lag_interval, emit)
+    def _start_duties(self, tasks: TaskGroup) -> None:
+        """Start the duties that go on until the last handler has ended."""
+        subscriptions, settings, telemetry = self.subscriptions, self._settings, self._telemetry
+        for subscription in subscriptions:
+            tasks.start_soon(subscription.write)
+        if subscriptions:
+            self._start_lease_keepers(tasks)
+            routes = [route for plan in self._plans for route in plan.routes.all]
+            tasks.start_soon(LoopWatch(subscriptions, routes, telemetry).run)
+        lag = self.lag if subscriptions else None
+        for duty in (
+            *duties.of_handling(subscriptions, settings, telemetry),
+            *duties.of_measuring(self._connection, lag, settings, telemetry),
+        ):
+            self._start(tasks, duty)
 
-    async def _save_checkpoints(self) -> None:
-        """Those that may have changed. One group's trouble keeps no other from it."""
-        saving = [each.save_checkpoint() for each in self.subscriptions if each.checkpoint_due]
-        for outcome in await asyncio.gather(*saving, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    def _start_lease_keepers(self, duties: TaskGroup) -> None:
+    def _start_lease_keepers(self, tasks: TaskGroup) -> None:
         holdings = [subscription.holdings for subscription in self.subscriptions]
         if self._settings.lease_thread:
-            duties.start_soon(LeaseThread(self._connection, holdings, self._telemetry).run)
+            tasks.start_soon(LeaseThread(self._connection, holdings, self._telemetry).run)
             return
         for keeper in by_lease(self._connection, holdings):
-            duties.start_soon(keep_leases, keeper, self._telemetry.emit)
-
-    def _start_watches(self, duties: TaskGroup) -> None:
-        """Handlers that hang, or that block the event loop, are told of."""
-        slow = SlowHandlers(self.subscriptions, self._telemetry)
-        duties.start_soon(repeat, "watch handlers", slow.run_once, slow.interval, self._telemetry.emit)
-        routes = [route for plan in self._plans for route in plan.routes.all]
-        duties.start_soon(LoopWatch(self.subscriptions, routes, self._telemetry).run)
-
-    def _clean_up_interval(self) -> float:
-        """Often enough that nothing stays for much longer than it should."""
-        shortest = min(self._settings.consumer_expiry, self._settings.dead_letter_retention or math.inf)
-        return min(CLEAN_UP_INTERVAL, shortest / 4)
+            tasks.start_soon(keep_leases, keeper, self._telemetry.emit)
 
     def _checkpoint_store(self) -> CheckpointStore:
         return (
