@@ -30,13 +30,19 @@ def for_people(entry: RawEntry) -> str:
     """Time, id, type, key and payload; then the fields that are not of the wire format, shortened."""
     entry_id, fields = entry.id.decode(), entry.fields or []
     known, others = _split(fields)
-    names = [] if known is None else [known.event_type or NONE, known.key or NONE]
-    shown = [local_time(_time(entry_id)), entry_id, *(names or [NONE, NONE])]
-    if (payload := wire_format.payload_of(fields)) is not None and known is not None:
-        text = _json_text(payload, known.content_type)
-        shown.append(repr(payload) if text is None else text)
+    event = [NONE, NONE] if known is None else _event_for_people(known, wire_format.payload_of(fields))
+    shown = [local_time(_time(entry_id)), entry_id, *event]
     shown += [f"{name}={_shortened(value)}" for name, value in others.items()]
     return "  ".join(visible(text) for text in shown)
+
+
+def _event_for_people(known: wire_format.Attributes, payload: bytes | None) -> list[str]:
+    """Type, key and payload, as far as they are there."""
+    shown = [known.event_type or NONE, known.key or NONE]
+    if payload is not None:
+        text = _json_text(payload, known.content_type)
+        shown.append(repr(payload) if text is None else text)
+    return shown
 
 
 def for_machines(entry: RawEntry) -> str:

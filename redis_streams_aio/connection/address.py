@@ -35,20 +35,13 @@ class Address(msgspec.Struct, frozen=True):
 
 def parse(url: object) -> Address:
     """Check a URL. Raises `ConfigError`, whose text never has the URL's credentials in it."""
-    if not isinstance(url, str):
-        hint = ", e.g. str(url)" if hasattr(url, "host") else ""
-        value = f"a {type(url).__name__}" if isinstance(url, bytes) or hint else shown_value(url)
-        raise ConfigError(f"redis_url: expected text{hint}, e.g. redis://localhost:6379/0, not {value}")
-    url = exact(url)
+    url = _text(url)
     try:
         parts = urlsplit(url)
         shown = _without_credentials(parts)
     except ValueError:
         raise ConfigError(f"redis_url: cannot be read; {_EXPECTED}") from None
-    scheme = next((known for known in SCHEMES if known == parts.scheme), None)
-    if scheme is None:
-        got = f"{parts.scheme}://" if parts.scheme and "://" in url else "none"
-        raise ConfigError(f"redis_url: unknown scheme {got}; expected one of {_ALLOWED}")
+    scheme = _scheme(parts, url)
     if scheme in ("redis", "rediss"):
         _check_credentials(parts)
         _check_host(parts)
@@ -58,6 +51,24 @@ def parse(url: object) -> Address:
 
 _ALLOWED = ", ".join(f"{known}://" for known in SCHEMES)
 _EXPECTED = f"expected e.g. redis://localhost:6379/0, or one of {_ALLOWED}"
+
+
+def _text(url: object) -> str:
+    """The URL as plain text. Raises `ConfigError`."""
+    if isinstance(url, str):
+        return exact(url)
+    hint = ", e.g. str(url)" if hasattr(url, "host") else ""
+    value = f"a {type(url).__name__}" if isinstance(url, bytes) or hint else shown_value(url)
+    raise ConfigError(f"redis_url: expected text{hint}, e.g. redis://localhost:6379/0, not {value}")
+
+
+def _scheme(parts: SplitResult, url: str) -> Scheme:
+    """The scheme. Raises `ConfigError` for an unknown one."""
+    for known in SCHEMES:
+        if known == parts.scheme:
+            return known
+    got = f"{parts.scheme}://" if parts.scheme and "://" in url else "none"
+    raise ConfigError(f"redis_url: unknown scheme {got}; expected one of {_ALLOWED}")
 
 
 def _check_host(parts: SplitResult) -> None:

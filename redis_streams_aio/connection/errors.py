@@ -40,11 +40,21 @@ _BY_FIRST_WORD: dict[str, type[RedisStreamsError]] = {
     **dict.fromkeys(("READONLY", "NOREPLICAS", "NOGOODSLAVE", "MASTERDOWN", "CLUSTERDOWN"), WrongNodeError),
 }
 
-_UNBLOCKED: tuple[tuple[str, type[RedisStreamsError]], ...] = (
-    # what Redis says when it ends a blocked read; the rest is a wish of somebody's (CLIENT UNBLOCK ... ERROR)
-    ("UNBLOCKED the stream key no longer exists", GroupNotFoundError),
-    ("UNBLOCKED force unblock from blocking operation, instance state changed", WrongNodeError),
+_BY_BEGINNING: tuple[tuple[str, type[RedisStreamsError]], ...] = (
+    # Redis ends a blocked read with these; every other UNBLOCKED is a client's wish (CLIENT UNBLOCK ... ERROR)
+    ("unblocked the stream key no longer exists", GroupNotFoundError),
+    ("unblocked force unblock from blocking operation, instance state changed", WrongNodeError),
+    ("err no such key", StreamNotFoundError),
+    ("no such key", StreamNotFoundError),
 )
+_BY_PHRASE: tuple[tuple[str, type[RedisStreamsError]], ...] = (
+    ("requires the key to exist", StreamNotFoundError),
+    ("user executing the script", PermissionDeniedError),
+    ("acl failure in script", PermissionDeniedError),
+    ("can't run this command", PermissionDeniedError),
+    ("invalid username-password", AuthenticationFailedError),
+)
+"""Phrases of error replies, in small letters."""
 
 _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     # redis-py cuts the first word off where it has a class for it
@@ -98,16 +108,16 @@ def from_reply(error: Exception) -> RedisStreamsError:
     word = next((word for kind, word in _BY_CLASS if isinstance(error, kind)), text.partition(" ")[0])
     if not text.startswith(word):
         text = f"{word} {text}"
-    for known, kind in _UNBLOCKED:
-        if text.startswith(known):
-            return kind(text)
-    if "requires the key to exist" in text or text.lower().startswith(("err no such key", "no such key")):
-        return StreamNotFoundError(text)
-    if "user executing the script" in text or "ACL failure in script" in text or "can't run this command" in text:
-        return PermissionDeniedError(text)
-    if "invalid username-password" in text.lower():
-        return AuthenticationFailedError(text)
-    return _BY_FIRST_WORD.get(_inner_word(text, word), ServerError)(text)
+    kind = _kind_by_phrase(text) or _BY_FIRST_WORD.get(_inner_word(text, word), ServerError)
+    return kind(text)
+
+
+def _kind_by_phrase(text: str) -> type[RedisStreamsError] | None:
+    """The error that a phrase of the reply tells, where its first word does not."""
+    told = text.lower()
+    begins = (kind for beginning, kind in _BY_BEGINNING if told.startswith(beginning))
+    has = (kind for phrase, kind in _BY_PHRASE if phrase in told)
+    return next(begins, None) or next(has, None)
 
 
 def _inner_word(text: str, word: str) -> str:

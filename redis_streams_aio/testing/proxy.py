@@ -39,24 +39,31 @@ class _Pipe:
                 self.abort()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None) -> None:
-        is_reply = reader is not self._reader
+        direction: Direction = "requests" if reader is self._reader else "replies"
         while data := await reader.read(65536):
-            if not is_reply:
-                self._network.requests += 1
-            if rate := self._network.rate["replies" if is_reply else "requests"]:
-                await asyncio.sleep(len(data) / rate)
-            if self._network.latency:
-                await asyncio.sleep(self._network.latency)
-            await self._network.passage["replies" if is_reply else "requests"].wait()
-            if self.silent or writer is None:
-                continue  # swallowed
-            keep = self._network.part_to_keep(len(data)) if is_reply else None
-            await self._write(writer, data[:keep])
-            if keep is not None:
-                await asyncio.sleep(0.01)  # an abort may overtake what was just written
-                self.abort()
+            await self._hold_back(direction, len(data))
+            if writer is not None and not self.silent:  # else the data is swallowed
+                await self._pass_on(writer, direction, data)
         if not self.silent:
             self.abort()  # one side has closed; a silent network tells neither of them
+
+    async def _hold_back(self, direction: Direction, size: int) -> None:
+        """Wait for as long as the network takes for so much data, and until it lets the direction pass."""
+        if direction == "requests":
+            self._network.requests += 1
+        if rate := self._network.rate[direction]:
+            await asyncio.sleep(size / rate)
+        if self._network.latency:
+            await asyncio.sleep(self._network.latency)
+        await self._network.passage[direction].wait()
+
+    async def _pass_on(self, writer: asyncio.StreamWriter, direction: Direction, data: bytes) -> None:
+        """Write data; of a reply that is to be cut only a part, before the connection breaks."""
+        keep = self._network.part_to_keep(len(data)) if direction == "replies" else None
+        await self._write(writer, data[:keep])
+        if keep is not None:
+            await asyncio.sleep(0.01)  # an abort may overtake what was just written
+            self.abort()
 
     async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         while data:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 import msgspec
@@ -105,9 +106,9 @@ class Recorder:
     def order_failures(self, times: int, error: BaseException, handler: Handler, stream: str | None) -> None:
         """The next `times` calls raise `error` in place of running. Raises `ValueError` where that can hit nobody."""
         streams = [known for known, _ in self._plans]
-        if stream is not None and stream not in streams:
+        if stream not in (None, *streams):
             raise ValueError(f"stream {stream!r}: the broker handles {_listed(streams)}")
-        routes = [route for plan in self._plans.values() for route in plan.routes.all]
+        routes = [*chain.from_iterable(plan.routes.all for plan in self._plans.values())]
         if not any(is_of(handler, route.name, route.handler) for route in routes):
             raise ValueError(f"handler {handler!r}: the broker has {_listed(route.name for route in routes)}")
         self._failures.append(_OrderedFailure(times, error, handler, stream))

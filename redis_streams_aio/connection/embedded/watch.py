@@ -62,13 +62,11 @@ def end(path: str, known: bytes) -> None:
             if known and run_id(path) not in (known, b""):
                 return
             ask(path, b"SHUTDOWN")
-        except (ConnectionRefusedError, FileNotFoundError):
-            if time.monotonic() > starting:
-                return
-        except OSError:
-            pass  # it is busy, or going
-        else:
             starting = 0.0
+        except OSError as error:  # the server is not there yet or any more, or busy, or going
+            is_absent = isinstance(error, ConnectionRefusedError | FileNotFoundError)
+            if is_absent and time.monotonic() > starting:
+                return
         time.sleep(AGAIN)
 
 

@@ -17,6 +17,10 @@ from redis_streams_aio import Connection
 
 _SOCKET = "valkey.sock"
 _PATIENCE = 5.0
+_NOT_IN_MEMORY = {
+    "processes": "memory:// is within one process: this needs several",
+    "restart": "memory:// has no server that could be restarted",
+}
 """Seconds in which the first contact has to come about."""
 
 
@@ -90,12 +94,10 @@ class Target:
 
     def unavailable(self, what: str) -> str | None:
         """Why there are no `processes`, `network` or `restart` here; `None`: there are."""
-        if what == "processes" and self.scheme == "memory":
-            return "memory:// is within one process: this needs several"
-        if what == "network" and self.scheme != "redis":
-            return "the network that fails is put before a URL redis://host:port"
-        if what == "restart" and self.scheme == "memory":
-            return "memory:// has no server that could be restarted"
+        if what == "network":
+            return None if self.scheme == "redis" else "the network that fails is put before a URL redis://host:port"
+        if self.scheme == "memory":
+            return _NOT_IN_MEMORY[what]
         if what == "restart" and self.scheme != "embedded" and self._restart_command is None:
             return "needs a Redis that it may restart: give --restart-command"
         return None
