@@ -24,6 +24,7 @@ from ..handlers.router import Router
 from ..handlers.routes import Plan
 from ..models import LagReport
 from ..producer import StreamProducer
+from ..producer.composer import NO_HEADERS
 from ..telemetry import Observer, Telemetry
 from ..telemetry.logs import log
 from .host import Host, not_open
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-_NO_HEADERS: Mapping[str, str] = {}
 _DEFAULT_RETRY = RetryPolicy()
 
 
@@ -176,7 +176,7 @@ class Broker:
         event_type: str | None = None,
         key: str | None = None,
         event_id: str | None = None,
-        headers: Mapping[str, str] = _NO_HEADERS,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> str:
         """Add one event to a stream, and return its entry id.
 
@@ -194,7 +194,7 @@ class Broker:
         payloads: Iterable[object],
         *,
         event_type: str | None = None,
-        headers: Mapping[str, str] = _NO_HEADERS,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> list[str]:
         """Add events to a stream in few round trips, and return their entry ids; see `StreamProducer.publish_many`."""
         if not self._connection.is_open:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -152,7 +153,7 @@ class Connection:
 
     def link(self, purpose: Purpose) -> Link:
         """The shared link for a purpose, made when it is first asked for. Raises `NotOpenError`, `WrongLoopError`."""
-        if self._home is None or not self._home.is_surely_here:
+        if (home := self._home) is None or home.thread != get_ident() or not home.loop.is_running():
             self._check_here()
         if (link := self._links.get(purpose)) is None:
             link = self._links[purpose] = self.new_link(self._command_timeout)

@@ -71,11 +71,6 @@ class Home:
         self.thread = get_ident()
         return True
 
-    @property
-    def is_surely_here(self) -> bool:
-        """The same at a third of the cost (on Python 3.11, asking for the running loop asks the system)."""
-        return self.thread == get_ident() and self.loop.is_running()
-
     def keep(self, inherited: object) -> None:
         """Forget something of a home that is gone, so that nothing is done to a parent's sockets."""
         if not self.is_of_this_process:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import math
 import reprlib
+from collections import deque
 from collections.abc import Callable
-from itertools import chain
 from typing import NamedTuple, ParamSpec, TypeVar, Union
 
 from ..events import entry_ids
@@ -91,9 +91,9 @@ def new_entries(reply: Reply) -> list[NewEntry]:
     [[_, found]] = _rows(reply)  # type: ignore[misc]
     if found:
         ids, fields = zip(*_rows(found), strict=True)  # pairs, and nothing else
-        lists, strings = {*map(type, _rows(found)), *map(type, fields)}, {*map(type, ids), *map(type, chain(*fields))}
-        if lists != {list} or strings != {bytes}:
+        if {*map(type, _rows(found)), *map(type, fields)} != {list}:
             raise TypeError
+        deque(map(b"".join, (ids, *fields)), 0)  # the fastest way to find out that all of them are bytes
     return found  # type: ignore[return-value]  # lists of two
 
 

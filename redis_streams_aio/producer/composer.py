@@ -71,7 +71,7 @@ class Composer:
         """The XADD as it is sent. With nothing but a payload, the rest is the same each time, and packed once."""
         name = self._event_type(stream, type(payload), event_type)
         body = self._encode(payload)
-        if key is event_id is None and _none_in(headers):
+        if key is event_id is None and (headers is NO_HEADERS or _none_in(headers)):
             return pack_between(self._around(stream, name, type(payload)), body)
         return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[1]
 
@@ -98,7 +98,7 @@ class Composer:
 
     def _packer(self, stream: str, event_type: str | None, headers: Mapping[str, str]) -> Callable[[object], bytes]:
         """Pack payloads of one stream. What surrounds them is looked up once for all of a type, not for each."""
-        if not _none_in(headers):
+        if headers is not NO_HEADERS and not _none_in(headers):
             return lambda payload: self.pack(stream, payload, event_type, headers=headers)
         encode = self._encode
         known: type[object] | None = None
@@ -206,4 +206,4 @@ class Composer:
 
 def _none_in(headers: Mapping[str, str]) -> bool:
     """Whether there are plainly no headers; what is not a `dict` is looked into when it is checked."""
-    return headers is NO_HEADERS or (type(headers) is dict and not headers)
+    return type(headers) is dict and not headers

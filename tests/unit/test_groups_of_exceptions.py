@@ -174,7 +174,7 @@ async def nothing(_: object, __: object) -> None: ...
 
 
 def route(policy: RetryPolicy, decode: Callable[[list[bytes]], object] = len) -> Route:
-    return Route("bill", nothing, decode, nothing, policy, None, "cancel", None, shows_delivery=True)
+    return Route("bill", nothing, decode, nothing, policy, "cancel", None, shows_delivery=True)
 
 
 def delivery(failures: int = 0) -> Delivery:

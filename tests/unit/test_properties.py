@@ -41,7 +41,7 @@ errors = st.sampled_from([ValueError("x"), KeyError("x"), Reject("no"), RetryLat
 def route(deduplicate: float | None = None) -> Route:
     async def call(_: object, __: object) -> None: ...
 
-    return Route("handle", call, lambda fields: fields, call, POLICY, None, "cancel", deduplicate, shows_delivery=True)
+    return Route("handle", call, lambda fields: fields, call, POLICY, "cancel", deduplicate, shows_delivery=True)
 
 
 def delivery(*fields: bytes, number: int = 1) -> Delivery:
