@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import redis_streams_aio
 from redis_streams_aio import _public
-from tests.imports import graph, longest_of_all, sources
+from tests.docs import house
+from tests.imports import PACKAGE, graph, longest_of_all, sources
+
+ROOT = Path(__file__).parent.parent
 
 LAYERS: list[list[str]] = [
     ["version", "checks.times"],
@@ -188,6 +193,18 @@ def test_p14_only_the_fenced_log_logs() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == "logging":
                 users.add(name)
     assert users == set(LOG_USERS)
+
+
+def test_the_picture_of_the_house_is_up_to_date() -> None:
+    assert house.PICTURE.read_text("utf-8") == house.draw(), "run python -m tests.docs.house, and look at it"
+
+
+def test_contributing_names_files_that_are_there() -> None:
+    """Files of the package are named from its folder on, all others from the project's."""
+    named = set(re.findall(r"`([\w./-]+/[\w./-]*|\w+\.py)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8")))
+    assert len(named) > 40
+    made = {"docs/conformance.md"}
+    assert {name for name in named - made if not ((PACKAGE / name).exists() or (ROOT / name).exists())} == set()
 
 
 def test_all_is_what_it_should_be() -> None:
