@@ -1,7 +1,6 @@
-"""The words of the library: immutable records of events, entries and what Redis knows about them. No input or
-output here.
+"""The words of the library: immutable records of events, of entries, and of the state of streams and groups.
 
-Times are seconds (`float`) and ages are seconds; points in time are `datetime` in UTC.
+Durations and ages are seconds (`float`); points in time are `datetime` in UTC. Pure: no input or output.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ class EventMessage(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """One event as it was published, with its payload decoded."""
 
     id: str
-    """The entry id that Redis gave, e.g. `1700000000000-0`; it grows along the stream."""
+    """The entry id that Redis assigned, e.g. `1700000000000-0`. Later entries have greater ids."""
     stream: str
     event_type: str
-    """What kind of event it is; `""` for entries written by others that name none."""
+    """The kind of event; `""` if another program wrote the entry and named none."""
     payload: T
     key: str | None = None
-    """The publisher's ordering key, e.g. a customer's id."""
+    """The publisher's ordering key, e.g. the id of a customer."""
     event_id: str | None = None
-    """The publisher's own id for the event, the same in every copy of it."""
+    """The publisher's own id of the event, the same in every copy."""
     headers: Mapping[str, str] = {}
 
     @property
@@ -39,87 +38,87 @@ class EventMessage(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class PendingMessage(msgspec.Struct, frozen=True):
-    """An entry that was delivered to a consumer and is not acknowledged."""
+    """An entry that was delivered to a consumer and is not acknowledged yet."""
 
     id: str
     consumer: str
     idle: float
-    """Seconds since it was last delivered, or its lease was last renewed."""
+    """Seconds since the entry was last delivered, or its lease was last renewed."""
     deliveries: int
-    """How often Redis has handed it out."""
+    """How often Redis has delivered the entry."""
 
 
 class History(msgspec.Struct, frozen=True):
-    """What became of an event before it was replayed from the dead letters."""
+    """The history of an event before it was replayed from the dead letters."""
 
     id: str
-    """The entry id that it had first."""
+    """The event's first entry id."""
     failures: int
-    """How often handlers raised on it, in all its lives so far."""
+    """How often handlers failed on the event, before and after all replays."""
     first_failure: float
-    """When a handler first raised on it, in epoch seconds of Redis's clock; 0 when none ever did."""
+    """When a handler first failed on the event, in epoch seconds of Redis's clock; 0 if none did."""
     reason: str
-    """Why it was dead-lettered last."""
+    """Why the event was last dead-lettered."""
     error: str
     replays: int
-    """How often it was replayed."""
+    """How often the event was replayed."""
 
 
 class DeadLetterMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that was given up, as it stands among the dead letters."""
+    """An event that the library gave up on, with the reason and the event itself."""
 
     id: str
     """The dead letter's own id."""
     reason: str
-    """One word: `failures`, `gave_up`, `deadline`, `rejected`, `deliveries`, `undecodable`, `unhandled`; `""` for an
-    entry that is no dead letter of ours.
+    """One word: `failures`, `gave_up`, `deadline`, `rejected`, `deliveries`, `undecodable` or `unhandled`; `""` if
+    another program wrote the entry.
     """
     error: str
     traceback: str
     failures: int
-    """How often handlers raised on it, in all its lives."""
+    """How often handlers failed on the event, before and after all replays."""
     deliveries: int
-    """How often Redis had handed it out."""
+    """How often Redis had delivered the entry."""
     first_failure: datetime | None
     replays: int
-    """How often it had been replayed before."""
+    """How often the event had been replayed before."""
     stream: str
     group: str
     consumer: str
-    """Who gave it up."""
+    """The consumer that gave up on the event."""
     entry_id: str
-    """The id that the event had in its stream."""
+    """The event's entry id in its stream."""
     event_type: str
     key: str | None
     event_id: str | None
     headers: Mapping[str, str]
     fields: tuple[bytes, ...]
-    """The event as it was: names and values in turn."""
+    """The event's own fields, unchanged: names and values in turn."""
 
     @property
     def timestamp(self) -> datetime:
-        """When it was given up, in UTC."""
+        """When the event was dead-lettered, in UTC."""
         return entry_ids.timestamp(self.id)
 
     @property
     def payload(self) -> bytes | None:
-        """The payload as it was published; `None` for entries that have no field `payload`."""
+        """The payload as it was published; `None` if the entry has no field `payload`."""
         return wire_format.payload_of(list(self.fields))
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
-    """What a replay did, or with `dry_run` would do."""
+    """The result of a replay, or with `dry_run` the result it would have."""
 
     in_place: int
-    """Events that are still in their stream: handled again under their own id."""
+    """Events that are still in their stream: they are handled again under their own id."""
     copied: int
-    """Events that are in their stream no more: added again at its end, for this group alone."""
+    """Events that are no longer in their stream: a copy was added at its end, for this group alone."""
     gone: int
-    """Dead letters that somebody else replayed or purged meanwhile."""
+    """Dead letters that somebody else replayed or purged in the meantime."""
 
     @property
     def replayed(self) -> int:
-        """Events that are handled again."""
+        """The number of events that are handled again."""
         return self.in_place + self.copied
 
 
@@ -128,12 +127,12 @@ class StreamInfo(msgspec.Struct, frozen=True):
 
     name: str
     length: int
-    """Number of entries now in the stream."""
+    """The number of entries that are in the stream now."""
     groups: int
     first_id: str | None
     last_id: str | None
     last_generated_id: str
-    """The highest id ever given, also when that entry is gone."""
+    """The greatest id ever assigned, even if that entry was deleted."""
     entries_added: int
 
 
@@ -146,9 +145,9 @@ class GroupInfo(msgspec.Struct, frozen=True):
     last_delivered_id: str
     entries_read: int | None
     lag: int | None
-    """Entries not yet delivered, as Redis counts them.
+    """Entries not yet delivered, as Redis counts them; `None` if Redis does not know.
 
-    `None` where Redis does not know. `LagWatcher` has the corrected number.
+    `LagWatcher` reports the corrected number.
     """
 
 
@@ -158,9 +157,9 @@ class ConsumerInfo(msgspec.Struct, frozen=True):
     name: str
     pending: int
     idle: float
-    """Seconds since its last attempt to read (on Redis 7.0: since its last read that brought something)."""
+    """Seconds since its last attempt to read (on Redis 7.0: since its last read that returned entries)."""
     inactive: float | None
-    """Seconds since it last got an entry; `None` on Redis 7.0 and when it never did."""
+    """Seconds since it last got an entry; `None` on Redis 7.0, or if it never got one."""
 
 
 class LagReport(msgspec.Struct, frozen=True):
@@ -169,13 +168,13 @@ class LagReport(msgspec.Struct, frozen=True):
     stream: str
     group: str
     lag: int | None
-    """Entries not yet delivered; `None`: unknown (never reported as 0)."""
+    """Entries not yet delivered; `None` if unknown. An unknown lag is never reported as 0."""
     pending: int
     """Entries delivered and not yet settled."""
     oldest_age: float | None
-    """Age in seconds of the oldest entry not yet settled; `None` when there is none."""
+    """Age in seconds of the oldest entry that is not settled; `None` if all are settled."""
 
     @property
     def behind(self) -> int:
-        """Entries not yet settled: lag (0 where unknown) + pending."""
+        """Entries not yet settled: lag (0 if unknown) + pending."""
         return (self.lag or 0) + self.pending

@@ -1,1 +1,1 @@
-"""Checks of what users write: values, names, times, functions. Pure."""
+"""Check arguments that users pass in: values, names, times and functions. Pure."""

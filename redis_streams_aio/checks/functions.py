@@ -1,7 +1,7 @@
-"""Functions that users hand in: what kind they are, what they are called, and whether they can be called as we will.
+"""Check functions that users pass in: their kind, their name, and whether the library can call them.
 
-A `functools.partial`, an object with `__call__` and a bound method are functions too; each is looked at where its code
-is. Pure: nothing is called.
+A `functools.partial`, an object with `__call__` and a bound method count as functions; the checks look at the code
+inside. Pure: no function is called.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from .values import shown
 
 
 def code_of(function: object) -> object:
-    """The function that runs: inside of `functools.partial`, or the `__call__` of an object."""
+    """Return the function that runs: the one inside a `functools.partial`, or the `__call__` of an object."""
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function) or isinstance(function, type) or not callable(function):
         return function
-    return getattr(function, "__call__", function)  # noqa: B004  # the method itself, not whether there is one
+    return getattr(function, "__call__", function)  # noqa: B004  # the method itself is needed, not whether it exists
 
 
 def is_async(function: object) -> bool:
-    """Whether calling it gives a coroutine."""
+    """Whether a call of the function returns a coroutine."""
     return inspect.iscoroutinefunction(code_of(function)) or inspect.iscoroutinefunction(function)
 
 
 def name_of(function: object) -> str:
-    """What it is called in errors and logs: the function's name, or the class of an object with `__call__`."""
+    """Return the name for errors and logs: the function's name, or the class of an object with `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
     try:
         name = getattr(function, "__name__", None) or (type(function).__name__ if callable(function) else None)
-    except Exception:  # noqa: BLE001  # a property of the user's
+    except Exception:  # noqa: BLE001  # user code: `__name__` may be a property
         name = None
     return name if isinstance(name, str) else shown(function)
 
 
 def kind_of(function: object) -> str:
-    """What it is: `an async function`, `a class`, `an async generator`."""
+    """Describe the kind of object: `an async function`, `a class`, `an async generator`."""
     if is_async(function):
         return "an async function"
     kinds: tuple[tuple[Callable[[object], bool], str], ...] = (
@@ -59,35 +59,32 @@ def kind_of(function: object) -> str:
 
 
 def takes(function: object, count: int) -> bool:
-    """Whether it can be called with so many positional arguments. One whose signature cannot be read is believed."""
+    """Whether the function accepts `count` positional arguments. True if its signature cannot be read."""
     try:
         inspect.signature(cast("Callable[..., object]", function)).bind(*range(count))
     except TypeError:
         return False
-    except Exception:  # noqa: BLE001  # of what is not written in Python, or says wrong things of itself
+    except Exception:  # noqa: BLE001  # a function that is not written in Python, or describes itself wrongly
         return True
     return True
 
 
 def functions(what: str, values: object, arguments: str) -> tuple[Callable[..., object], ...]:
-    """Functions that can be called with such arguments, each at once and without waiting. Raises `ConfigError`."""
+    """Return the functions as a tuple. Raises `ConfigError` if one is async or does not accept the arguments."""
     if callable(values) or isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise ConfigError(f"{what}={shown(values)}: expected a list of functions, e.g. {what}=[tell]")
     return tuple(function(f"{what}[{index}]", each, arguments) for index, each in enumerate(values))
 
 
 def function(what: str, value: object, arguments: str) -> Callable[..., object]:
-    """A function that can be called with such arguments (`"fact"`), at once and without waiting.
-
-    Raises `ConfigError`.
-    """
+    """Return the function. Raises `ConfigError` if it is async or does not accept the arguments, e.g. `"fact"`."""
     expected = f"expected a function of ({arguments})"
     if isinstance(value, type) or not callable(value):
         raise ConfigError(f"{what}={shown(value)}: {expected}")
     if is_async(value) or inspect.isasyncgenfunction(code_of(value)):
         raise ConfigError(
-            f"{what}={shown(value)}: is {kind_of(value)}, and is called without waiting; {expected} that is not async, "
-            "and e.g. puts what is to be awaited into an asyncio.Queue"
+            f"{what}={shown(value)}: is {kind_of(value)}, but the call is not awaited; {expected} that is not "
+            "async; it can put work into an asyncio.Queue"
         )
     if not takes(value, arguments.count(",") + 1):
         raise ConfigError(f"{what}={shown(value)}: {expected}, not of {inspect.signature(value)}")

@@ -1,4 +1,4 @@
-"""Names that users give: which ones Redis keys, groups and consumers may have. Pure but for `consumer_name`."""
+"""Check names of streams, groups and consumers. Pure except for `consumer_name`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .values import shown
 
 _BAD = re.compile(r"[\s\x00-\x1f\x7f]")
 _NO_UTF_8 = re.compile("[\ud800-\udfff]")
-"""Halves of surrogate pairs, which Python makes of bytes that are no text."""
+"""Halves of surrogate pairs: Python makes them from bytes that are not UTF-8."""
 _LONGEST = 512
 OURS = "redis_streams_aio"
-"""What the library's own names begin or end with."""
+"""The library's own names begin or end with this word."""
 
 
 def problem(name: object) -> str | None:
-    """What is wrong with a stream, group or consumer name; `None` when it is fine."""
+    """Say what is wrong with the name of a stream, group or consumer; `None` if it is valid."""
     if not isinstance(name, str):
         return f"{shown(name)} is not text"
     name = exact(name)
@@ -41,24 +41,24 @@ def _unwritable(name: str) -> str | None:
 
 def _not_a_name(name: str) -> str | None:
     if blank := templates.blank(name):
-        return f"{name!r} is a template that nobody filled in: {blank!r} stands for something else"
+        return f"{name!r} is an unfilled template: replace {blank!r} with a value"
     if name == OURS or name.startswith(f"{OURS}:") or name.endswith(f":{OURS}"):
-        return f"{name!r} is reserved: names with {OURS!r} at an end are the library's own"
+        return f"{name!r} is reserved: names that begin or end with {OURS!r} belong to the library"
     return None
 
 
 def exact(text: str) -> str:
-    """The text itself: of a `(str, Enum)` member its value, where `str()` and f-strings give the member's name."""
+    """Return the text as a plain `str`: the value of a `(str, Enum)` member, for which `str()` returns the name."""
     return text if type(text) is str else str.__str__(text)
 
 
 def checked(what: str, name: object, error: type[RedisStreamsError] = ConfigError) -> str:
-    """The name as plain text. Raises `error`, which says what it names (`stream`, `group`), where it cannot be used."""
+    """Return the name as a plain `str`. Raises `error` if the name is not valid; `what` is e.g. `stream` or `group`."""
     if wrong := problem(name):
         raise error(f"{what}: the name {wrong}")
     return exact(cast("str", name))
 
 
 def consumer_name() -> str:
-    """A name that no other consumer has: `host-pid-random`."""
+    """Make a consumer name that no other consumer has: `host-pid-random`."""
     return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"

@@ -1,13 +1,13 @@
-"""Templates that nobody filled in: `orders-{env}`, `${STREAM}`, `$(POD_NAME)`, `{{ stream }}`, `%s`, `<stream>`.
+"""Find unfilled templates: `orders-{env}`, `${STREAM}`, `$(POD_NAME)`, `{{ stream }}`, `%s`, `<stream>`.
 
-They come from an f-string without its `f`, or from a file that went past the tool which was to fill it in. As names
-they would work, and be shared by processes that should have had one each. Pure.
+Such a name comes from an f-string without its `f`, or from a file that no tool has filled in. Redis would accept it,
+and processes that need a name each would share one. Pure.
 
 Braces are also the hash tag of a Redis Cluster: `{orders}:invoices`, `{eu}orders`, `orders:{3}`,
-`{user1000}.following`. What begins with `{...}:` is one, as keys beside a stream do; elsewhere what is in the braces
-tells the two apart. A hash tag is a value: a word of the trade, a country, anything with a digit or a hyphen. A
-template has the name of a value: a word for what programs are configured with (`env`, `stream`, `tenant`), or an
-attribute (`pod_name`, `order.id`, `customerId`, `settings.shop`).
+`{user1000}.following`. A name that begins with `{...}:` has a hash tag, as keys beside a stream do. Elsewhere the word
+in the braces decides. A hash tag is a value: a business word, a country, anything with a digit or a hyphen. A template
+contains the name of a value: a word from configuration (`env`, `stream`, `tenant`), or an attribute (`pod_name`,
+`order.id`, `customerId`, `settings.shop`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _MARKS = re.compile(
     """,
     re.VERBOSE,
 )
-"""What no hash tag looks like."""
+"""Templates that cannot be hash tags."""
 _IN_BRACES = re.compile(r"\{([^{}]*)\}|\$([a-z_]+)")
 _BESIDE_A_STREAM = re.compile(r"\{[^{}]+\}(?=:)")
-"""How keys beside a stream begin, and streams on its slot, whatever the stream is called: `{queue}:billing:dead`."""
+"""The beginning of keys beside a stream, and of streams on its slot: `{queue}:billing:dead`."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_.]*")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _NAMES_OF_VALUES = frozenset(
@@ -46,7 +46,7 @@ _OWNERS = frozenset(_WORDS.findall("args cfg conf config environ os self setting
 
 
 def blank(text: str) -> str | None:
-    """The first place in a text that somebody was to fill in, as it stands there; `None` where there is none."""
+    """Return the first unfilled place of a text, e.g. `{env}`; `None` if there is none."""
     if not any(mark in text for mark in "{$%<"):
         return None
     if found := _MARKS.search(text):
@@ -57,7 +57,7 @@ def blank(text: str) -> str | None:
 
 
 def _is_name_of_a_value(tag: str) -> bool:
-    """Whether braces hold the name of a value and no value: `{env}`, `{pod_name}`, `{order.id}`, `{tenantId}`."""
+    """Whether the text in braces names a value instead of being one: `env`, `pod_name`, `order.id`, `tenantId`."""
     if not _IDENTIFIER.fullmatch(tag):
         return False
     first, *others = map(str.casefold, _WORDS.findall(tag))

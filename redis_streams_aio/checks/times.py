@@ -1,4 +1,4 @@
-"""Numbers of seconds, as users give them. Pure."""
+"""Check numbers of seconds that users pass in. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST_DELAY = 366 * 86_400
 
 
 def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> TypeGuard[float]:
-    """Whether it is a number within these bounds: not `True`, which counts nothing, nor NaN or infinity."""
+    """Whether the value is a number within these bounds. `True`, NaN and infinity are not numbers here."""
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -21,18 +21,18 @@ def is_number(value: object, least: float = -math.inf, most: float = math.inf) -
 
 
 def is_delay(value: object) -> TypeGuard[float]:
-    """Whether it is a time that an event may be made to wait."""
+    """Whether an event may be delayed by this number of seconds."""
     return is_number(value, 0, LONGEST_DELAY)
 
 
 def as_given(value: object) -> str:
-    """What was given in place of a number, short, and whatever its `repr` does."""
+    """Return a short `repr` of the value for an error text, even if its own `repr` raises."""
     try:
         return f"{value!r:.80}"
-    except Exception:  # noqa: BLE001  # of anything that users pass in
+    except Exception:  # noqa: BLE001  # a value of any class
         return f"<{type(value).__name__}>"
 
 
 def in_seconds(value: object) -> str:
-    """What to write in place of a `timedelta`, as the end of an error's text; `""` for anything else."""
-    return f" (a timedelta has them: {value.total_seconds():g})" if isinstance(value, timedelta) else ""
+    """Return the end of an error text that translates a `timedelta` into seconds; `""` for any other value."""
+    return f" (this timedelta has {value.total_seconds():g})" if isinstance(value, timedelta) else ""

@@ -1,6 +1,6 @@
-"""Checks of what users write: each names the argument, shows the value, and says what was expected.
+"""Check arguments of constructors and methods. An error names the argument, shows the value and says what is expected.
 
-They are for the arguments of constructors and methods; `config` checks settings by the same bounds. Pure.
+`config` checks settings by the same bounds. Pure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .times import is_number
 
 T = TypeVar("T")
 LONGEST = 86_400
-"""Seconds that a time may have: a day."""
+"""The longest time allowed, in seconds: a day."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 """Halves of surrogate pairs: they cannot be written as UTF-8."""
@@ -24,22 +24,22 @@ _repr.maxstring = _repr.maxother = 60
 
 
 def shown(value: object) -> str:
-    """The value as errors show it: short, and whatever its `repr` does."""
+    """Return a short `repr` of the value for an error text, even if its own `repr` raises."""
     try:
         return _repr.repr(value)
-    except Exception:  # noqa: BLE001  # of anything that users pass in
+    except Exception:  # noqa: BLE001  # a value of any class
         return f"<{type(value).__name__}>"
 
 
 def text(what: str, value: object) -> str:
-    """Text. Raises `ConfigError`."""
+    """Return the value as a plain `str`. Raises `ConfigError` if it is not text."""
     if isinstance(value, str) and not _SURROGATES.search(value):
         return str.__str__(value)
     raise ConfigError(f"{what}={shown(value)}: expected text")
 
 
 def seconds(what: str, value: object, *, least: float = 0.0, most: float = LONGEST) -> float:
-    """A time above `least`, up to `most`. Raises `ConfigError`."""
+    """Return the value. Raises `ConfigError` if it is not a number of seconds above `least`, up to `most`."""
     if is_number(value) and least < value <= most:
         return value
     bound = "" if most == math.inf else f", up to {most:g}"
@@ -47,14 +47,14 @@ def seconds(what: str, value: object, *, least: float = 0.0, most: float = LONGE
 
 
 def whole(what: str, value: object, least: int) -> int:
-    """A whole number of at least so much. Raises `ConfigError`."""
+    """Return the value. Raises `ConfigError` if it is not a whole number, `least` or more."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return int(value)
     raise ConfigError(f"{what}={shown(value)}: expected a whole number, {least} or more")
 
 
 def instance(what: str, value: object, kind: type[T]) -> T:
-    """An instance of a class of ours. Raises `ConfigError`."""
+    """Return the value. Raises `ConfigError` if it is not an instance of `kind`."""
     if isinstance(value, kind):
         return value
     hint = ""
@@ -66,6 +66,6 @@ def instance(what: str, value: object, kind: type[T]) -> T:
 
 
 def has_methods(what: str, value: object, *methods: str) -> None:
-    """Something that can be asked for these. Raises `ConfigError`."""
+    """Check that the value is an object with these methods. Raises `ConfigError`."""
     if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
         raise ConfigError(f"{what}={shown(value)}: expected an object with the methods {' and '.join(methods)}")

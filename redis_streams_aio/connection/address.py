@@ -74,7 +74,7 @@ def _scheme(parts: SplitResult, url: str) -> Scheme:
 def _check_host(parts: SplitResult) -> None:
     host = parts.netloc.rpartition("@")[2]
     if blank := templates.blank(host):
-        raise ConfigError(f"redis_url: is a template that nobody filled in: {blank!r} stands for something else")
+        raise ConfigError(f"redis_url: is an unfilled template: replace {blank!r} with a value")
     if "," in host:
         raise ConfigError(f"redis_url: has several hosts, {host!r}; one is expected, with one of {_ALLOWED}")
     try:

@@ -98,7 +98,7 @@ CUT = "cannot be read; write /, ? and # in a password as %2F, %3F and %23, e.g. 
         ("redis://a:1,b:2/0", "has several hosts, 'a:1,b:2'; one is expected, with one of redis://"),
         ("redis+sentinel://a:1,b:2/0", "unknown scheme redis+sentinel://; expected one of redis://, "),
         ("redis://[h/0", "cannot be read; expected e.g. redis://localhost:6379/0, or one of redis://"),
-        ("redis://${HOST}:6379/0", "is a template that nobody filled in: '${HOST}' stands for something else"),
+        ("redis://${HOST}:6379/0", "is an unfilled template: replace '${HOST}' with a value"),
         (None, "expected text, e.g. redis://localhost:6379/0, not None"),
         (5, "expected text, e.g. redis://localhost:6379/0, not 5"),
         (b"redis://u:SECRET@h", "expected text, e.g. redis://localhost:6379/0, not a bytes"),

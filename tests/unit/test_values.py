@@ -55,14 +55,14 @@ NAMES = (
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_p24_a_template_that_nobody_filled_in_is_no_name(name: str) -> None:
-    assert "is a template that nobody filled in" in (names.problem(name) or "")
+    assert "is an unfilled template" in (names.problem(name) or "")
     for make in (
         lambda: Settings(group=name),
         lambda: Settings(consumer=name),
         lambda: Settings(streams={name: StreamSettings()}),
         lambda: Broker("memory://", group=name),
     ):
-        with pytest.raises(ConfigError, match="is a template that nobody filled in"):
+        with pytest.raises(ConfigError, match="is an unfilled template"):
             make()
 
 
@@ -419,7 +419,7 @@ def entries_of(command: tuple[str | bytes | float, ...]) -> wire_format.Fields:
         ({"stream": 5}, "stream: the name 5 is not text"),
         ({"stream": None}, "stream: the name None is not text"),
         ({"stream": ["orders"]}, "stream: the name ['orders'] is not text"),
-        ({"stream": "orders-{env}"}, "stream: the name 'orders-{env}' is a template that nobody filled in"),
+        ({"stream": "orders-{env}"}, "stream: the name 'orders-{env}' is an unfilled template"),
     ],
 )
 def test_p24_what_stands_beside_a_payload_is_text(options: dict[str, Any], problem: str) -> None:
