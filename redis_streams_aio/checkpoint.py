@@ -1,13 +1,13 @@
-"""Checkpoints: for each group the entry id up to which everything is settled (P18).
+"""Checkpoints: for each group, the entry id up to which everything is settled.
 
-**Theory.** Redis knows it already: it is the predecessor of the lowest pending id, or the last delivered id when
-nothing is pending. Both are read in one atomic step, so the checkpoint is right for all consumers of the group at
-once, whatever order entries finish in, and it cannot run ahead of an unsettled entry: an entry is settled exactly
-when it is acknowledged.
+**Theory.** Redis knows the checkpoint already: it is the predecessor of the lowest pending id, or the last delivered id
+if nothing is pending. Both are read in one atomic step. So the checkpoint is right for all consumers of the group at
+once, in whatever order entries finish. It cannot pass an unsettled entry, because an entry is settled exactly when it
+is acknowledged.
 
-What a store keeps is a copy, at most `checkpoint_interval` old, for the day the group itself is lost (deleted,
-`FLUSHALL`, failover): the group is made again there. A copy that is behind means that some events are handled
-twice, never that one is lost.
+A store keeps a copy of the checkpoint, at most `checkpoint_interval` seconds old. If the group itself is lost (deleted,
+`FLUSHALL`, failover), the group is recreated at this copy. An old copy means that some events are handled twice; no
+event is lost.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from .telemetry.logs import log, shown
 
 
 class CheckpointStore(Protocol):
-    """Keeps checkpoints."""
+    """Keeps checkpoints. Implement these two methods to keep them somewhere else."""
 
     async def load(self, stream: str, group: str) -> str | None:
-        """The group's checkpoint, `None` when none was ever saved."""
+        """Return the group's checkpoint; `None` if none was saved."""
         ...
 
     async def save(self, stream: str, group: str, entry_id: str) -> None:
-        """Keep the checkpoint in place of the one before."""
+        """Replace the group's checkpoint."""
         ...
 
 
 class InMemoryCheckpointStore:
-    """Keeps checkpoints as long as the process lives: enough for a group that is lost under a running broker."""
+    """Keeps checkpoints in this process: enough if a group is lost while the broker runs."""
 
     def __init__(self) -> None:
         self._checkpoints: dict[tuple[str, str], str] = {}
 
     async def load(self, stream: str, group: str) -> str | None:
-        """The group's checkpoint, `None` when none was ever saved."""
+        """Return the group's checkpoint; `None` if none was saved."""
         return self._checkpoints.get((stream, group))
 
     async def save(self, stream: str, group: str, entry_id: str) -> None:
-        """Keep the checkpoint in place of the one before."""
+        """Replace the group's checkpoint."""
         self._checkpoints[stream, group] = entry_id
 
 
 class RedisCheckpointStore:
     """Keeps checkpoints beside the stream, in the key `{<stream>}:<group>:checkpoint`, without expiry.
 
-    They outlive the process and the group; a `FLUSHALL` takes them with it, and then the stream's entries are gone too.
+    Checkpoints outlive the process and the group. `FLUSHALL` deletes them, but then the stream's entries are gone too.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = values.instance("connection", connection, Connection)
 
     async def load(self, stream: str, group: str) -> str | None:
-        """The group's checkpoint, `None` when none was ever saved. Raises `RedisUnavailableError`, `ServerError`."""
+        """Return the group's checkpoint; `None` if none was saved. Raises `RedisUnavailableError`, `ServerError`."""
         try:
             found = replies.optional_text(await self._connection.call("GET", keys.checkpoint(stream, group)))
         except StreamTypeError:
@@ -70,28 +70,28 @@ class RedisCheckpointStore:
         return _believed(found, stream, group)
 
     async def save(self, stream: str, group: str, entry_id: str) -> None:
-        """Keep the checkpoint in place of the one before. Raises `RedisUnavailableError`, `ServerError`."""
+        """Replace the group's checkpoint. Raises `RedisUnavailableError`, `ServerError`."""
         await self._connection.call("SET", keys.checkpoint(stream, group), entry_id)
 
     def is_on(self, connection: Connection) -> bool:
-        """Whether it keeps checkpoints where this connection leads."""
+        """Whether the store uses this connection."""
         return self._connection is connection
 
 
 class FencedStore:
-    """A user's store: what it raises is logged and tried again, what is no entry id is not believed (P14)."""
+    """Wraps a store written by a user: its errors are logged and retried, and values that are not ids are ignored."""
 
     def __init__(self, store: CheckpointStore) -> None:
         self.store: CheckpointStore = store
 
     async def load(self, stream: str, group: str) -> str | None:
-        """The group's checkpoint. Raises `CheckpointStoreError`, `RedisUnavailableError`, `ServerError`."""
+        """Return the group's checkpoint. Raises `CheckpointStoreError`, `RedisUnavailableError`, `ServerError`."""
         with self._fence("load", stream, group):
             found: object = await self.store.load(stream, group)
         return _believed(found, stream, group)
 
     async def save(self, stream: str, group: str, entry_id: str) -> None:
-        """Keep the checkpoint in place of the one before. Raises as `load` does."""
+        """Replace the group's checkpoint. Raises the same errors as `load`."""
         with self._fence("save", stream, group):
             await self.store.save(stream, group, entry_id)
 
@@ -117,7 +117,7 @@ def _believed(found: object, stream: str, group: str) -> str | None:
 
 
 async def current(connection: Connection, stream: str, group: str) -> str:
-    """The group's checkpoint as Redis knows it now.
+    """Return the group's checkpoint as Redis knows it now.
 
     Raises `GroupNotFoundError`, `RedisUnavailableError`, `ServerError`.
     """
@@ -132,8 +132,8 @@ async def _current(connection: Connection, stream: str, group: str, store: str =
 class CheckpointWriter:
     """Copies one group's checkpoint from Redis into a store.
 
-    Into a `RedisCheckpointStore` on the same connection that is one atomic step: nothing that is replayed meanwhile is
-    passed over. With any other store a replay in between is noticed with the next step.
+    With a `RedisCheckpointStore` on the same connection this is one atomic step, so the stored checkpoint cannot pass
+    an event that is replayed at the same time. With any other store such a replay is noticed at the next step.
     """
 
     def __init__(
@@ -145,10 +145,13 @@ class CheckpointWriter:
         self._group = group
         self._telemetry = telemetry
         self.is_atomic: bool = isinstance(store, RedisCheckpointStore) and store.is_on(connection)
-        """Whether reading and storing are one step."""
+        """Whether reading and storing are one atomic step."""
 
     async def run_once(self) -> str:
-        """Save the checkpoint if the store has another one, and return it. Raises as `current` and the store do."""
+        """Return the checkpoint, and save it if the store has another one.
+
+        Raises what `current` and the store raise.
+        """
         if self.is_atomic:
             checkpoint, saved = await _current(self._connection, self._stream, self._group, "store")
         else:

@@ -37,7 +37,7 @@ RULES = {
     "See the module": Rule(r"See the module", "the sentence itself: `help()` shows nothing else"),
     "promise number": Rule(r"\bP\d{1,2}\b", "the promise in words", allowed_in=PROMISES),
     "first word": Rule(
-        r"\A\s*(What|Whoever|Those|It|One|Of|None)\b",
+        r"\A\s*(What|Whoever|Those|It|Of|None|One (of|that|to|which|who|whose))\b",
         "a first sentence with a subject or an imperative verb, which stands alone in `help()`",
         docstrings_only=True,
     ),
@@ -53,7 +53,10 @@ RULES = {
     "given back": Rule(r"\b(give|gives|given|giving|gave)( (it|them|the|what|one|all))?( \w+)? back\b", "released"),
     "at it": Rule(r"\b(is|are|was|were|still|be) at it\b", "'is handling it'"),
     "so many": Rule(r"\bso many\b", "the name of the number: '`count` entries', '`lease` seconds'"),
-    "of ours": Rule(r"\bof (ours|theirs|one's own)\b|\bof (a|the) user's\b", "'our X', 'user code', 'a user's X'"),
+    "of ours": Rule(
+        r"\bof (ours|theirs|one's own)\b|\bof (a|the) user's(?= (is|may|own|that|which)\b|[^\w\s]|\Z)",
+        "'our X', 'user code', 'a user's X'",
+    ),
     "no more": Rule(r"\bno more(?=[.,:;)]|\Z)|\bof no more use\b", "'no longer'; 'the connection is unusable'"),
     "hands": Rule(r"\bin (other|our|its|their|his|other's) hands\b", "'held by ...'"),
     "end": Rule(r"\bbrought to (its|an|their) end\b", "settled, finished"),

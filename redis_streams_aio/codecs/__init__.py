@@ -1,4 +1,4 @@
-"""Codecs: payloads as bytes, and entries as values of a handler's type. Pure."""
+"""Codecs turn payloads into bytes, and entries into values of a handler's type. Pure."""
 
 from .decoding import AS_IT_IS
 from .fields_codec import FieldsCodec

@@ -1,8 +1,8 @@
 """Decode payloads: bytes of an entry become a value of a handler's type.
 
-Reading follows the entry: where its `content_type` names JSON or MessagePack, the payload is read as that, whatever the
-handler's codec writes, so a publisher may move from one to the other without stopping its consumers. A payload over the
-limit is refused before it is decoded.
+The `content_type` of an entry decides how it is read: if it names JSON or MessagePack, the payload is decoded so, even
+if the handler's codec writes another format. A publisher can therefore change the format while its consumers run. A
+payload over the limit is refused before it is decoded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AS_IT_IS = "application/octet-stream"
 
 
 def too_large(what: str, size: int, limit: int) -> DecodeError:
-    """The error for a payload, or a field, that is refused before it is decoded."""
+    """Make the error for a payload or a field that is too large to be decoded."""
     return DecodeError(f"{what} has {size} bytes, the limit is {limit} (max_payload_bytes)")
 
 
@@ -47,12 +47,12 @@ class _Decoder(Protocol[T_co]):
 
 
 def reader(decoder: Callable[[type[T]], _Decoder[T]], payload_type: type[T]) -> Callable[[bytes], object]:
-    """The function that makes a `payload_type` of bytes. A handler of `bytes` gets them as they are in any format."""
+    """Return the function that decodes bytes into `payload_type`. A handler of `bytes` gets them unchanged."""
     return as_it_is(payload_type) or decoder(payload_type).decode
 
 
 def as_it_is(payload_type: object) -> Callable[[bytes], object] | None:
-    """The function that hands the payload over undecoded to a handler of this type; `None`: it is to be decoded."""
+    """Return the function that passes the payload on undecoded; `None` if this type needs decoding."""
     return next((read for kind, read in _TAKEN_AS_THEY_ARE.items() if payload_type is kind), None)
 
 
@@ -64,7 +64,7 @@ def _takes_bytes(payload_type: object) -> bool:
 
 
 def payload_decoder(payload_type: type[T], default: Callable[[bytes], object], limit: int) -> Callable[[Fields], T]:
-    """The function that turns an entry's fields into a `payload_type`.
+    """Return the function that turns an entry's fields into a `payload_type`.
 
     `default` reads the payload of an entry that names neither JSON nor MessagePack.
     """
@@ -84,7 +84,7 @@ def payload_decoder(payload_type: type[T], default: Callable[[bytes], object], l
             if CONTENT_TYPE in fields:
                 read = by_content_type.get(get(fields, CONTENT_TYPE), default)
         if payload is None:
-            raise DecodeError("the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()")
+            raise DecodeError("the entry has no field 'payload'; if another program writes it, use codec=FieldsCodec()")
         if len(payload) > limit:
             raise too_large("payload", len(payload), limit)
         try:

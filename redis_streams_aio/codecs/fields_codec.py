@@ -16,20 +16,24 @@ T = TypeVar("T")
 
 
 class FieldsCodec:
-    """Entries written by others: their flat fields are the payload (`XADD orders * order_id 1 total 9.5`).
+    """Reads entries of other programs, whose flat fields are the payload (`XADD orders * order_id 1 total 9.5`).
 
-    Values are text in Redis and are turned into the type's numbers, booleans and dates ("9.5" into 9.5); where the type
-    wants an object or a list, the field holds JSON. An empty field that the type has no text for counts as left out. A
-    handler of type `dict` gets text, one of type `bytes` is refused. Reads only.
+    Values are text in Redis. The codec converts them into the type's numbers, booleans and dates ("9.5" into 9.5). If
+    the type wants an object or a list, the field contains JSON. An empty field counts as left out if the type accepts
+    no empty text there. A handler of type `dict` gets text; a handler of type `bytes` is refused. This codec only
+    reads.
     """
 
     def decoder(self, payload_type: type[T]) -> Callable[[Fields], T]:
-        """Turns fields into the type; raises `TypeError` at once for `bytes`, and for what has no fields."""
+        """Return the function that turns fields into the type.
+
+        Raises `TypeError` for `bytes` and types without fields.
+        """
         if payload_type is bytes:
-            raise TypeError("FieldsCodec has no bytes to give; annotate a Struct, a dataclass, a TypedDict or dict")
+            raise TypeError("FieldsCodec reads fields, not bytes; annotate a Struct, a dataclass, a TypedDict or dict")
         if not is_of_fields(checked(payload_type)):
             raise TypeError(
-                f"FieldsCodec gives fields, and {name_of(payload_type)} has none; annotate a Struct, a dataclass, a "
+                f"FieldsCodec reads fields, and {name_of(payload_type)} has none; annotate a Struct, a dataclass, a "
                 "TypedDict or dict"
             )
         read = flat_fields.reader(payload_type)

@@ -1,9 +1,8 @@
-"""Flat fields, as other programs write them, as msgspec can convert them to a type: what `FieldsCodec` reads.
+"""Prepare the flat fields of other programs for msgspec, which converts them into a type: used by `FieldsCodec`.
 
-All values are text. A type says what else they stand for. Where it wants an object or a list, and takes no text in its
-place, the field holds JSON, as Debezium, Dapr and many others write it. Where it wants anything but text, an empty
-value says that there is none: the field counts as left out, and is `None` where the type allows that and has no
-default. Pure.
+All values are text, and the type says what they mean. If the type wants an object or a list and does not accept text,
+the field contains JSON, as Debezium, Dapr and many others write it. If the type does not accept text, an empty value
+means "no value": the field counts as left out, and becomes `None` if the type allows that and has no default. Pure.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ _TEXTS = (
     inspect.CustomType,
     inspect.ExtType,
 )
-"""What text stands for itself in."""
+"""Types that accept text as it is."""
 
 
 def reader(payload_type: object) -> Read:
-    """What makes the type's fields of flat ones."""
+    """Return the function that turns flat fields into values that msgspec can convert into the type."""
     known = dict(_fields(inspect.type_info(payload_type)))
     others = known.pop(_ANY, None)
 
@@ -57,32 +56,32 @@ def reader(payload_type: object) -> Read:
 
 
 _ANY = ""
-"""Stands for the names of all fields of a mapping."""
+"""Stands for every key of a mapping."""
 
 
 class _Field(msgspec.Struct, frozen=True):
-    """What a field's text means."""
+    """How to read the text of one field."""
 
     holds_json: bool
     may_be_empty: bool
-    """Whether an empty value says that there is none."""
+    """Whether an empty text means "no value"."""
     is_needed: bool
-    """Whether it may not be left out, and may be `None`."""
+    """Whether the field is required, so that "no value" becomes `None`."""
     is_yes_or_no: bool
 
     def read(self, name: str, value: str) -> object:
-        """What a text that is not empty stands for. Raises `msgspec.DecodeError`."""
+        """Return the value of a text that is not empty. Raises `msgspec.DecodeError`."""
         if self.holds_json:
             return _parsed(name, value)
         return _YES_OR_NO.get(value.casefold(), value) if self.is_yes_or_no else value
 
 
 _YES_OR_NO = {"yes": True, "on": True, "t": True, "no": False, "off": False, "f": False}
-"""What is written for `true` and `false`, beside these and 1 and 0."""
+"""Words for true and false that msgspec does not know."""
 
 
 def _fields(info: inspect.Type) -> Iterator[tuple[str, _Field]]:
-    """The fields that a type names, and what they mean. Of a union, those of all its members."""
+    """Yield the fields of a type and how to read them; for a union, the fields of all its members."""
     for member in _members(info):
         if isinstance(member, _RECORDS):
             for field in member.fields:
@@ -108,7 +107,7 @@ def _any_is(members: Iterable[inspect.Type], kinds: type | tuple[type, ...]) -> 
 
 
 def _members(info: inspect.Type) -> Iterator[inspect.Type]:
-    """The type, or those that it is a union of."""
+    """Yield the type, or all members of a union."""
     if isinstance(info, inspect.UnionType):
         for member in info.types:
             yield from _members(member)
@@ -119,7 +118,7 @@ def _members(info: inspect.Type) -> Iterator[inspect.Type]:
 
 
 def _has_empty_text(info: inspect.Type) -> bool:
-    """Whether an empty text is one of the values of an enumeration."""
+    """Whether the type is an enumeration with the empty text as a value."""
     if isinstance(info, inspect.LiteralType):
         return "" in info.values
     return isinstance(info, inspect.EnumType) and any(member.value == "" for member in info.cls)

@@ -1,8 +1,9 @@
-"""NaN and infinity in a payload: JSON has no words for them, and msgspec writes `null`, which comes back as `None`.
+"""Find NaN and infinity in a payload: JSON cannot express them, and msgspec writes `null`, which comes back as `None`.
 
-A JSON text without `null` has none, so most payloads cost a search through their bytes. For the others MessagePack
-tells: it keeps such numbers, in bytes that hardly anything else begins with. Only then is the payload walked through.
-Keys are text in JSON: `"nan"` is a number again for whoever annotates it so. Pure.
+JSON without `null` contains none, so for most payloads a search through the bytes is enough. For the others the
+payload is encoded as MessagePack, which keeps such numbers in bytes that hardly occur elsewhere; only if these bytes
+are there, the payload is walked through. Keys need no check: they are text in JSON, and `"nan"` can be read as a
+number again. Pure.
 """
 
 from __future__ import annotations
@@ -13,25 +14,29 @@ import re
 import msgspec
 
 _SIGNS = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
-"""How MessagePack begins a float that is NaN or infinite; the same bytes may stand in text or in a number."""
+"""The first bytes of NaN and infinity in MessagePack. Text and other numbers may contain the same bytes."""
 _encoder = msgspec.msgpack.Encoder()
 
 
 def place_in(payload: object) -> str | None:
-    """Where in a payload such a number is: `$.value is nan`; `None` where there is none."""
+    """Say where a payload has NaN or infinity, e.g. `$.value is nan`; `None` if it has neither."""
     try:
         if not _SIGNS.search(_encoder.encode(payload)):
             return None
-    except (OverflowError, TypeError, ValueError):  # an integer of more than 64 bits: JSON has it, MessagePack has not
+    except (
+        OverflowError,
+        TypeError,
+        ValueError,
+    ):  # e.g. an integer of more than 64 bits, which JSON can express and MessagePack cannot
         pass
     try:
         return _walk(msgspec.to_builtins(payload, builtin_types=(bytes, bytearray, memoryview), order=None))
-    except (TypeError, ValueError, RecursionError):  # `msgspec.Raw` inside: it is JSON already
+    except (TypeError, ValueError, RecursionError):  # the payload contains `msgspec.Raw`, which is JSON already
         return None
 
 
 def _walk(payload: object) -> str | None:
-    """The place in what is made of dicts, lists and scalars."""
+    """Search a payload that consists of dicts, lists and scalars."""
     left: list[tuple[str, object]] = [("$", payload)]
     while left:
         path, value = left.pop()

@@ -1,7 +1,7 @@
-"""Types of payloads: whether anything that is read can become one.
+"""Check at declaration whether a payload can be decoded into a type.
 
-msgspec makes a decoder for any class, and says of one that it does not know only when it decodes; so the type is looked
-through here, at declaration. Pure.
+msgspec makes a decoder for any class, and reports a class that it does not know only when it decodes. These checks find
+such a class when the handler is declared. Pure.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ T = TypeVar("T")
 
 _CAN_BE = "a msgspec.Struct, a dataclass, a TypedDict, dict or bytes"
 _READ: tuple[object, ...] = ({}, [], "", 0, 0.0, True, None, b"", datetime.fromtimestamp(0, UTC))
-"""What is read where a type does not say it better: one of each."""
+"""One value of each kind that a decoder can produce."""
 
 
 def problem(payload_type: object) -> str | None:
-    """Why no payload can become of this type; `None`: it can be read."""
+    """Say why no payload can be decoded into this type; `None` if it can."""
     try:
         return _known_problem(payload_type)
-    except TypeError:  # it is `Annotated` with something that cannot be hashed
+    except TypeError:  # `Annotated` with a value that cannot be hashed
         return _problem(payload_type)
 
 
 def _problem(payload_type: object) -> str | None:
     try:
         described = inspect.type_info(payload_type)
-    except Exception as error:  # noqa: BLE001  # it looks at classes of the user's; msgspec itself says TypeError
+    except Exception as error:  # noqa: BLE001  # user classes may raise anything; msgspec itself raises TypeError
         return f"{name_of(payload_type)} cannot be decoded: {error}"
     for cls, path in _unknown(described, ()):
         if not _may_be_read(cls):
             where = f" (in {'.'.join(path)})" if path else ""
             return (
-                f"{name_of(cls)}{_kind(cls)}{where} cannot be decoded: expected {_CAN_BE}, or codec= with a codec of "
-                "your own that reads it"
+                f"{name_of(cls)}{_kind(cls)}{where} cannot be decoded: expected {_CAN_BE}, or codec= with your own "
+                "codec that reads it"
             )
     return None
 
 
 _known_problem = functools.lru_cache(maxsize=1024)(_problem)
-"""A broker asks again for all its handlers with each one that is declared."""
+"""Cached, because a broker checks all its handlers again whenever one more is declared."""
 
 
 def checked(payload_type: type[T]) -> type[T]:
@@ -58,7 +58,7 @@ def checked(payload_type: type[T]) -> type[T]:
 
 
 def is_of_fields(payload_type: object) -> bool:
-    """Whether names with values can become of it, where `problem` has none."""
+    """Whether names with values can be decoded into the type. Call it only if `problem` finds none."""
     described = inspect.type_info(payload_type)
     while isinstance(described, inspect.Metadata):
         described = described.type
@@ -67,7 +67,7 @@ def is_of_fields(payload_type: object) -> bool:
 
 
 def name_of(payload_type: object) -> str:
-    """The type as users write it."""
+    """Return the type's name as users write it."""
     name = getattr(payload_type, "__name__", None)
     if isinstance(name, str):
         return name
@@ -75,7 +75,7 @@ def name_of(payload_type: object) -> str:
 
 
 def with_article(payload_type: object) -> str:
-    """The type's name with its article: `an Order`."""
+    """Return the type's name with its article: `an Order`."""
     name = name_of(payload_type)
     return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
@@ -91,7 +91,7 @@ _OF_FIELDS = (
 
 
 def _unknown(described: inspect.Type, path: tuple[str, ...]) -> Iterator[tuple[type, tuple[str, ...]]]:
-    """The classes that msgspec does not know, with the fields that lead to them."""
+    """Yield the classes that msgspec does not know, with the fields that lead to them."""
     waiting: list[tuple[object, tuple[str, ...]]] = [(described, path)]
     seen: set[int] = set()
     while waiting:
@@ -106,7 +106,7 @@ def _unknown(described: inspect.Type, path: tuple[str, ...]) -> Iterator[tuple[t
 
 
 def _inside(described: inspect.Type, path: tuple[str, ...]) -> list[tuple[object, tuple[str, ...]]]:
-    """The types of a type's fields or items."""
+    """Return the types of a type's fields or items."""
     found: list[tuple[object, tuple[str, ...]]] = []
     for value in msgspec.structs.astuple(described):
         for part in value if isinstance(value, tuple) else (value,):
@@ -118,10 +118,10 @@ def _inside(described: inspect.Type, path: tuple[str, ...]) -> list[tuple[object
 
 
 def _may_be_read(cls: type) -> bool:
-    """Whether something that is read is an instance of it: `object`, `Iterable`, `Number`."""
+    """Whether decoded values can be instances of the class, as for `object`, `Iterable` and `Number`."""
     try:
         return any(isinstance(value, cls) for value in _READ)
-    except Exception:  # noqa: BLE001  # a protocol that cannot be asked, a metaclass of the user's
+    except Exception:  # noqa: BLE001  # a protocol without `runtime_checkable`, or a metaclass in user code
         return False
 
 

@@ -1,7 +1,7 @@
-"""The codecs of payloads: JSON, MessagePack, and bytes as they are.
+"""The codecs for payloads: JSON, MessagePack, and bytes without encoding.
 
-Decoding is typed, by msgspec: a handler's payload is a `Struct`, a dataclass, a `TypedDict`, a `dict`, or `bytes` (the
-payload as it is). A payload that cannot be decoded raises `DecodeError`; one that cannot be encoded, `EncodeError`.
+msgspec decodes into the handler's type: a `Struct`, a dataclass, a `TypedDict`, a `dict`, or `bytes` (the payload
+undecoded). A payload that cannot be decoded raises `DecodeError`; a payload that cannot be encoded, `EncodeError`.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ BYTES = (bytes, bytearray, memoryview)
 
 
 def leaves_bytes(codec: PayloadCodec) -> bool:
-    """Whether the codec publishes bytes as they are, so that their entry is to say `AS_IT_IS` in `content_type`."""
+    """Whether the codec publishes bytes without encoding, so that their entries get the content type `AS_IT_IS`."""
     return type(codec) in _OURS
 
 
 class JsonCodec:
-    """JSON, the default: readable in `XRANGE`, and by everyone. A payload of bytes is published as it is."""
+    """Writes and reads JSON, the default: people and other programs can read it. Bytes are published unchanged."""
 
     content_type: str | None = None
 
     def encode(self, payload: object) -> bytes:
-        """The payload as JSON, bytes as they are.
+        """Return the payload as JSON, or bytes unchanged.
 
-        Raises `EncodeError`, also for NaN and infinity, which JSON has no words for.
+        Raises `EncodeError`, also for NaN and infinity, which JSON cannot express.
         """
         if isinstance(payload, BYTES):
             return _as_bytes(payload)
@@ -51,42 +51,42 @@ class JsonCodec:
         return body
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
-        """Reads JSON, or what `content_type` says, of at most `limit` bytes.
+        """Return the function that reads JSON, or the format named by `content_type`, of at most `limit` bytes.
 
-        Raises `TypeError` at once for a type that no payload can become.
+        Raises `TypeError` for a type that no payload can be decoded into.
         """
         return payload_decoder(payload_type, reader(msgspec.json.Decoder, checked(payload_type)), limit)
 
 
 class MsgpackCodec:
-    """MessagePack: smaller and a little faster than JSON, and carries bytes inside of a payload.
+    """Writes and reads MessagePack: smaller and a little faster than JSON, and allows bytes inside a payload.
 
-    A payload of bytes is published as it is.
+    A payload of bytes is published unchanged.
     """
 
     content_type: str | None = "application/msgpack"
 
     def encode(self, payload: object) -> bytes:
-        """The payload as MessagePack, bytes as they are; raises `EncodeError`."""
+        """Return the payload as MessagePack, or bytes unchanged. Raises `EncodeError`."""
         if isinstance(payload, BYTES):
             return _as_bytes(payload)
         return _encode(_msgpack_encoder, payload, "MessagePack")
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
-        """Reads MessagePack, or what `content_type` says, of at most `limit` bytes.
+        """Return the function that reads MessagePack, or the format named by `content_type`, of at most `limit` bytes.
 
-        Raises `TypeError` at once for a type that no payload can become.
+        Raises `TypeError` for a type that no payload can be decoded into.
         """
         return payload_decoder(payload_type, reader(msgspec.msgpack.Decoder, checked(payload_type)), limit)
 
 
 class RawCodec:
-    """Bytes as they are, for payloads that are encoded already."""
+    """Writes and reads bytes unchanged, for payloads that are encoded already."""
 
     content_type: str | None = AS_IT_IS
 
     def encode(self, payload: object) -> bytes:
-        """The payload itself; raises `EncodeError` for anything but `bytes`."""
+        """Return the payload itself. Raises `EncodeError` if it is not `bytes`."""
         if isinstance(payload, BYTES):
             return _as_bytes(payload)
         raise EncodeError(
@@ -94,7 +94,7 @@ class RawCodec:
         )
 
     def decoder(self, payload_type: type[T], limit: int = _NO_LIMIT) -> Callable[[Fields], T]:
-        """Hands over at most `limit` bytes as they are; raises `TypeError` at once for a handler of another type."""
+        """Return the function that passes at most `limit` bytes on. Raises `TypeError` if the type is not `bytes`."""
         read = same if payload_type is Any else as_it_is(payload_type)
         if read is None:
             raise TypeError(f"RawCodec gives bytes, the handler takes {name_of(payload_type)}")
@@ -105,9 +105,9 @@ _OURS = (JsonCodec, MsgpackCodec, RawCodec)
 
 
 def bounded(codec: Codec, payload_type: type[T], limit: int) -> Callable[[Fields], T]:
-    """The codec's decoder, which refuses, undecoded, a payload of more than `limit` bytes.
+    """Return the codec's decoder with a limit: a payload of more than `limit` bytes is refused before it is decoded.
 
-    Of a codec that reads other fields than `payload`, as `FieldsCodec` and those of users may, every field counts.
+    `FieldsCodec` and users' codecs may read other fields than `payload`, so for them the limit holds for every field.
     Raises `TypeError` for a type that the codec does not read.
     """
     if type(codec) in _OURS:
@@ -115,7 +115,7 @@ def bounded(codec: Codec, payload_type: type[T], limit: int) -> Callable[[Fields
     decode_any = codec.decoder(payload_type)
     if not callable(decode_any):
         raise TypeError(
-            f"{type(codec).__name__}.decoder({name_of(payload_type)}) gave {shown(decode_any)}, no function"
+            f"{type(codec).__name__}.decoder({name_of(payload_type)}) gave {shown(decode_any)}, not a function"
         )
 
     def decode(fields: Fields) -> T:
@@ -133,7 +133,7 @@ class _Encoder(Protocol):
 
 _json_encoder = msgspec.json.Encoder()
 _null_in = re.compile(b"null").search
-"""Twice as fast as `in`: every payload is searched."""
+"""Twice as fast as `in`, which matters because every payload is searched."""
 _msgpack_encoder = msgspec.msgpack.Encoder()
 
 
@@ -155,5 +155,5 @@ def _check_finite(payload: object) -> None:
 def _as_bytes(payload: bytes | bytearray | memoryview) -> bytes:
     try:
         return bytes(payload)
-    except ValueError as error:  # of a memoryview that was released
+    except ValueError as error:  # a memoryview that was released
         raise EncodeError(f"payload: {type(payload).__name__} cannot be read: {error}") from error

@@ -1,7 +1,7 @@
-"""The two protocols of codecs, and the check of an object that is given as `codec=`.
+"""The two protocols of codecs, and the check of the argument `codec=`.
 
-A `Codec` reads: `decoder(type)` makes, once for each handler, the function that turns an entry's fields into a value
-of the handler's type. A `PayloadCodec` also writes: `encode(payload)` gives the bytes that are published.
+A `Codec` reads: `decoder(type)` returns the function that turns an entry's fields into a value of the handler's type;
+it is called once for each handler. A `PayloadCodec` also writes: `encode(payload)` returns the bytes to publish.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ T = TypeVar("T")
 
 
 class Codec(Protocol):
-    """Reads entries: what `codec=` of a handler takes."""
+    """Reads entries. A handler's `codec=` takes such an object."""
 
     def decoder(self, payload_type: type[T]) -> Callable[[Fields], T]:
-        """The function that turns an entry's fields into a `payload_type`; it raises `DecodeError`."""
+        """Return the function that turns an entry's fields into a `payload_type` or raises `DecodeError`."""
         ...
 
 
 class PayloadCodec(Codec, Protocol):
-    """Reads entries and writes payloads: what `codec=` of a broker or a producer takes."""
+    """Reads entries and writes payloads. The `codec=` of a broker or a producer takes such an object."""
 
     @property
     def content_type(self) -> str | None:
-        """The `content_type` that entries name; `None`, the default: none."""
+        """The `content_type` that is written into entries; `None` if none is written, as for JSON."""
         ...
 
     def encode(self, payload: object) -> bytes:
-        """The payload as bytes; raises `EncodeError`."""
+        """Return the payload as bytes. Raises `EncodeError`."""
         ...
 
 
 def payload_codec(codec: object) -> PayloadCodec:
-    """Return a codec that reads and writes. Raises `ConfigError` for any other value."""
+    """Return the codec. Raises `ConfigError` if it does not read and write."""
     _check_codec(codec)
     if not callable(getattr(codec, "encode", None)):
         raise ConfigError(f"codec={shown(codec)}: reads only; expected one that writes too, e.g. JsonCodec()")
@@ -49,7 +49,7 @@ def payload_codec(codec: object) -> PayloadCodec:
 
 
 def reading_codec(codec: object) -> Codec:
-    """Return a codec that reads. Raises `ConfigError` for any other value."""
+    """Return the codec. Raises `ConfigError` if it does not read."""
     _check_codec(codec)
     return cast("Codec", codec)
 

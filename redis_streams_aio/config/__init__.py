@@ -1,4 +1,4 @@
-"""Settings: every option of a broker, from code, from `config.yaml` and from the environment."""
+"""Settings: all options of a broker, from code, from `config.yaml` and from the environment."""
 
 from .loading import load
 from .settings import MAX_PAYLOAD_BYTES, Settings, StreamSettings

@@ -15,10 +15,10 @@ PREFIX = "REDIS_STREAMS_"
 
 
 def settings_in(environment: Mapping[str, str]) -> dict[object, object]:
-    """The settings that the environment names, by key. Raises `ConfigError` for a value of a wrong type.
+    """Return the settings that the environment names, by key. Raises `ConfigError` for a value of a wrong type.
 
-    A variable that is not a setting is told in the log and ignored: an orchestrator may set such names too (Kubernetes
-    does for a service called redis-streams).
+    A variable that is not a setting is ignored, with a warning in the log: Kubernetes, for example, sets variables with
+    this prefix for a service called redis-streams.
     """
     found: dict[object, object] = {}
     for variable, value in environment.items():
@@ -36,7 +36,7 @@ def settings_in(environment: Mapping[str, str]) -> dict[object, object]:
 
 def _converted(variable: str, key: str, value: str) -> object:
     try:
-        value.encode()  # bytes that are not UTF-8 come as text that cannot be sent
+        value.encode()  # Python turns bytes that are not UTF-8 into text that cannot be sent
         return msgspec.convert(value, _type_of(key), strict=False)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise ConfigError(f"environment variable {variable}: {error}{unit(key)}") from None

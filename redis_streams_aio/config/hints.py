@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def suggestion(key: str, known: Iterable[str]) -> str:
-    """The known key that an unknown one may have meant, in brackets; `""` where none is near."""
+    """Return the known key that is nearest to an unknown one, in brackets; `""` if none is near."""
     import difflib  # noqa: PLC0415  # imported only where a key is wrong
 
     near = difflib.get_close_matches(key, known, cutoff=0.5)
@@ -14,7 +14,7 @@ def suggestion(key: str, known: Iterable[str]) -> str:
 
 
 def unit(path: str) -> str:
-    """The unit of a key, or the values that it takes, in brackets; `""` where that is plain."""
+    """Return the unit of a key, or its possible values, in brackets; `""` if the key needs no hint."""
     key = path.rpartition(".")[2]
     if key.endswith("_ms"):
         return " (in milliseconds, a whole number)"

@@ -26,7 +26,7 @@ SECTION = "redis_streams"
 
 
 def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of section `redis_streams` of a YAML file, with `REDIS_STREAMS_<KEY>` of the environment on top.
+    """Load section `redis_streams` of a YAML file. `REDIS_STREAMS_<KEY>` in the environment overrides a key.
 
     Raises `ConfigError`.
     """
@@ -43,7 +43,7 @@ def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Sett
 
 
 def _read(path: str | Path) -> object:
-    """The document of a YAML file. Raises `ConfigError`."""
+    """Read a YAML file. Raises `ConfigError`."""
     from pathlib import Path  # noqa: PLC0415  # imported only for those who have a file
 
     from . import yaml_files  # noqa: PLC0415
@@ -54,18 +54,18 @@ def _read(path: str | Path) -> object:
         text = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # not a possible file name
         raise ConfigError(f"{path!r:.200}: cannot be read: {error}") from error
     try:
         return yaml_files.parse(text)
     except ValueError as error:
         raise ConfigError(
             f"{path}: is not valid YAML{_place(error.__cause__)}"
-        ) from None  # its words may be the file's
+        ) from None  # the parser's text may quote the file
 
 
 def _place(error: BaseException | None) -> str:
-    """Where a file is wrong, as far as the YAML parser knows."""
+    """Say where a file is wrong, as far as the YAML parser knows."""
     mark = getattr(error, "context_mark", None) or getattr(error, "problem_mark", None)
     return "" if mark is None else f": see line {mark.line + 1}, column {mark.column + 1}"
 
@@ -78,7 +78,7 @@ def _convert(section: Mapping[object, object], source: str) -> Settings:
 
 
 def _named(problem: str, section: Mapping[object, object]) -> str:
-    """The words of msgspec, with the stream's name in the path where it says `[...]`."""
+    """Return msgspec's text with the stream's name in the path instead of `[...]`."""
     streams = section.get("streams")
     if "streams[...]" in problem and isinstance(streams, dict):
         for name, options in streams.items():
@@ -98,7 +98,7 @@ _AT = r"(?P<problem>.*) - at `(?:key in )?(?P<path>\$.*)`"
 
 
 def _explain(problem: str) -> str:
-    """The words of msgspec, with the whole path of the key, the nearest known key, and the unit."""
+    """Return msgspec's text with the whole path of the key, the nearest known key, and the unit."""
     if match := re.fullmatch(_UNKNOWN, problem, re.DOTALL):
         key, path = match["key"], match["path"]
         known = StreamSettings if ".streams" in path else Settings

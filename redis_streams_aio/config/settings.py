@@ -1,7 +1,7 @@
 """Settings: every option of a broker in one frozen record.
 
-A value of a wrong type or out of range raises `ConfigError`, whether it is given in code or in a file. Times are
-seconds, except in keys that end in `_ms`.
+A value of a wrong type or out of range raises `ConfigError`, in code as in a file. Times are seconds, except in keys
+that end in `_ms`.
 """
 
 from __future__ import annotations
@@ -25,68 +25,69 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Options of one stream."""
 
     maxlen: Annotated[int, Meta(ge=1)] | None = None
-    """Trim to about this many entries at each publish (`MAXLEN ~`).
+    """Each publish trims the stream to about this many entries (`MAXLEN ~`).
 
-    Trimming also takes entries that a slow group has not read.
+    Trimming also removes entries that a slow group has not read yet.
     """
     alert_length: Annotated[int, Meta(ge=1)] | None = None
-    """Tell (fact `StreamPastBound`, a warning in the log) when the stream grows longer than this."""
+    """Warn (fact `StreamPastBound`) when the stream has more entries than this."""
 
     def __post_init__(self) -> None:
         _check_fields(self)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All options of a broker. Every one has a default."""
+    """All options of a broker. Each has a default."""
 
     redis_url: str | None = None
     """`redis://`, `rediss://`, `unix://`, `embedded://[/path]` or `memory://`."""
     group: _Name | None = None
-    """Consumer group of handlers that name none."""
+    """The consumer group of handlers that name none."""
     consumer: _Name | None = None
-    """This process's name in its groups, the same after a restart. Default: a new one each time, `host-pid-random`."""
+    """This process's consumer name in its groups. Default: a new name at each start, `host-pid-random`."""
     streams: dict[_Name, StreamSettings] = {}
     """Options by stream name."""
     block_ms: Annotated[int, Meta(ge=10, le=60_000)] = 2_000
-    """How long one read waits for new entries, in milliseconds."""
+    """The time that one read waits for new entries, in milliseconds."""
     count: Annotated[int, Meta(ge=1, le=10_000)] = 100
-    """At most this many entries in one read."""
+    """The most entries that one read asks for."""
     max_payload_bytes: Annotated[int, Meta(ge=1, le=512 * 1024 * 1024)] = MAX_PAYLOAD_BYTES
-    """Largest encoded payload that `publish` takes and handlers are given; a larger one that somebody else published
-    is dead-lettered undecoded.
+    """The largest encoded payload that `publish` accepts and handlers get.
+
+    A larger payload from another publisher is dead-lettered without decoding.
     """
     connect_timeout: _Seconds | None = None
     """Seconds to wait for Redis at start before giving up.
 
-    Default: wait for as long as it takes, and say so in the log.
+    Default: wait without limit, with warnings in the log.
     """
     command_timeout: _Seconds = 10.0
-    """Seconds after which a command that Redis does not answer, or cannot be sent, fails."""
+    """Seconds after which a command fails if it cannot be sent or is not answered."""
     reclaim_interval: _Seconds = 0.5
-    """Seconds between looks for entries of consumers that are gone, where anything is pending.
+    """Seconds between two searches for entries of consumers that are gone, while anything is pending.
 
-    What a draining consumer gives back waits this long.
+    Entries that a draining consumer releases wait for at most this long.
     """
     lease_thread: bool = False
-    """Renew leases in a thread, so that a handler that blocks the event loop keeps its events."""
+    """Renew leases in a thread, so that a handler that blocks the event loop does not lose its events."""
     consumer_expiry: _Seconds = 3_600.0
-    """Seconds after which the name of a consumer that is gone, with nothing pending, is removed from its group."""
+    """Seconds after which a consumer that is gone, and has nothing pending, is removed from its group."""
     dead_letter_maxlen: Annotated[int, Meta(ge=1)] | None = None
-    """At most this many dead letters are kept in a stream of them, the newest. Default: all."""
+    """The most dead letters that a stream of dead letters keeps; older ones are deleted. Default: no limit."""
     dead_letter_retention: Annotated[float, Meta(gt=0, le=315_360_000)] | None = None
-    """Seconds for which dead letters are kept, at most ten years. Default: without end."""
+    """Seconds that dead letters are kept, at most ten years. Default: no limit."""
     checkpoints: Literal["redis", "memory"] = "redis"
     """Where checkpoints are kept."""
     checkpoint_interval: _Seconds = 1.0
-    """Seconds between checkpoints, while events are settled."""
+    """Seconds between two checkpoints, while events are settled."""
     lag_interval: _Seconds = 5.0
-    """Seconds between measurements of lag."""
+    """Seconds between two measurements of lag."""
     lag_high: Annotated[int, Meta(ge=1)] = 10_000
-    """A group more than this many entries behind raises the backpressure signal."""
+    """The backpressure signal (`LagHigh`) is raised when a group is more than this many entries behind."""
     lag_low: Annotated[int, Meta(ge=0)] = 1_000
-    """The signal is withdrawn when the group is no more than this many entries behind."""
+    """The signal is withdrawn (`LagLow`) when the group is at most this many entries behind."""
     grace: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
-    """Seconds that running handlers get to finish at a stop."""
+    """Seconds that running handlers get to finish when the broker stops."""
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -106,12 +107,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def stream(self, name: str) -> StreamSettings:
-        """The options of a stream; the defaults where none are given."""
+        """Return the options of a stream, or the defaults if it has none."""
         return self.streams.get(name, _DEFAULT_STREAM)
 
 
 def _check_fields(record: msgspec.Struct) -> None:
-    """Check what is given in code as what a file says, and keep it as a file's: plain text, records for mappings.
+    """Check values given in code like values of a file, and store plain text, and records instead of mappings.
 
     Raises `ConfigError`.
     """
@@ -129,7 +130,7 @@ def _check_fields(record: msgspec.Struct) -> None:
 
 
 def _plain(value: object) -> object:
-    """Text of a class of its own, as members of a `(str, Enum)` are, as text; also the keys of a mapping."""
+    """Return members of a `(str, Enum)` and other subclasses of `str` as plain text, also as keys of a mapping."""
     if isinstance(value, str):
         return names.exact(value)
     if isinstance(value, dict):

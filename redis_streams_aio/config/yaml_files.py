@@ -1,9 +1,9 @@
-"""YAML as people write it: read without running anything, into text and numbers that can be used, within bounds.
+"""Read YAML safely: no code runs, memory stays bounded, and every mistake is a `ValueError`.
 
-PyYAML lets out whatever its parts come upon (`!!bool x` is a `KeyError`, `2001-99-99` a `ValueError`); here there is
-one error. Merge keys (`<<: [*a, *b]`) are merged here, to the same result with every PyYAML: before 6.0.4 a few lines
-of them come to more than any memory holds, and in 6.0.4 the last mapping of a list wins, where YAML says the first.
-Imported late: it imports PyYAML.
+PyYAML itself raises many kinds of errors: `KeyError` for `!!bool x`, for example. Merge keys (`<<: [*a, *b]`) are
+merged here, so that all versions of PyYAML give the same result: before 6.0.4 a few lines of merge keys could fill the
+memory, and in 6.0.4 the last mapping of a list wins, where YAML says the first. This module is imported only when
+needed, because it imports PyYAML.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import yaml
 
 _MOST_MERGED = 100_000
-"""Keys that all merge keys of a document may bring in together: each level may multiply what the level below has."""
+"""The most keys that all merge keys of a document may add: each level can multiply the keys of the level below."""
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -23,9 +23,9 @@ class _Loader(yaml.SafeLoader):
         self._merged = 0
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Replace merge keys by what they bring in, before the mapping's own keys: the last of a name wins.
+        """Replace merge keys by the keys of their mappings. The mapping's own keys come last, and the last one wins.
 
-        A mapping that merges itself ends in a `RecursionError`.
+        A mapping that merges itself raises `RecursionError`.
         """
         merged: list[tuple[yaml.Node, yaml.Node]] = []
         own: list[tuple[yaml.Node, yaml.Node]] = []
@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
         node.value = merged + own
 
     def _sources(self, value: yaml.Node) -> Iterator[yaml.MappingNode]:
-        """The mappings that a merge key names, flat. The first of a list comes last, as the last wins."""
+        """Yield the mappings that a merge key names. The first of a list comes last, because the last one wins."""
         for source in reversed(value.value) if isinstance(value, yaml.SequenceNode) else (value,):
             if not isinstance(source, yaml.MappingNode):
                 raise yaml.constructor.ConstructorError(
@@ -53,16 +53,16 @@ class _Loader(yaml.SafeLoader):
             yield source
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
-        """Text; what UTF-8 does not have (half of a surrogate pair) is refused, as it cannot be sent to Redis."""
+        """Return the text. Refuses half of a surrogate pair, which is not UTF-8 and cannot be sent to Redis."""
         value = super().construct_scalar(node)
         value.encode()
         return value
 
 
 def parse(text: bytes) -> object:
-    """The one document in the text. Raises `ValueError` with what is wrong."""
+    """Parse a text with one YAML document. Raises `ValueError`."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  # it is a safe one
+        return yaml.load(text, _Loader)  # noqa: S506  # derived from SafeLoader
     except (
         yaml.YAMLError,
         ArithmeticError,

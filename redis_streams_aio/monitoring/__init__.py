@@ -1,4 +1,4 @@
-"""Looking and mending: how far groups are behind, and what was given up."""
+"""Inspect and repair: how far groups are behind, and which events were dead-lettered."""
 
 from .dead_letters import DeadLetters
 from .lag import LagWatcher

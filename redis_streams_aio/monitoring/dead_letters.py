@@ -1,11 +1,11 @@
-"""`DeadLetters`: the events that a group gave up, to list, show, replay and purge (P12).
+"""`DeadLetters`: list, show, replay and purge the events that a group gave up on.
 
-A replay hands an event to the group that gave it up, and to no other. Where its entry is still in the stream, it
-becomes pending again under its own id, as one that a consumer gave back: the group's consumers take it over within
-their reclaim interval. Where the entry is gone (trimmed, deleted), the event is added at the end of the stream,
-wrapped so that other groups pass it over (`replays`). Its failures are counted from 0 again; what became of it before
-comes with it as `delivery.history`. Each replay is one atomic step with taking the letter away: a crash in between
-leaves either the letter or the event, and two operators cannot replay one letter twice.
+A replay returns an event to the group that gave it up, and to no other group. If the entry is still in the stream, it
+becomes pending again under its own id, like an entry that a consumer released: the group's consumers take it over
+within their reclaim interval. If the entry is gone (trimmed, deleted), a copy is added at the end of the stream,
+wrapped so that other groups skip it (`replays`). Failures are counted from 0 again; the earlier ones are in
+`delivery.history`. Each replay is one atomic step with the removal of the dead letter: after a crash either the letter
+or the event is there, and two operators cannot replay one letter twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IDS_AT_ONCE = 1000
 _WHOLE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _LAST_OF_A_MILLISECOND = 2**64 - 1
 _NOWHERE = "0-0"
-"""An id that no entry has."""
+"""An id that no entry can have."""
 Letters = list[DeadLetterMessage]
 
 
@@ -39,13 +39,13 @@ class DeadLetters:
     ```python
     async with Connection("redis://localhost:6379/0") as connection:
         letters = DeadLetters(connection, "orders", "billing")
-        for letter in await dead_letter.list(reason="failures"):
+        for letter in await letters.list(reason="failures"):
             print(letter.id, letter.error)
-        await dead_letter.replay()
+        await letters.replay()
     ```
 
-    `dead_letter` is the stream that the handler named, if it did. Letters of other groups in it are left alone.
-    Raises `ConfigError` for names that cannot be.
+    `dead_letter` is needed only if the handler has `dead_letter=`: it is that stream. Dead letters of other groups in
+    it stay untouched. Raises `ConfigError` for invalid names.
     """
 
     def __init__(self, connection: Connection, stream: str, group: str, *, dead_letter: str | None = None) -> None:
@@ -58,11 +58,11 @@ class DeadLetters:
 
     @property
     def key(self) -> str:
-        """The stream that they are in."""
+        """The name of the stream that contains the dead letters."""
         return self._key
 
     async def count(self) -> int:
-        """How many there are in their stream, those of other groups that share it included.
+        """Return the number of dead letters in the stream, including those of other groups that share it.
 
         Raises `RedisUnavailableError`, `StreamTypeError`.
         """
@@ -77,10 +77,11 @@ class DeadLetters:
         after: str | None = None,
         count: int = 100,
     ) -> Letters:
-        """The oldest `count` letters, of one reason, or given up within a time, or after the letter of an id (pages).
+        """Return the oldest `count` dead letters, optionally only those with a reason, or from a period.
 
-        `since` and `until` have a time zone and are both included. Raises `ConfigError`, `RedisUnavailableError`,
-        `ServerError`.
+        `since` and `until` are datetimes with a time zone, both inclusive. `after` is the id of a dead letter: only
+        later ones are returned, so that the last id of one page gives the next page. Raises `ConfigError`,
+        `RedisUnavailableError`, `ServerError`.
         """
         found: Letters = []
         if values.whole("count", count, 0) > 0:
@@ -91,7 +92,7 @@ class DeadLetters:
         return found
 
     async def show(self, letter_id: str) -> DeadLetterMessage:
-        """One letter. Raises `DeadLetterNotFoundError`, `RedisUnavailableError`, `ServerError`."""
+        """Return one dead letter. Raises `DeadLetterNotFoundError`, `RedisUnavailableError`, `ServerError`."""
         async for letter in self._of([letter_id]):
             return letter
         raise DeadLetterNotFoundError(f"{self._key!r} has no dead letter {letter_id!r}")
@@ -106,15 +107,14 @@ class DeadLetters:
         rate: float | None = None,
         dry_run: bool = False,
     ) -> ReplayReport:
-        """Hand letters to their group again: those of the ids; or all, or all of one reason or time.
+        """Return events to their group: those with these ids, or all, or all with a reason or from a period.
 
-        At most `rate` a second. With `dry_run` nothing is done; the report says what would be. Letters that come while
-        it runs are left for the next time. Raises `DeadLetterNotFoundError` for an id that is not there,
-        `GroupNotFoundError` when the group is not there any more, `ConfigError`, `RedisUnavailableError`,
-        `ServerError`.
+        At most `rate` events a second are replayed. With `dry_run` nothing is changed, and the report says what would
+        happen. Dead letters that are added meanwhile are not replayed. Raises `DeadLetterNotFoundError` for an unknown
+        id, `GroupNotFoundError` if the group no longer exists, `ConfigError`, `RedisUnavailableError`, `ServerError`.
         """
         if rate is not None and (not times.is_number(rate) or not rate > 0):
-            raise ConfigError(f"rate={values.shown(rate)}: expected events a second, above 0")
+            raise ConfigError(f"rate={values.shown(rate)}: expected a number of events a second, above 0")
         how_often = dict.fromkeys(("in place", "copied", "gone"), 0)
         began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay
         async for letter in self._chosen(ids, reason, since, until):
@@ -132,9 +132,9 @@ class DeadLetters:
         until: datetime | None = None,
         dry_run: bool = False,
     ) -> int:
-        """Delete letters for good: those of the ids; or all, or all of one reason or time; how many.
+        """Delete dead letters: those with these ids, or all, or all with a reason or from a period. Returns the number.
 
-        With `dry_run` nothing is done. Raises `DeadLetterNotFoundError`, `ConfigError`, `RedisUnavailableError`,
+        With `dry_run` nothing is deleted. Raises `DeadLetterNotFoundError`, `ConfigError`, `RedisUnavailableError`,
         `ServerError`.
         """
         chosen = [letter.id async for letter in self._chosen(ids, reason, since, until)]
@@ -154,13 +154,13 @@ class DeadLetters:
         if ids is None:
             return self._walk(reason, since, until, None)
         if reason is not None or since is not None or until is not None:
-            raise ConfigError("ids: go without reason, since and until; name the letters, or say which ones")
+            raise ConfigError("ids: cannot be combined with reason, since and until")
         if not isinstance(ids, Iterable):
-            raise ConfigError(f"ids={values.shown(ids)}: expected the id of a dead letter, or several")
+            raise ConfigError(f"ids={values.shown(ids)}: expected one or several ids of dead letters")
         return self._of([ids] if isinstance(ids, str) else list(ids))
 
     async def _of(self, ids: Sequence[str]) -> AsyncIterator[DeadLetterMessage]:
-        """The letters of these ids. All are looked up before the first is given."""
+        """Yield the dead letters with these ids, after all of them were found."""
         found: Letters = []
         for letter_id in ids if len(ids) == 1 else dict.fromkeys(ids):
             _check_id("ids", letter_id)
@@ -174,7 +174,7 @@ class DeadLetters:
     async def _walk(
         self, reason: str | None, since: datetime | None, until: datetime | None, after: str | None
     ) -> AsyncIterator[DeadLetterMessage]:
-        """All letters there are now, oldest first."""
+        """Yield all dead letters that exist at the start, oldest first."""
         if reason is not None:
             values.text("reason", reason)
         start = "-" if since is None else _edge("since", since)
@@ -197,7 +197,7 @@ class DeadLetters:
             start = f"({replies.text(page[-1].id)}"
 
     async def _page(self, start: str, end: str, pages: Handful) -> tuple[Sequence[RawEntry], bool]:
-        """The next letters, and whether there are no more; with fewer at once where they are too big together."""
+        """Return the next dead letters, and whether they are the last. Asks for fewer if a reply is too large."""
         while True:
             count = pages.size
             try:
@@ -219,7 +219,7 @@ class DeadLetters:
         return [letter for letter in found if self._is_ours(letter)]
 
     def _is_ours(self, letter: DeadLetterMessage) -> bool:
-        """Several groups, of several streams, may have their dead letters in one stream."""
+        """Whether the dead letter belongs to this stream and group; several groups may share a dead-letter stream."""
         return letter.group in (self._group, "") and letter.stream in (self._stream, "")
 
     # -- replaying --------------------------------------------------------------------------------------------
@@ -249,18 +249,18 @@ class DeadLetters:
 
 
 def _entry_id(letter: DeadLetterMessage) -> str:
-    """Where the event may still be; what others wrote there may be anything."""
+    """Return the id of the event's entry; an impossible id if another program wrote something else there."""
     return letter.entry_id if _WHOLE_ID.fullmatch(letter.entry_id) else _NOWHERE
 
 
 def _place(edge: str) -> tuple[int, int]:
-    """The place of an end of a range, to compare them: `-`, `1700`, `1700-1` or `(1700-1`."""
+    """Return an end of a range (`-`, `1700`, `1700-1` or `(1700-1`) as numbers that can be compared."""
     return (0, 0) if edge == "-" else entry_ids.parse(edge.removeprefix("("))
 
 
 def _check_id(what: str, letter_id: object) -> None:
     if not isinstance(letter_id, str) or not entry_ids.is_id(letter_id):
-        raise ConfigError(f"{what}: {values.shown(letter_id)} is not the id of a dead letter, such as 1700000000000-0")
+        raise ConfigError(f"{what}: {values.shown(letter_id)} is not the id of a dead letter, e.g. 1700000000000-0")
 
 
 def _edge(what: str, moment: datetime) -> str:

@@ -1,8 +1,8 @@
-"""The lag watcher: how far each group is behind, and the backpressure signals (P28).
+"""The lag watcher measures how far each group is behind, and raises and withdraws the backpressure signals.
 
-Redis's own `lag` may be unknown (`nil`) or wrong, so it is believed only where it can be (`known_lag`): nothing is
-unread when the last entry was delivered; otherwise Redis's number, at most the stream's length, where the stream
-ever had so many entries; otherwise a bounded count. What remains unknown is reported as `None`, never as 0 (P20).
+The `lag` that Redis reports may be unknown (`nil`) or wrong, so `known_lag` decides: 0 if the last entry was delivered;
+else Redis's number, at most the stream's length, if it is possible for this stream. Otherwise the watcher counts unread
+entries up to a bound. A lag that remains unknown is reported as `None`, never as 0.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..telemetry import SILENT, LagHigh, LagLow, LagMeasured, Telemetry
 
 LagCallback = Callable[[LagReport], None]
 COUNTED_AT_MOST = 1000
-"""Entries read to count a lag that Redis does not know; where there are more, the lag stays unknown."""
+"""The most entries that are read to count a lag that Redis does not know; with more, the lag stays unknown."""
 
 
 def known_lag(stream: StreamInfo, group: GroupInfo) -> int | None:
-    """The group's lag as far as Redis's own numbers can be believed; `None`: count, or say unknown."""
+    """Return the group's lag if Redis's own numbers can be right; `None` if the entries must be counted."""
     if stream.last_id is None or entry_ids.parse(group.last_delivered_id) >= entry_ids.parse(stream.last_id):
         return 0
     if group.lag is None or group.lag > max(stream.entries_added, stream.length):
@@ -35,9 +35,10 @@ def known_lag(stream: StreamInfo, group: GroupInfo) -> int | None:
 
 
 def is_behind(was_behind: bool, report: LagReport, *, high: int, low: int) -> bool:  # noqa: FBT001  # its state
-    """Whether a group counts as behind now (P28).
+    """Whether a group counts as behind now.
 
-    It does from above the high mark down to the low one; a lag that is unknown is no reason to say that it caught up.
+    A group is behind from the moment it is more than `high` entries behind until it is at most `low` behind. An unknown
+    lag does not end that state.
     """
     if was_behind:
         return report.lag is None or report.behind > low
@@ -45,11 +46,10 @@ def is_behind(was_behind: bool, report: LagReport, *, high: int, low: int) -> bo
 
 
 class LagWatcher:
-    """Measures groups, and tells when one falls behind by more than `high` entries, and when it is back at `low`
-    or fewer.
+    """Measures groups, and calls back when one is more than `high` entries behind and when it is at most `low` behind.
 
-    Between the two marks the signal stays as it was, so that it does not flutter. Entries behind = not yet
-    delivered + not yet settled. `groups` are pairs of stream and group. Raises `ConfigError`.
+    Between the two marks the signal does not change, so that it does not flicker. Entries behind = not yet delivered +
+    not yet settled. `groups` are pairs of stream and group. Raises `ConfigError`.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class LagWatcher:
         self._telemetry = values.instance("telemetry", telemetry, Telemetry)
         self._behind: set[tuple[str, str]] = set()
         self.reports: dict[tuple[str, str], LagReport] = {}
-        """The last report of each (stream, group)."""
+        """The latest report of each (stream, group)."""
 
     def is_behind(self, stream: str, group: str) -> bool:
-        """Whether the high mark was passed and the low one not yet reached again."""
+        """Whether the group is behind: it passed `high`, and has not come down to `low` yet."""
         return (stream, group) in self._behind
 
     async def run_once(self) -> list[LagReport]:
-        """Measure all groups, and raise or withdraw their signals. A stream or group that is not there is left out.
+        """Measure all groups, and raise or withdraw their signals. Streams and groups that do not exist are left out.
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
@@ -98,7 +98,7 @@ class LagWatcher:
             self._signal(report)
         for found in measured:
             if isinstance(found, BaseException):
-                raise found  # after the others: one sick stream hides none
+                raise found  # after all reports: an error for one stream hides no other stream
         return reports
 
     async def _measure_stream(self, now: float, stream: str, listed: Answer) -> list[LagReport]:
@@ -111,7 +111,7 @@ class LagWatcher:
         return [LagReport(stream, group.name, 0, 0, None) for group in watched]
 
     async def _measure_closely(self, now: float, stream: str) -> list[LagReport]:
-        """Where something is to be done, or the lag is not known: stream and groups as they are at one moment."""
+        """Measure a stream with open work or unknown lag: read stream and groups at the same moment."""
         link = self._connection.link("control")
         described, listed = await link.call_many([("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)])
         info, watched = replies.stream_info(stream, _reply(described)), self._watched(stream, listed)
@@ -168,7 +168,7 @@ class LagWatcher:
 
 
 def _pairs(groups: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Streams and their groups, by name. Raises `ConfigError`."""
+    """Yield pairs of stream and group. Raises `ConfigError`."""
     if isinstance(groups, str | bytes | Mapping) or not isinstance(groups, Iterable):
         raise ConfigError(f"groups={values.shown(groups)}: {_EXPECTED}")
     for pair in groups:
@@ -182,7 +182,7 @@ _EXPECTED = 'expected pairs of stream and group, e.g. [("orders", "billing")]'
 
 
 def _reply(answer: Answer) -> Reply:
-    """The reply. Raises the error that took its place."""
+    """Return the reply, or raise the error that came instead."""
     if isinstance(answer, Exception):
         raise answer
     return answer

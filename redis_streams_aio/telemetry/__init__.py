@@ -1,8 +1,8 @@
-"""Facts: what happened, as frozen records given to observers. Logging, metrics and tests are observers.
+"""Facts: frozen records of events in the library, given to observers. Logging, metrics and tests are observers.
 
-An observer is any function that takes a fact. It is called synchronously, in the event loop, and must return
-quickly; when it raises, that is logged and nothing else happens. With no observer, facts of the hot path
-(`Fetched`, `Settled`) are not even made.
+An observer is any function that takes a fact. The broker calls it in the event loop and waits for it, so it must return
+quickly. An error that it raises is logged and changes nothing else. Without observers, facts of the hot path
+(`Fetched`, `Settled`) are not created at all.
 """
 
 from .bases import EventFact, Fact, GroupFact

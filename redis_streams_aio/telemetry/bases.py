@@ -1,7 +1,6 @@
-"""What all facts are: frozen records with a level, a line for eyes and details for machines.
+"""Base classes of facts: frozen records with a level, one short line for people and details for machines.
 
-The text of a fact is one short line. Where a fact carries an exception, observers get the object itself; it is no part
-of comparing, of `repr` and of what machines get.
+A fact may carry an exception. Observers get the object itself; comparison, `repr` and `details` leave it out.
 """
 
 from __future__ import annotations
@@ -15,25 +14,25 @@ from ..models import LagReport
 
 _LONGEST_REPR = 200
 _IN_FRONT = ("stream", "group")
-"""Fields that stand in front of the line of a fact about a group."""
+"""Fields that a line about a group begins with."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """Something that happened. `level` is the `logging` level it is logged at."""
+    """Base class of facts. `level` is the `logging` level of its line in the log."""
 
     level: ClassVar[int] = logging.DEBUG
     line: ClassVar[str] = ""
-    """Its text, with fields of the fact as `{0.field}`; empty: its fields, as they are."""
+    """The text of the log line, with the fact's fields as `{0.field}`; if empty, the line lists the fields."""
 
     def details(self) -> dict[str, object]:
-        """Its name as `fact`, and its fields; a report's fields too. Log records have these as attributes (`extra`)."""
+        """Return the fact's name as `fact`, and its fields. Log records have these as attributes (`extra`)."""
         details: dict[str, object] = {"fact": type(self).__name__}
         for name, value in self._fields().items():
             details.update(msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else {name: value})
         return details
 
     def _fields(self) -> dict[str, object]:
-        """Its fields, without the exception."""
+        """Return the fields without the exception."""
         return {name: getattr(self, name) for name in self.__struct_fields__ if name != "exception"}
 
     def __eq__(self, other: object) -> bool:
@@ -71,7 +70,7 @@ class CountFact(GroupFact, frozen=True, kw_only=True):
 
     @property
     def entries(self) -> str:
-        """How many, in words."""
+        """The number of entries, in words."""
         return entries(self.count)
 
 
@@ -80,9 +79,9 @@ class EventFact(GroupFact, frozen=True, kw_only=True):
 
     id: str
     event_type: str = ""
-    """Empty: not known, or the entry names none."""
+    """Empty if unknown, or if the entry names none."""
     handler: str = ""
-    """The name of the event's handler; empty: it has none."""
+    """The name of the event's handler; empty if there is none."""
 
     @property
     def event(self) -> str:
@@ -101,12 +100,12 @@ class ReportFact(Fact, frozen=True, kw_only=True):
 
 
 def entries(count: int) -> str:
-    """A number of entries in words."""
+    """Return a number of entries in words."""
     return "1 entry" if count == 1 else f"{count} entries"
 
 
 def _in_words(name: str) -> str:
-    """The name of a fact in words: `GroupRecreated` is `group recreated`."""
+    """Return the name of a fact in words: `GroupRecreated` becomes `group recreated`."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
 
 

@@ -23,7 +23,7 @@ class Subscribed(GroupFact, frozen=True, kw_only=True):
 
     @property
     def handled(self) -> str:
-        """How events are handled, in words: `bill, 64 at once, per key`."""
+        """Handlers and order in words: `bill, 64 at once, per key`."""
         parallel = "one at a time" if self.concurrency == 1 else f"{self.concurrency} at once"
         batches = f", in batches of {self.batch}" if self.batch else ""
         order = {"stream": "in order", "key": "per key"}.get(self.order, "in any order")
@@ -31,7 +31,7 @@ class Subscribed(GroupFact, frozen=True, kw_only=True):
 
 
 class Fetched(CountFact, frozen=True, kw_only=True):
-    """New entries came with one read."""
+    """One read returned new entries."""
 
     line: ClassVar[str] = "read {0.entries}"
 
@@ -84,7 +84,7 @@ class DeadLettered(EventFact, frozen=True, kw_only=True):
 
     @property
     def times(self) -> str:
-        """How often its handler has failed, in words."""
+        """The number of failures, in words."""
         return "1 failure" if self.failures == 1 else f"{self.failures} failures"
 
 
@@ -192,7 +192,7 @@ class EntriesVanished(GroupFact, frozen=True, kw_only=True):
 
     @property
     def entries(self) -> str:
-        """How many, in words."""
+        """The number of entries, in words."""
         return entries(len(self.ids))
 
     @property

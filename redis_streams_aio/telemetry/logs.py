@@ -1,9 +1,9 @@
-"""The library's log: the logger `redis_streams_aio`, fenced off from what the application hangs on it.
+"""The library's log: the logger `redis_streams_aio`, protected from errors in the application's logging code.
 
-Filters, handlers, formatters and the factory of records are the application's, and may raise: a filter that reads a
-`ContextVar` which is set in requests only, say. The line is then lost, the error is printed to stderr once for each
-kind, as `logging.Handler.handleError` prints those of formatters, and whoever logged goes on. No other module of the
-library uses `logging.getLogger`.
+Filters, handlers, formatters and the record factory belong to the application and may raise: a filter may read a
+`ContextVar` that is set only in requests, for example. Then the line is lost, the error is printed to stderr once for
+each kind, as `logging.Handler.handleError` does, and the library continues. No other module of the library calls
+`logging.getLogger`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from types import FrameType
 
 NAME = "redis_streams_aio"
 KINDS_REPORTED = 100
-"""Most kinds of errors of the application's logging that are printed."""
+"""The most kinds of errors of the application's logging that are printed."""
 
 _NO_DETAILS: Mapping[str, object] = {}
 
 
 class Log:
-    """Writes lines to a logger; nothing that the logger's filters and handlers raise comes out of it.
+    """Writes lines to a logger, and lets no error of the logger's filters and handlers out.
 
-    `KeyboardInterrupt` and `SystemExit` do: they end the program.
+    `KeyboardInterrupt` and `SystemExit` are let out, because they end the program.
     """
 
     __slots__ = ("_logger", "_reported")
@@ -50,12 +50,12 @@ class Log:
         self.write(logging.CRITICAL, text, *args, error=error)
 
     def wants(self, level: int) -> bool:
-        """Whether lines of this level go anywhere."""
+        """Whether the logger writes lines of this level."""
         try:
             return self._logger.isEnabledFor(level)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as raised:  # noqa: BLE001  # the application may have made the logger
+        except BaseException as raised:  # noqa: BLE001  # the logger may be user code
             self._report(raised, "", ())
             return False
 
@@ -90,13 +90,13 @@ class Log:
         exc_info = None if error is None else (type(error), error, error.__traceback__)
         record = self._logger.makeRecord(self._logger.name, level, *where, text, args, exc_info, caller.f_code.co_name)
         if error is not None:
-            record.exc_text = _safe_traceback(error)  # `None`: formatters write it as they like
+            record.exc_text = _safe_traceback(error)  # if `None`, formatters write the traceback themselves
         for name, value in details.items():
-            record.__dict__.setdefault(name, value)  # what the application's factory has put there, stays
+            record.__dict__.setdefault(name, value)  # attributes set by the application's record factory stay
         return record
 
     def _report(self, raised: BaseException, text: str, args: tuple[object, ...]) -> None:
-        """Print what the application's logging raised, the first time."""
+        """Print an error of the application's logging, once for each kind."""
         kind = (type(raised), *_origin(raised))
         if kind in self._reported or len(self._reported) >= KINDS_REPORTED or not logging.raiseExceptions:
             return
@@ -107,24 +107,24 @@ class Log:
             sys.stderr.write(f"--- Logging error (the same one is not shown again) ---\n{lines}{line}")
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException:  # noqa: BLE001, S110  # nobody is left who could be told
+        except BaseException:  # noqa: BLE001, S110  # there is no place left to report to
             pass
 
 
 def shown(thing: object) -> str:
-    """The `repr` of something of the user's, or its type where that raises."""
+    """Return the `repr` of a user's object, or its type if `repr` raises."""
     try:
         return repr(thing)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # noqa: BLE001  # the object is the user's, and so is its __repr__
+    except BaseException:  # noqa: BLE001  # `__repr__` is user code
         return f"<{type(thing).__name__} object at {id(thing):#x}>"
 
 
 def _safe_traceback(error: BaseException) -> str | None:
-    """The traceback as it can be written, where formatters could not write it: `None`, where they can.
+    """Return a traceback that can be written, if formatters could not write it; `None` if they can.
 
-    The error is the user's: its text may raise, or have lone surrogates in it, as names of files have.
+    The text of a user's error may raise, or may contain lone surrogates, as file names do.
     """
     try:
         text = "".join(traceback.format_exception(error))
@@ -140,7 +140,7 @@ def _safe_traceback(error: BaseException) -> str | None:
 
 
 def _caller() -> FrameType:
-    """Who logs: the first frame outside of this module."""
+    """Return the frame of the caller: the first frame outside of this module."""
     frame = sys._getframe(1)  # noqa: SLF001  # as `logging` does
     while frame.f_back is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
@@ -148,7 +148,7 @@ def _caller() -> FrameType:
 
 
 def _origin(raised: BaseException) -> tuple[str, int]:
-    """The file and the line that raised."""
+    """Return the file and the line that raised the error."""
     trace = raised.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -564,7 +564,7 @@ async def test_what_is_no_id_is_one_line_and_1(url: str, redis: Redis, command: 
     made = [await written(redis)]
     result = await invoke("dead-letters", *command, "nope", "--url", url)
     assert result.exit_code == 1
-    assert result.stderr == "Error: ids: 'nope' is not the id of a dead letter, such as 1700000000000-0\n"
+    assert result.stderr == "Error: ids: 'nope' is not the id of a dead letter, e.g. 1700000000000-0\n"
     assert await ids(redis) == made
 
 

@@ -83,7 +83,7 @@ def test_options_that_cannot_work(options: dict[str, object], expected: str) -> 
 
 
 def test_fields_have_no_bytes() -> None:
-    with pytest.raises(HandlerDefinitionError, match="FieldsCodec has no bytes to give"):
+    with pytest.raises(HandlerDefinitionError, match="FieldsCodec reads fields, not bytes"):
 
         @broker().handler("orders", codec=FieldsCodec())
         async def bill(order: bytes) -> None: ...

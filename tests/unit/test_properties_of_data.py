@@ -231,12 +231,13 @@ def test_p24_what_cannot_be_encoded_is_told_with_its_type_and_the_format() -> No
 def test_p13_what_cannot_be_decoded_is_told_with_its_type() -> None:
     with pytest.raises(DecodeError) as raised:
         JsonCodec().decoder(Row)([b"event_type", b"T"])
-    assert str(raised.value) == "the entry has no field 'payload'; if others write it, read it with codec=FieldsCodec()"
+    expected = "the entry has no field 'payload'; if another program writes it, use codec=FieldsCodec()"
+    assert str(raised.value) == expected
     with pytest.raises(DecodeError, match=r"^payload is not an int \| bool: "):
         JsonCodec().decoder(int | bool)([b"event_type", b"T", b"payload", b"[]"])  # type: ignore[arg-type]
     with pytest.raises(DecodeError, match=r"^fields are not a dict: "):
         FieldsCodec().decoder(dict)([b"a", b"1", b"a name without a value"])
-    with pytest.raises(TypeError, match=r"^FieldsCodec has no bytes to give; annotate a Struct.* or dict$"):
+    with pytest.raises(TypeError, match=r"^FieldsCodec reads fields, not bytes; annotate a Struct.* or dict$"):
         FieldsCodec().decoder(bytes)
 
 

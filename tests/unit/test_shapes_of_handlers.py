@@ -549,13 +549,13 @@ def test_a_codec_that_gives_no_decoder() -> None:
     class Empty:
         def decoder(self, payload_type: object) -> None: ...
 
-    with pytest.raises(HandlerDefinitionError, match=r"Empty.decoder\(Order\) gave None, no function"):
+    with pytest.raises(HandlerDefinitionError, match=r"Empty.decoder\(Order\) gave None, not a function"):
         Broker("memory://", group="g").handler("orders", codec=Empty())(alone)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("payload_type", [int, list[int], list, str, None, int | str])
 def test_fields_become_nothing_that_has_none(payload_type: Any) -> None:
-    with pytest.raises(HandlerDefinitionError, match="FieldsCodec gives fields, and .* has none; annotate a Struct"):
+    with pytest.raises(HandlerDefinitionError, match="FieldsCodec reads fields, and .* has none; annotate a Struct"):
         Broker("memory://", group="g").handler("orders", codec=FieldsCodec())(taking(payload_type))
 
 

@@ -75,10 +75,10 @@ def test_hash_tags_of_a_cluster_are_names(name: str) -> None:
 def test_p24_a_template_is_refused_in_files_and_in_the_environment(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("redis_streams: {consumer: '$(POD_NAME)'}", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"consumer: the name '\$\(POD_NAME\)' is a template"):
+    with pytest.raises(ConfigError, match=r"consumer: the name '\$\(POD_NAME\)' is an unfilled template"):
         config.load(path, {})
     path.write_text("redis_streams: {}", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"group: the name '\$\{GROUP\}' is a template"):
+    with pytest.raises(ConfigError, match=r"group: the name '\$\{GROUP\}' is an unfilled template"):
         config.load(path, {"REDIS_STREAMS_GROUP": "${GROUP}"})
 
 
