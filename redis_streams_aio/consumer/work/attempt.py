@@ -1,9 +1,27 @@
-"""One attempt: find the handler, decode, call it, and say what becomes of the delivery.
+"""Attempts: find the handler, decode the payload, call the handler, and decide the fate of the event.
 
-Whatever the user's code raises ends here as a value (P14): a fate, decided by `retry.decide` or by what the handler
-told its delivery. Only the end of a drain goes through: once its grace is over, the worker is cancelled, and whatever a
-handler raises that has not said what becomes of its delivery is a `CancelledError` from there on. The delivery has then
-neither failed nor been settled, and is given back. Nothing here asks Redis.
+Whatever user code raises ends here as a value: a fate, decided by `retry.decide` or by what the handler told its
+delivery. Nothing here asks Redis.
+
+**Cancellation.** A handler runs in its worker's task. Whatever cancels that task ends in one of these rows:
+
+| who cancels | what the handler sees | what becomes of the event |
+|---|---|---|
+| the drain, when `grace` is over | `CancelledError` | released, no failure is counted (1) |
+| `timeout=` of the handler | `CancelledError`; outside of it, `TimeoutError` | failed: the retry policy decides |
+| a lost lease, with `on_lost="cancel"` | `CancelledError`; `delivery.lost` is true | abandoned: nothing is written |
+| user code: `task.cancel()`, a cancelled future | `CancelledError` | failed, as with any other exception |
+| the process: `KeyboardInterrupt`, `SystemExit` | that exception | pending, until its lease expires (2) |
+
+(1) A handler that has called `ack`, `retry` or `reject` keeps that fate. (2) The exception ends the broker.
+
+The devices that tell these apart, all in this file:
+
+* `is_drain_over`: only the drain cancels the *scope* in which workers run; everybody else cancels the task.
+* `as_value`: returns what the handler raised, and re-raises it for the drain and the process.
+* `forget_cancellation`: uncancels the worker's task, which goes on with the next event.
+* `absorb_cancellation`: takes up a cancellation that was asked for while the handler was ending.
+* `to_its_end`: repeats a write that a late cancellation interrupted.
 """
 
 from __future__ import annotations
@@ -87,7 +105,7 @@ def _lane(key: object) -> object:
         return hash(key)
     except TypeError as error:
         raise TypeError(
-            f"the key function gave a {type(key).__name__}, which is no key ({error}): return text, a number, or a "
+            f"the key function gave a {type(key).__name__}, which cannot be a key ({error}): return text, a number, or a "
             "tuple of them"
         ) from error
 
