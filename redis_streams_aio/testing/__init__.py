@@ -1,9 +1,8 @@
-"""What shows the promises, for users as for us.
+"""Test an application's handlers, and check what this package promises on your own Redis.
 
-* `harness(broker)` runs an application's broker in a test, and lets events fail, leases run out and processes die:
-  see `harness`. The pytest fixtures `broker` and `embedded_broker` are there when this package is installed.
+* `harness(broker)` runs an application's broker in a test. It lets events fail, leases run out and processes die.
+* The pytest fixtures `redis_streams_broker` and `redis_streams_embedded_broker` are brokers without handlers.
 * `python -m pytest --pyargs redis_streams_aio.testing.conformance --redis-url ...` runs the conformance suite.
-* `python -m tests.chaos` runs producers, consumers and what befalls them.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        """What is public; imported when it is first asked for, as the plugin beside it is in every run of pytest."""
+        """Import public names when they are first asked for: every run of pytest imports the plugin beside this."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import recorder, running  # noqa: PLC0415  # see above

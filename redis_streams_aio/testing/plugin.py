@@ -1,7 +1,7 @@
-"""The pytest plugin: fixtures with brokers to test with. pytest finds it by itself when the package is installed.
+"""The pytest plugin: fixtures with brokers to test with. pytest loads it by itself where this package is installed.
 
-A fixture of the same name in your own `conftest.py` takes the place of ours. The brokers are closed:
-`async with testing.harness(broker) as h:` opens them.
+Every pytest run in that environment imports this module, also one that tests something else: so this module imports
+nothing of ours before a test asks for a fixture.
 """
 
 from __future__ import annotations
@@ -17,25 +17,30 @@ _SUITE = "redis_streams_aio.testing.conformance"
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """The options of the conformance suite, for runs of it: in others, `--redis-url` may be anybody's."""
+    """Add the options of the conformance suite to a run of it. In other runs, `--redis-url` may be anybody's."""
     if any(_SUITE in argument.replace("/", ".") for argument in args):
         early_config.pluginmanager.import_plugin(f"{_SUITE}.options")
 
 
 @pytest.fixture
-def broker() -> Broker:
-    """A closed broker on `memory://`, without handlers: fast, and without a server. Extra `memory`.
+def redis_streams_broker() -> Broker:
+    """Return a closed broker on `memory://`, without handlers: fast, and without a server. Needs the extra `memory`.
 
-    docs/testing.md says what `memory://` cannot show.
+    `testing.harness(redis_streams_broker)` opens it. docs/testing.md says what `memory://` cannot show.
     """
-    from redis_streams_aio import Broker  # noqa: PLC0415  # in every pytest run of its users: only where it is asked for
-
-    return Broker("memory://", group="test")
+    return _closed("memory://")
 
 
 @pytest.fixture
-def embedded_broker() -> Broker:
-    """A closed broker on `embedded://`, without handlers: a real Valkey of the test's own. Extra `embedded`."""
-    from redis_streams_aio import Broker  # noqa: PLC0415  # see above
+def redis_streams_embedded_broker() -> Broker:
+    """Return a closed broker on `embedded://`, without handlers: a Valkey of the test's own. Needs `embedded`.
 
-    return Broker("embedded://", group="test")
+    `testing.harness(redis_streams_embedded_broker)` opens it.
+    """
+    return _closed("embedded://")
+
+
+def _closed(url: str) -> Broker:
+    from redis_streams_aio import Broker  # noqa: PLC0415  # only where a test asks for a fixture: see the module
+
+    return Broker(url, group="test")

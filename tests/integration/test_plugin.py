@@ -1,4 +1,4 @@
-"""The pytest plugin and the README's test, as users have them: in a folder of their own, with pytest's defaults."""
+"""The pytest plugin and the README's test, as users have them: in a folder of their own, as docs/testing.md says."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ async def bill(order: dict) -> None:
     if not order["total"]:
         raise ValueError("nothing to bill")
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("name", ["broker", "embedded_broker"])
+@pytest.mark.parametrize("name", ["redis_streams_broker", "redis_streams_embedded_broker"])
 async def test_fixture(name: str, request: pytest.FixtureRequest) -> None:
     broker = request.getfixturevalue(name)
     broker.include(router)
@@ -50,39 +49,45 @@ async def test_fixture(name: str, request: pytest.FixtureRequest) -> None:
         h.assert_dead_letter({"total": 0})
     assert broker.settings.group == "test"
 
-def test_each_test_has_its_own(broker: Broker) -> None:
-    assert broker.supervisor is None
-    assert "0 handlers" in repr(broker)
+def test_each_test_has_its_own(redis_streams_broker: Broker) -> None:
+    assert "closed, 0 handlers" in repr(redis_streams_broker)
 """
 
 
 def pytest_in(folder: Path) -> str:
-    options = [
-        "-W",
-        "error",
-        "-o",
-        "asyncio_default_fixture_loop_scope=function",
-        "-p",
-        PLUGIN,
-        "-p",
-        "no:cacheprovider",
-    ]
-    command = [sys.executable, "-m", "pytest", "-q", *options, "."]
+    """Run pytest as a user does who has followed docs/testing.md. Returns what pytest tells."""
+    [options] = blocks("docs/testing.md", "toml")
+    (folder / "pyproject.toml").write_text(options)
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", PLUGIN, "-p", "no:cacheprovider", "."]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, check=False, cwd=folder, env=environment, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
     return done.stdout
 
 
+def blocks(page: str, language: str) -> list[str]:
+    """Return the code blocks of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
 def test_the_readmes_test_passes_as_it_is(tmp_path: Path) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    [block] = [block for block in blocks if "testing.harness" in block]
+    [block] = [block for block in blocks("README.md", "python") if "testing.harness" in block]
     assert len([line for line in block.splitlines() if line.strip()]) <= 11
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "test_shop.py").write_text(block)
     assert "1 passed" in pytest_in(tmp_path)
+
+
+def test_the_first_test_of_the_docs_passes_and_nothing_warns(tmp_path: Path) -> None:
+    """Without the documented options, pytest-asyncio warns on standard error in each run."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    (tmp_path / "test_shop.py").write_text(blocks("docs/testing.md", "python")[0])
+    told = pytest_in(tmp_path)
+    assert "1 passed" in told
+    assert "warning" not in told.lower()
 
 
 def test_the_fixtures_are_there(tmp_path: Path) -> None:
