@@ -1,4 +1,4 @@
-"""All that is public, in one list. The package hands it on when something of it is first asked for."""
+"""All public names. The package imports them from here when one is first used."""
 
 from .broker import Broker, Router
 from .checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore

@@ -1,1 +1,1 @@
-"""Words: what lies in Redis, and what a handler sees of it. Pure, without input or output."""
+"""Entries, keys and events as they are in Redis, and as handlers see them. Pure: no input or output."""

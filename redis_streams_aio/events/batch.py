@@ -1,4 +1,4 @@
-"""`BatchDelivery`: the deliveries that a batch handler got together, each with a fate of its own (P15)."""
+"""`BatchDelivery`: the deliveries of one batch, each with its own fate."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from .delivery import Delivery
 
 
 class BatchDelivery:
-    """What a batch handler may ask for beside the payloads: `async def load(rows: list[Row], batch: BatchDelivery)`.
+    """The second parameter of a batch handler: `async def load(rows: list[Row], batch: BatchDelivery)`.
 
-    `batch[3]` is the delivery of the payload `rows[3]`. What is said of an item is carried out when the handler
-    has ended. Items of which nothing is said are acknowledged when it returns; when it raises, the retry policy
-    decides on each of them, and from then on each is handled in a batch of its own, so that one bad item never
-    drags the others down.
+    `batch[3]` is the delivery of the payload `rows[3]`. Decisions about an item take effect when the handler has ended.
+    The other items are acknowledged when the handler returns. When it raises, the retry policy decides on each of them,
+    and from then on each is handled in a batch of its own, so that one bad item does not affect the others.
     """
 
     __slots__ = ("_deliveries",)
@@ -22,30 +21,30 @@ class BatchDelivery:
         self._deliveries: tuple[Delivery, ...] = tuple(deliveries)
 
     def ack(self, index: int) -> None:
-        """Acknowledge an item, also if the handler raises. Raises `IndexError`."""
+        """Acknowledge an item, even if the handler raises later. Raises `IndexError`, `SettledError`."""
         self._deliveries[index].ack()
 
     def retry(self, index: int, delay: float) -> None:
-        """Have an item handled again, not before `delay` seconds from the handler's end; no failure is counted.
+        """Retry an item, not before `delay` seconds after the handler's end. This is not counted as a failure.
 
-        Raises `IndexError`, `ValueError`.
+        Raises `IndexError`, `SettledError`, and `ConfigError` for a wrong delay.
         """
         self._deliveries[index].retry(delay)
 
     def reject(self, index: int, reason: str) -> None:
-        """Move an item to the dead letters with this reason. Raises `IndexError`."""
+        """Move an item to the dead letters with this reason. Raises `IndexError`, `SettledError`."""
         self._deliveries[index].reject(reason)
 
     def fail(self, index: int, error: Exception) -> None:
-        """Have the retry policy decide on an item, as if the handler had raised `error` on it alone.
+        """Let the retry policy decide on an item, as if the handler had raised `error` for this item alone.
 
-        Raises `IndexError`.
+        Raises `IndexError`, `SettledError`.
         """
         self._deliveries[index].fail(error)
 
     @property
     def lost(self) -> bool:
-        """Whether the leases of all of them were lost: nothing that is done now will count."""
+        """Whether the leases of all items were lost, so that nothing the handler does now will count."""
         return all(delivery.lost for delivery in self._deliveries)
 
     def __getitem__(self, index: int) -> Delivery:

@@ -1,6 +1,7 @@
-"""Dead letters on the wire (docs/wire-format.md): the event's own fields untouched, then `dead:...` what became of it.
+"""Write and read dead letters: the event's own fields unchanged, then fields `dead:...` with its history.
 
-Pure, both ways. Everything here takes any bytes: others may write to the stream of dead letters too.
+docs/wire-format.md describes the format. All functions accept any bytes, because other programs may write to the stream
+of dead letters too. Pure.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ _ABSURD = 2**53
 
 
 class GivenUp(Protocol):
-    """Why an event was given up; the fate `DeadLetter` says it."""
+    """Why an event was given up; the fate `DeadLetter` has these attributes."""
 
     @property
     def reason(self) -> str:
-        """One word for filters."""
+        """A word for filters, such as `failures`."""
         ...
 
     @property
     def error(self) -> str:
-        """What was raised, as one line."""
+        """The error as one line."""
         ...
 
     @property
     def traceback(self) -> str:
-        """The end of its traceback, or `""`."""
+        """The end of the error's traceback, or `""`."""
         ...
 
     @property
     def failures(self) -> int:
-        """How often handlers raised on it."""
+        """How often handlers failed on the event."""
         ...
 
 
 def compose(delivery: Delivery, why: GivenUp, group: str, consumer: str) -> list[str | bytes | float]:
-    """The fields of a dead letter."""
+    """Return the fields of a dead letter."""
     earlier = delivery.history
     became: dict[str, str | bytes | float] = {
         "reason": why.reason,
@@ -66,7 +67,7 @@ def compose(delivery: Delivery, why: GivenUp, group: str, consumer: str) -> list
 
 
 def parse(entry_id: str, fields: Fields) -> DeadLetterMessage:
-    """A dead letter, from the fields of its entry."""
+    """Read a dead letter from the fields of its entry."""
     begins = _last(fields, _BEGINS)
     original = unpacked(fields[:begins], _PACKED)
     became = _became(fields[begins:])
@@ -93,7 +94,7 @@ def parse(entry_id: str, fields: Fields) -> DeadLetterMessage:
 
 
 def history_of(letter: DeadLetterMessage) -> History:
-    """What a replayed event is told of its earlier lives."""
+    """Return the history that a replayed event carries."""
     return History(
         id=letter.entry_id,
         failures=letter.failures,
@@ -105,7 +106,7 @@ def history_of(letter: DeadLetterMessage) -> History:
 
 
 def _last(fields: Fields, name: bytes) -> int:
-    """Where the last field of this name is: an event that was itself a dead letter has several. Else the end."""
+    """Return the place of the last field with this name, or the end; a dead letter of a dead letter has several."""
     found = [index for index in range(0, len(fields) - 1, 2) if fields[index] == name]
     return found[-1] if found else len(fields)
 
@@ -122,7 +123,7 @@ def _number(became: Mapping[str, str], name: str) -> float:
         number = float(became.get(name, "0"))
     except ValueError:
         return 0.0
-    return number if 0 <= number < _ABSURD else 0.0  # neither NaN, infinite, nor more than JSON can hold
+    return number if 0 <= number < _ABSURD else 0.0  # not NaN, not infinite, not more than JSON can hold
 
 
 def _moment(seconds: float) -> datetime | None:

@@ -1,9 +1,9 @@
-"""`Delivery`: one entry in the hands of this process, what a handler is told about it, and what it may say of it.
+"""`Delivery`: one entry that this process holds, with the methods by which a handler decides its fate.
 
-A delivery is born when Redis hands the entry to this consumer, and ends when it is settled (acknowledged,
-dead-lettered, released) or lost to another consumer. It is the one mutable word of the library: `failures` grows,
-`lost` may become true, and a handler may leave instructions (`ack`, `retry`, `reject`, `publish`). These are carried
-out when it has ended; nothing is sent while it runs.
+A delivery begins when Redis delivers the entry to this consumer. It ends when the entry is settled (acknowledged or
+dead-lettered), released, or lost to another consumer. A delivery is mutable: `failures` grows, `lost` may become true,
+and a handler may leave instructions (`ack`, `retry`, `reject`, `fail`, `publish`). Instructions take effect when the
+handler has ended; nothing is sent while it runs.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from .keys import on_one_slot, sibling
 from .wire_format import Fields, attributes
 
 _MOST_ARGUMENTS = 7000
-"""What a Lua script can pass on to one command."""
+"""The most arguments that a Lua script can pass to one command."""
 _NO_HEADERS: Mapping[str, str] = {}
 Command = tuple[str | bytes | float, ...]
 Compose = Callable[..., Command]
-"""Makes the XADD of an event, with the options of `Broker.publish`. Raises `InvalidEventError`."""
+"""Makes the `XADD` of an event from the options of `Broker.publish`. Raises `InvalidEventError`."""
 
 
 class FollowUp(msgspec.Struct, frozen=True):
     """An event that a handler publishes together with its own event's acknowledgement."""
 
     command: Command
-    """The whole XADD."""
+    """The complete `XADD`."""
     atomic: bool
 
 
 class Instructions:
-    """What a handler has told its delivery."""
+    """The instructions that a handler has left on its delivery."""
 
     __slots__ = ("decided", "error", "follow_ups")
 
     def __init__(self) -> None:
         self.decided: bool = False
-        """Whether it said `ack`, `retry` or `reject`; an error that it raises then decides nothing."""
+        """Whether the handler has decided the fate; an error that it raises then changes nothing."""
         self.error: BaseException | None = None
-        """To be decided on as if the handler had raised it; `None`: acknowledge."""
+        """The error to decide on, as if the handler had raised it; `None` to acknowledge."""
         self.follow_ups: list[FollowUp] = []
 
 
 class Origin:
-    """What all deliveries of a subscription share."""
+    """The values that all deliveries of a subscription share."""
 
     __slots__ = ("compose", "stream")
 
@@ -58,7 +58,7 @@ class Origin:
 
 
 class Delivery:
-    """What a handler may ask for beside the payload: `async def bill(order: OrderPlaced, delivery: Delivery)`."""
+    """The second parameter of a handler: `async def bill(order: OrderPlaced, delivery: Delivery)`."""
 
     __slots__ = (
         "deliveries",
@@ -88,36 +88,35 @@ class Delivery:
         self.fields: Fields = fields
         """The entry's field names and values in turn, as they are in Redis."""
         self.deliveries: int = deliveries
-        """How often Redis has handed the entry out, this time included."""
+        """How often Redis has delivered the entry, this time included."""
         self.failures: int = 0
-        """How often a handler has raised on it, over all consumers and restarts; from 0 again after a replay."""
+        """How often handlers failed on the event, over all consumers and restarts; 0 again after a replay."""
         self.first_failure: float = 0.0
-        """When a handler first raised on it, in epoch seconds of Redis's clock; 0 before that."""
+        """When a handler first failed on the event, in epoch seconds of Redis's clock; 0 if none did."""
         self.failing_since: float = 0.0
         """The same moment on the event loop's clock."""
         self.history: History | None = None
-        """What became of it before it was replayed from the dead letters; `None`: it never was."""
+        """The event's history before it was replayed from the dead letters; `None` if it was not replayed."""
         self.recorded: bool = False
-        """Whether Redis has a failure record of it."""
+        """Whether Redis has a failure record of the entry."""
         self.due: float = 0.0
-        """When it is to be looked at again: its retry, its copy, its unwritten fate; on the event loop's clock, which
-        is `time.monotonic`; 0: at once."""
+        """When the delivery is due again: its retry, its copy or its unwritten fate, in `time.monotonic`; 0: now."""
         self.fate: object = None
-        """What was decided on it and Redis could not take yet (`retry.Outcome`)."""
+        """The fate that could not be written to Redis yet (`retry.Outcome`)."""
         self.lost: bool = False
-        """True once the lease was lost: another consumer may be handling this event now."""
+        """Whether the lease was lost: another consumer may be handling this event now."""
         self.settled: bool = False
-        """True while the write that ends it is under way, and after it; false again where Redis refuses that write."""
+        """Whether its fate is being written or is written; false again if Redis refuses the write."""
         self.lane: object = None
-        """Deliveries of one lane are handled one after another; `None` waits for no other (see `consumer.schedule`)."""
+        """Deliveries of one lane are handled one after another; with `None` it waits for no other delivery."""
         self.prepared: bool = False
-        """Whether it was decoded: `payload` or `refusal` is set."""
+        """Whether decoding was tried: then `payload` or `refusal` is set."""
         self.payload: object = None
         """The decoded payload."""
         self.refusal: BaseException | None = None
-        """Why it could not be decoded, or what its key function raised."""
+        """The error of the decoder or of the key function."""
         self.instructions: Instructions | None = None
-        """What the handler has told it; `None`: nothing."""
+        """The handler's instructions; `None` if there are none."""
 
     @property
     def id(self) -> str:
@@ -126,12 +125,12 @@ class Delivery:
 
     @property
     def stream(self) -> str:
-        """The stream it came from."""
+        """The name of the stream that the entry is in."""
         return self.origin.stream
 
     @property
     def event(self) -> EventMessage[object]:
-        """The event: id, type, headers, key, payload. Made when it is asked for."""
+        """The event with id, type, headers, key and payload. Created at each access."""
         known = attributes(self.fields)
         return EventMessage(
             id=self.id,
@@ -143,27 +142,31 @@ class Delivery:
             headers=known.headers,
         )
 
-    # -- what a handler may say of it -------------------------------------------------------------------------
+    # -- what a handler may decide ----------------------------------------------------------------------------
 
     def ack(self) -> None:
-        """Acknowledge it when the handler has ended, also if it ends by raising. Raises `SettledError`."""
+        """Acknowledge the event when the handler has ended, even if it raises. Raises `SettledError`."""
         self._decide(None)
 
     def retry(self, delay: float) -> None:
-        """Have it handled again, not before `delay` seconds after the handler has ended; no failure is counted.
+        """Retry the event, not before `delay` seconds after the handler has ended. This is not counted as a failure.
 
-        The same as raising `RetryLater`, for handlers that want to go on. Raises `SettledError`, `ValueError`.
+        It has the same effect as raising `RetryLater`, but the handler can continue. Raises `SettledError`, and
+        `ConfigError` for a wrong delay.
         """
         self._decide(RetryLater(delay))
 
     def reject(self, reason: str) -> None:
-        """Move it to the dead letters when the handler has ended, as raising `Reject` does. Raises `SettledError`."""
+        """Move the event to the dead letters when the handler has ended, like `Reject`. Raises `SettledError`."""
         self._decide(Reject(reason))
 
     def fail(self, error: Exception) -> None:
-        """Have the retry policy decide when the handler has ended, as if it raised `error`. Raises `SettledError`."""
+        """Let the retry policy decide when the handler has ended, as if it had raised `error`.
+
+        Raises `SettledError`.
+        """
         if not isinstance(error, BaseException):
-            raise TypeError(f"fail(error): expected an exception, such as ValueError('...'), not {error!r:.80}")
+            raise TypeError(f"fail(error): expected an exception, e.g. ValueError('...'), not {error!r:.80}")
         self._decide(error)
 
     def publish(
@@ -179,28 +182,30 @@ class Delivery:
     ) -> None:
         """Publish an event in one atomic step with this event's acknowledgement: both happen, or neither.
 
-        Nothing is sent before the handler has ended, and nothing at all when it fails: a retry publishes anew. What
-        is sent is sent once for each entry, whoever handles it. The options are those of `Broker.publish`.
+        The event is sent when the handler has ended. If the handler fails, the event is not sent; a retry calls
+        `publish` again. Each entry sends its events once, even if two consumers handle it. The options are those of
+        `Broker.publish`.
 
-        Atomic is only what is on one slot of a Cluster, so `stream` must have the same hash tag as the handler's
-        stream (`{orders}:invoices` beside `orders`), also where there is no Cluster yet. `atomic=False` has the event
-        sent to any stream before the acknowledgement, at least once: a crash in between, or an answer that is lost,
-        sends it again. Raises `SettledError`, `InvalidEventError` and what `Broker.publish` raises before the network.
+        One atomic step can only write to one slot of a Cluster. So `stream` must have the same hash tag as the
+        handler's stream (`{orders}:invoices` beside `orders`), even if there is no Cluster yet. With `atomic=False` the
+        event can go to any stream; it is sent before the acknowledgement, at least once: after a crash in between, or a
+        lost answer, it is sent again. Raises `SettledError`, `InvalidEventError`, and the errors that `Broker.publish`
+        raises before sending.
         """
         if self.origin.compose is None:
-            raise InvalidEventError(f"{self}: was not read by a broker, which alone can publish with it")
+            raise InvalidEventError(f"{self}: was not read by a broker; only a broker's deliveries can publish")
         command = self.origin.compose(
             stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers
         )
         if atomic and not on_one_slot(stream, self.stream):
             raise InvalidEventError(
                 f"stream: {stream!r} is on another Cluster slot than {self.stream!r}, so the two cannot be written in "
-                f"one step; name it e.g. {sibling(self.stream, stream)!r}, or say atomic=False to have the event sent "
+                f"one step; name it e.g. {sibling(self.stream, stream)!r}, or set atomic=False to send the event "
                 "before the acknowledgement"
             )
         if atomic and len(command) > _MOST_ARGUMENTS:
             raise InvalidEventError(
-                f"headers: {len(headers)} are more than Redis writes in one step; atomic=False sends them before it"
+                f"headers: {len(headers)} are more than Redis writes in one step; set atomic=False"
             )
         self._instructions().follow_ups.append(FollowUp(command, atomic))
 
@@ -211,7 +216,7 @@ class Delivery:
 
     def _instructions(self) -> Instructions:
         if self.settled or self.fate is not None or self.due > time.monotonic():
-            raise SettledError(f"{self}: its fate is decided; say what becomes of it before the handler returns")
+            raise SettledError(f"{self}: its fate is already decided; call this before the handler returns")
         if self.instructions is None:
             self.instructions = Instructions()
         return self.instructions

@@ -1,4 +1,4 @@
-"""Entry ids as Redis writes them, `<milliseconds>-<sequence>`: their order, their time, and the places to start from.
+"""Entry ids as Redis writes them, `<milliseconds>-<sequence>`: their order, their time, and start positions.
 
 Pure functions over text. Source: Redis documentation, "Entry IDs"
 (https://redis.io/docs/latest/develop/data-types/streams/).
@@ -13,28 +13,28 @@ from ..checks.values import shown
 from ..exceptions import ConfigError
 
 BEGINNING = "0"
-"""Start of a new group: everything that is in the stream."""
+"""Start position of a new group that reads everything in the stream."""
 END = "$"
-"""Start of a new group: only what comes after it was made."""
+"""Start position of a new group that reads only entries added after its creation."""
 
 _LARGEST = 2**64 - 1
-"""The largest number in an id."""
+"""The largest number that an id can contain."""
 _FULL_OR_BARE = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
 def parse(entry_id: str) -> tuple[int, int]:
-    """`"1700-3"` as `(1700, 3)`, which compares as Redis compares; a bare `"1700"` counts as `1700-0`."""
+    """Return `"1700-3"` as `(1700, 3)`, which compares as Redis compares. A bare `"1700"` means `1700-0`."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
 
 
 def is_id(text: str) -> bool:
-    """Whether it is an entry id, whole or bare."""
+    """Whether the text is an entry id, complete (`1700-3`) or bare (`1700`)."""
     return _FULL_OR_BARE.fullmatch(text) is not None and max(parse(text)) <= _LARGEST
 
 
 def previous(entry_id: str) -> str:
-    """The id right before: a group made there reads `entry_id` next."""
+    """Return the id directly before: a group created there reads `entry_id` next."""
     milliseconds, sequence = parse(entry_id)
     if sequence:
         return f"{milliseconds}-{sequence - 1}"
@@ -42,7 +42,7 @@ def previous(entry_id: str) -> str:
 
 
 def timestamp(entry_id: str) -> datetime:
-    """When Redis took the entry, in UTC, to the millisecond; the last moment there is for ids that others made up."""
+    """Return when Redis added the entry, in UTC, to the millisecond; `datetime.max` if the id is not a time."""
     try:
         return datetime.fromtimestamp(parse(entry_id)[0] / 1000, UTC)
     except (OverflowError, OSError, ValueError):
@@ -50,10 +50,10 @@ def timestamp(entry_id: str) -> datetime:
 
 
 def start_position(start: str | datetime) -> str:
-    """What `start=` means to `XGROUP CREATE`: `"0"`, `"$"`, an entry id, or the last id before a point in time.
+    """Return the position that `XGROUP CREATE` takes for `start=`: `"0"`, `"$"`, an entry id, or the id before a time.
 
-    A `datetime` without a time zone is refused, as it would mean another moment on another machine.
-    Raises `ConfigError`.
+    A `datetime` without a time zone is refused, because it would mean another moment on another machine. Raises
+    `ConfigError`.
     """
     if isinstance(start, datetime):
         return _before(start)
@@ -65,10 +65,10 @@ def start_position(start: str | datetime) -> str:
 
 
 def _before(moment: datetime) -> str:
-    """The last id before a point in time. Raises `ConfigError`."""
+    """Return the last id before a point in time. Raises `ConfigError`."""
     try:
         in_time_zone = moment.utcoffset() is not None
-    except Exception:  # noqa: BLE001  # time zones may be the user's
+    except Exception:  # noqa: BLE001  # a time zone may be user code
         in_time_zone = False
     if not in_time_zone:
         raise ConfigError(f"start={shown(moment)}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")

@@ -1,8 +1,8 @@
-"""Replays on the wire: an event that comes back from the dead letters for one group alone (docs/wire-format.md).
+"""Wrap and unwrap replays: events that are added to their stream again, for one group alone (docs/wire-format.md).
 
-An event whose entry is still in its stream is handed out again where it stands, and needs nothing of this. Where the
-entry is gone, the event is added anew, wrapped: two fields before its own say for which group it is and what became
-of it before. That group unwraps it; the consumers of other groups acknowledge it unhandled. Pure.
+A dead letter whose entry is still in its stream is delivered again under its own id, without this module. If the entry
+is gone, the event is added again and wrapped: two fields before its own fields name the group and carry the history.
+That group unwraps the event; consumers of other groups acknowledge it without handling it. Pure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HISTORY = b"redis_streams_aio:replay_history"
 _PACKED = b"redis_streams_aio:replay_fields"
 
 FOR_ANOTHER_GROUP = ValueError("replayed for another group")
-"""The refusal of a delivery that this group passes over."""
+"""The refusal of a delivery that is not for this group."""
 
 _history = msgspec.json.Decoder(History)
 
@@ -29,17 +29,17 @@ class Replay(NamedTuple):
 
     group: str
     fields: Fields
-    """Its own."""
+    """The event's own fields."""
     history: History
 
 
 def wrap(fields: Fields, group: str, history: History) -> Fields:
-    """The fields of an event that is added again for one group."""
+    """Return the fields of an event that is added again for one group."""
     return [FOR_GROUP, group.encode(), HISTORY, encode(history), *packed(fields, _PACKED)]
 
 
 def unwrap(fields: Fields) -> Replay | None:
-    """The replay that an entry is; `None` for what is no whole one, which is an entry like others then."""
+    """Read a replay from the fields of an entry; `None` if the entry is not a complete replay."""
     if len(fields) < 4 or fields[0] != FOR_GROUP or fields[2] != HISTORY:
         return None
     history = decode(fields[3])
@@ -49,12 +49,12 @@ def unwrap(fields: Fields) -> Replay | None:
 
 
 def encode(history: History) -> bytes:
-    """A history as text."""
+    """Return a history as JSON."""
     return msgspec.json.encode(history)
 
 
 def decode(text: bytes) -> History | None:
-    """The history of a text; `None` for what is none."""
+    """Read a history from JSON; `None` if it is not one."""
     try:
         return _history.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

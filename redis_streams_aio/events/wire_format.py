@@ -1,9 +1,8 @@
-"""The wire format: which fields an entry has, and in which order (docs/wire-format.md).
+"""The wire format: the fields of an entry and their order (docs/wire-format.md).
 
-`event_type`, `payload`, then only those that are set of `content_type`, `key`, `event_id`, and `h:<name>` for
-headers. The same fields in the same order each time, so that Redis stores the names once per node of the stream.
-An entry is a flat list of names and values in turn, bytes as Redis sends them; names and values written by others
-may be anything, so everything here takes any bytes.
+First `event_type` and `payload`, then `content_type`, `key`, `event_id` and `h:<name>` for headers, each only if it is
+set. The order is always the same, so that Redis stores the names once per node of the stream. In code, an entry is a
+flat list of names and values in turn, as bytes. Other programs may write anything, so all functions accept any bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ HEADER = b"h:"
 
 
 class Attributes(msgspec.Struct, frozen=True):
-    """What an entry says about its event, beside the payload."""
+    """The attributes of an event beside its payload."""
 
     event_type: str = ""
     content_type: str | None = None
@@ -34,7 +33,7 @@ class Attributes(msgspec.Struct, frozen=True):
 
 
 def get(fields: Fields, name: bytes) -> bytes | None:
-    """The value of a field, or `None`. Our own entries have it within the first few."""
+    """Return the value of a field, or `None`. In entries of this library the search ends after a few fields."""
     for index in range(0, len(fields) - 1, 2):
         if fields[index] == name:
             return fields[index + 1]
@@ -42,28 +41,28 @@ def get(fields: Fields, name: bytes) -> bytes | None:
 
 
 def event_type_of(fields: Fields) -> bytes:
-    """The event type, `b""` where none is named. Our own entries begin with it: one comparison."""
+    """Return the event type, or `b""`. Entries of this library begin with it, so one comparison finds it."""
     if len(fields) > 1 and fields[0] == EVENT_TYPE:
         return fields[1]
     return get(fields, EVENT_TYPE) or b""
 
 
 def payload_of(fields: Fields) -> bytes | None:
-    """The encoded payload, or `None` where the entry has none."""
+    """Return the encoded payload, or `None` if the entry has none."""
     if len(fields) > 3 and fields[2] == PAYLOAD:
         return fields[3]
     return get(fields, PAYLOAD)
 
 
 def key_of(fields: Fields) -> bytes | None:
-    """The publisher's key, or `None` where the entry has none. Our own JSON entries have it right after the payload."""
+    """Return the publisher's key, or `None`. JSON entries of this library have it directly after the payload."""
     if len(fields) > 5 and fields[4] == KEY and fields[2] == PAYLOAD and fields[0] == EVENT_TYPE:
         return fields[5]
     return get(fields, KEY)
 
 
 def attributes(fields: Fields) -> Attributes:
-    """All that the entry says about its event. Text that is not UTF-8 is kept readable with replacement characters."""
+    """Read the attributes of an entry. Bytes that are not UTF-8 become replacement characters."""
     values: dict[str, str] = {}
     headers: dict[str, str] = {}
     for name, value in zip(fields[::2], fields[1::2], strict=False):
@@ -83,7 +82,7 @@ def compose(
     event_id: str | None,
     headers: Mapping[str, str],
 ) -> list[bytes | str]:
-    """The fields of a new entry, in the order of the wire format."""
+    """Return the fields of a new entry, in the order of the wire format."""
     fields: list[bytes | str] = [EVENT_TYPE, event_type, PAYLOAD, payload]
     if content_type is not None:
         fields += (CONTENT_TYPE, content_type)
@@ -97,16 +96,16 @@ def compose(
 
 
 _PASSED_ON_AT_MOST = 6000
-"""Names and values that a Lua script can pass on (8,000 with what it adds itself)."""
+"""The most names and values that a Lua script can pass on (the limit is 8,000 with its own arguments)."""
 
 
 def packed(fields: Fields, name: bytes) -> Fields:
-    """The fields; more than a script can pass on, and what looks packed, as one field of this name, in MessagePack."""
+    """Pack fields into one field in MessagePack if a script could not pass them on, or if they look packed."""
     return [name, msgspec.msgpack.encode(fields)] if _is_to_be_packed(fields, name) else fields
 
 
 def unpacked(fields: Fields, name: bytes) -> Fields:
-    """The fields that `packed` was given; what it would not have packed is somebody else's, and stays as it is."""
+    """Return the fields that `packed` got. Fields that it would not have packed come from others and stay as is."""
     if len(fields) == 2 and fields[0] == name:
         try:
             known = msgspec.msgpack.decode(fields[1], type=Fields)

@@ -199,7 +199,7 @@ async def test_a_stream_on_another_slot_is_refused_or_sent_before_by_choice(url:
     async with broker:
         await broker.publish("orders", Order(1))
         await settled(broker, 1)
-    assert "name it e.g. '{orders}:invoices', or say atomic=False" in errors[0]
+    assert "name it e.g. '{orders}:invoices', or set atomic=False" in errors[0]
     assert await redis.xlen("invoices") == 1
 
 
