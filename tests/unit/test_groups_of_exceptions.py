@@ -240,7 +240,10 @@ class KeyOf:
 @pytest.mark.parametrize(
     ("key", "told"),
     [
-        (lambda _: ["eu", 1], "the key function gave a list, which cannot be a key (unhashable type: 'list'): return text"),
+        (
+            lambda _: ["eu", 1],
+            "the key function gave a list, which cannot be a key (unhashable type: 'list'): return text",
+        ),
         (lambda _: {}, "the key function gave a dict, which cannot be a key"),
         (KeyOf(), "the key function gave a coroutine; make the key from the payload alone, without waiting"),
     ],

@@ -105,8 +105,8 @@ def _lane(key: object) -> object:
         return hash(key)
     except TypeError as error:
         raise TypeError(
-            f"the key function gave a {type(key).__name__}, which cannot be a key ({error}): return text, a number, or a "
-            "tuple of them"
+            f"the key function gave a {type(key).__name__}, which cannot be a key ({error}): return text, a number, or "
+            "a tuple of them"
         ) from error
 
 
