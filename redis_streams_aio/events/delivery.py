@@ -204,9 +204,7 @@ class Delivery:
                 "before the acknowledgement"
             )
         if atomic and len(command) > _MOST_ARGUMENTS:
-            raise InvalidEventError(
-                f"headers: {len(headers)} are more than Redis writes in one step; set atomic=False"
-            )
+            raise InvalidEventError(f"headers: {len(headers)} are more than Redis writes in one step; set atomic=False")
         self._instructions().follow_ups.append(FollowUp(command, atomic))
 
     def _decide(self, error: BaseException | None) -> None:
