@@ -11,8 +11,6 @@ It belongs to the event loop and the process that opened it (`Home`), and is ref
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from threading import get_ident
 from types import TracebackType
@@ -23,18 +21,13 @@ from ..exceptions import (
     ConfigError,
     NotOpenError,
     PermissionDeniedError,
-    RedisStreamsError,
-    RedisUnavailableError,
-    ServerError,
     StreamNotFoundError,
     StreamTypeError,
 )
-from ..telemetry.logs import log
 from ..version import __version__
-from . import replies
 from .address import Address, parse
-from .backoff import delays
 from .home import Home
+from .naming import keys_of, with_keys, with_stream
 from .packing import Argument
 from .replies import Reply, Server
 from .route import Route
@@ -95,7 +88,8 @@ class Connection:
 
     async def open(self) -> None:
         """Connect; see the class."""
-        from .endpoints import open_endpoint  # noqa: PLC0415  # imports redis-py: only now
+        from .dial import first_contact  # noqa: PLC0415  # imports redis-py: only now
+        from .endpoints import open_endpoint  # noqa: PLC0415
 
         if self._home is not None and self._home.is_gone:
             await self.close()
@@ -105,7 +99,7 @@ class Connection:
         self._stack = AsyncExitStack()
         try:
             self._make = await self._stack.enter_async_context(open_endpoint(self._address, self._client, __version__))
-            self._server = await self._first_contact()
+            self._server = await first_contact(self._dial_and_greet, self._connect_timeout, self.shown)
         except BaseException:
             await self.close()
             raise
@@ -190,9 +184,9 @@ class Connection:
         try:
             return await self.link(purpose).call(*command)
         except PermissionDeniedError as error:
-            raise _denied(error, str(command[0]), _keys(command)) from None
+            raise with_keys(error, str(command[0]), keys_of(command)) from None
         except (StreamNotFoundError, StreamTypeError) as error:
-            raise _naming(error, *_keys(command)) from None
+            raise with_stream(error, *keys_of(command)) from None
 
     async def run(
         self, script: Script, *arguments: Argument, keys: int | None = None, purpose: Purpose = "control"
@@ -201,51 +195,19 @@ class Connection:
         try:
             return await self.link(purpose).run(script, *arguments, keys=keys)
         except PermissionDeniedError as error:
-            raise _denied(error, "a script", arguments[: script.keys if keys is None else keys]) from None
+            raise with_keys(error, "a script", arguments[: script.keys if keys is None else keys]) from None
         except (StreamNotFoundError, StreamTypeError) as error:
             several = (script.keys if keys is None else keys) > 1 and isinstance(error, StreamTypeError)
-            raise (error if several else _naming(error, arguments[0])) from None
-
-    async def _first_contact(self) -> Server:
-        waits = delays()
-        loop = asyncio.get_running_loop()
-        give_up = None if self._connect_timeout is None else loop.time() + self._connect_timeout
-        while True:
-            try:
-                connection, server = await self._dial_and_greet()
-            except RedisUnavailableError as error:
-                wait = next(waits)
-                if give_up is not None and loop.time() + wait > give_up:
-                    raise RedisUnavailableError(
-                        f"gave up after connect_timeout={self._connect_timeout:g} s: {error}"
-                    ) from error
-                log.warning("Redis is not available, trying again in %.1f s: %s", wait, error)
-                await asyncio.sleep(wait)
-            else:
-                await connection.disconnect(nowait=True)
-                log.info("connected to %s (%s %s)", self.shown, server.name, server.version)
-                return server
+            raise (error if several else with_stream(error, arguments[0])) from None
 
     async def _dial(self) -> AbstractConnection:
         return (await self._dial_and_greet())[0]
 
     async def _dial_and_greet(self) -> tuple[AbstractConnection, Server]:
         """A new connection that is connected, authenticated and checked for its version."""
-        from . import errors  # noqa: PLC0415  # imports redis-py
-        from .credentials import stay_authenticated  # noqa: PLC0415
+        from .dial import dial  # noqa: PLC0415  # imports redis-py
 
-        connection = self._check_open()()
-        try:
-            async with asyncio.timeout(self._command_timeout):
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await stay_authenticated(connection)  # it is: only remembers with what
-                await connection.send_command("HELLO", check_health=False)
-                return connection, replies.server(await connection.read_response(disable_decoding=True))
-        except BaseException as error:
-            await connection.disconnect(nowait=True)
-            if isinstance(error, RedisStreamsError | asyncio.CancelledError) or not isinstance(error, Exception):
-                raise
-            raise errors.from_connecting(error, self.shown) from None  # says the same, and maybe credentials too
+        return await dial(self._check_open(), self._command_timeout, self.shown)
 
     def _check_open(self) -> Factory:
         if self._make is None:
@@ -283,28 +245,3 @@ def _address(url: str | None, client: Redis | None) -> Address | None:
 
         factory_of(address, __version__)
     return address
-
-
-_KEYS_NAMED = 5
-
-
-def _keys(command: Sequence[Argument]) -> Sequence[Argument]:
-    """The key of a command, where it has one."""
-    at = 2 if command[0] in ("XINFO", "XGROUP") else 1
-    return () if command[0] == "CLIENT" else command[at : at + 1]
-
-
-def _denied(error: PermissionDeniedError, what: str, keys: Sequence[Argument]) -> PermissionDeniedError:
-    """The error with the keys, which Redis leaves out: one of them may be what is not permitted."""
-    named = ", ".join(map(_text, keys[:_KEYS_NAMED])) + (", ..." if len(keys) > _KEYS_NAMED else "")
-    return PermissionDeniedError(f"{what} on {named}: {error}" if named else f"{what}: {error}")
-
-
-def _text(name: Argument) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-
-
-def _naming(error: ServerError, stream: Argument = "") -> ServerError:
-    """The error with the stream's name, which Redis leaves out of some."""
-    name = _text(stream)
-    return error if name in str(error) else type(error)(f"stream {name!r}: {error}")

@@ -1,0 +1,63 @@
+"""Dial: make one connection to Redis that is authenticated and checked, and wait for Redis at the start.
+
+Imported late: it imports redis-py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from redis.asyncio.connection import AbstractConnection
+
+from ..exceptions import RedisStreamsError, RedisUnavailableError
+from ..telemetry.logs import log
+from . import errors, replies
+from .backoff import delays
+from .credentials import stay_authenticated
+from .endpoints import Factory
+from .replies import Server
+
+
+async def dial(make: Factory, patience: float, where: str) -> tuple[AbstractConnection, Server]:
+    """A new connection that is connected, authenticated and checked for its version, and the server it leads to.
+
+    Raises `AuthenticationFailedError`, `UnsupportedServerError`, `RedisUnavailableError` and other errors of `errors`.
+    """
+    connection = make()
+    try:
+        async with asyncio.timeout(patience):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await stay_authenticated(connection)  # it is: this only remembers with which credentials
+            await connection.send_command("HELLO", check_health=False)
+            return connection, replies.server(await connection.read_response(disable_decoding=True))
+    except BaseException as error:
+        await connection.disconnect(nowait=True)
+        if isinstance(error, RedisStreamsError | asyncio.CancelledError) or not isinstance(error, Exception):
+            raise
+        raise errors.from_connecting(error, where) from None  # says the same, and redis-py may show credentials
+
+
+async def first_contact(
+    dial_once: Callable[[], Awaitable[tuple[AbstractConnection, Server]]], connect_timeout: float | None, where: str
+) -> Server:
+    """Dial with backoff until Redis answers, and return which server it is.
+
+    Raises `RedisUnavailableError` after `connect_timeout` seconds, other errors at once.
+    """
+    waits = delays()
+    loop = asyncio.get_running_loop()
+    give_up = None if connect_timeout is None else loop.time() + connect_timeout
+    while True:
+        try:
+            connection, server = await dial_once()
+        except RedisUnavailableError as error:
+            wait = next(waits)
+            if give_up is not None and loop.time() + wait > give_up:
+                raise RedisUnavailableError(f"gave up after connect_timeout={connect_timeout:g} s: {error}") from error
+            log.warning("Redis is not available, trying again in %.1f s: %s", wait, error)
+            await asyncio.sleep(wait)
+        else:
+            await connection.disconnect(nowait=True)
+            log.info("connected to %s (%s %s)", where, server.name, server.version)
+            return server
