@@ -5,6 +5,6 @@ not before: the import costs several times as much as all of this library.
 """
 
 from .connection import Connection
-from .scripts import Script
+from .steps.script import Script
 
 __all__ = ["Connection", "Script"]

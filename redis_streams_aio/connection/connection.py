@@ -31,7 +31,7 @@ from .naming import keys_of, with_keys, with_stream
 from .packing import Argument
 from .replies import Reply, Server
 from .route import Route
-from .scripts import Script
+from .steps.script import Script
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -195,9 +195,9 @@ class Connection:
         try:
             return await self.link(purpose).run(script, *arguments, keys=keys)
         except PermissionDeniedError as error:
-            raise with_keys(error, "a script", arguments[: script.keys if keys is None else keys]) from None
+            raise with_keys(error, "a script", arguments[: len(script.keys) if keys is None else keys]) from None
         except (StreamNotFoundError, StreamTypeError) as error:
-            several = (script.keys if keys is None else keys) > 1 and isinstance(error, StreamTypeError)
+            several = (len(script.keys) if keys is None else keys) > 1 and isinstance(error, StreamTypeError)
             raise (error if several else with_stream(error, arguments[0])) from None
 
     async def _dial(self) -> AbstractConnection:

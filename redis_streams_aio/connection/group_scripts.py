@@ -6,18 +6,9 @@ milliseconds by consumer. A take-over goes by the owner's lease, so that a deplo
 
 from __future__ import annotations
 
-from .scripts import Script
-
-_NOTE = """
-local function note(leases, releases, consumer, lease)  -- where it may not be written, others go by their own lease
-  if redis.pcall('HGET', leases, consumer) == lease then return end
-  local written = redis.pcall('HSET', leases, consumer, lease)
-  if type(written) == 'number' then redis.pcall('INCR', releases) end  -- others look when this one can be gone
-end
-"""
+from .steps.script import Script
 
 CREATE_GROUP = Script(
-    2,  # stream, mark that the group was deleted
     """
 -- ARGV: group, position, position of a group that was deleted on purpose. A group made at '$' is told how many entries
 -- were ever added, so that its lag is known at once. Returns where it was made.
@@ -39,10 +30,10 @@ end
 redis.pcall('DEL', KEYS[2])
 return position
 """,
+    keys={"stream": "xgroup|create xgroup|setid xinfo|stream", "deleted": "get del"},
 )
 
 DELETE_GROUP = Script(
-    6,  # stream, mark that the group was deleted, then what it has beside the stream
     """
 -- ARGV: group, ms for which the mark stays. One step: the group goes with all that is known of it, and consumers that
 -- still run make it again where its start says. Returns 1 when there was one.
@@ -55,10 +46,17 @@ redis.call('UNLINK', unpack(KEYS, 3))
 if destroyed == 1 then redis.call('SET', KEYS[2], '1', 'PX', ARGV[2]) end
 return destroyed
 """,
+    keys={
+        "stream": "xgroup|destroy",
+        "deleted": "set",
+        "checkpoint": "unlink",
+        "failures": "unlink",
+        "releases": "unlink",
+        "leases": "unlink",
+    },
 )
 
 DELETE_CONSUMER = Script(
-    2,  # stream, leases
     """
 -- ARGV: group, consumer, least idle time in ms. Only without pending entries: XGROUP DELCONSUMER throws them away for
 -- good (P22). Returns 1 when it was removed.
@@ -75,38 +73,10 @@ end
 redis.pcall('HDEL', KEYS[2], ARGV[2])
 return removed
 """,
-)
-
-NOTE_LEASE = Script(
-    2,  # leases, releases
-    _NOTE
-    + """
--- ARGV: consumer, its lease in ms.
-note(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-""",
-)
-
-RENEW = Script(
-    3,  # stream, leases, releases
-    _NOTE
-    + """
--- ARGV: group, consumer, its lease in ms, ids. Returns the ids that are still ours, and those whose entries were
--- deleted.
-local kept, gone = {}, {}
-for i = 4, #ARGV do
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
-    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
-    local list = #claimed == 1 and kept or gone
-    list[#list + 1] = ARGV[i]
-  end
-end
-note(KEYS[2], KEYS[3], ARGV[2], ARGV[3])
-return {kept, gone}
-""",
+    keys={"stream": "xinfo|consumers xgroup|delconsumer", "leases": "hdel"},
 )
 
 CLAIM = Script(
-    1,  # stream
     """
 -- ARGV: group, consumer, then for each entry its owner, the idle time in ms from which on it is claimed, and its id.
 -- Claims those that still have that owner and are that idle: {{id, fields}, ...}, or {id} for entries that were
@@ -128,10 +98,10 @@ for i = 3, #ARGV, 3 do
 end
 return taken
 """,
+    keys={"stream": "xpending xrange xclaim xack"},
 )
 
 HISTORIES = Script(
-    2,  # stream, failures
     """
 -- ARGV: group, consumer, then for each entry its id and '1' where its delivery is to be counted. Counts the deliveries
 -- of what has arrived. Returns the server's time in ms, then for each id {deliveries (0: it is not ours), failure
@@ -155,10 +125,11 @@ for i = 3, #ARGV, 2 do
 end
 return found
 """,
+    keys={"stream": "xpending xclaim", "failures": "hget"},
+    also="time",
 )
 
 CHECKPOINT = Script(
-    2,  # stream, checkpoint
     """
 -- ARGV: group, 'store' or ''. Returns the group's checkpoint, and whether another one was stored, which it replaces.
 -- One step: a replay in between would leave the stored one ahead of an entry that is pending again (P18). An error
@@ -187,4 +158,5 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   end
 end
 """,
+    keys={"stream": "xpending xinfo|groups", "checkpoint": "get set"},
 )

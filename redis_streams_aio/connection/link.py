@@ -48,7 +48,7 @@ from .outbox import Outbox, Request
 from .packing import Argument, Command, pack
 from .replies import Answer, Reply
 from .route import Route
-from .scripts import Script
+from .steps.script import Script
 from .wire import Wire, fits
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Link:
 
         A server that does not know it (restart, `SCRIPT FLUSH`) is taught it. Raises as `call` does.
         """
-        count = script.keys if keys is None else keys
+        count = len(script.keys) if keys is None else keys
         try:
             return await self.call("EVALSHA", script.sha, count, *arguments)
         except ScriptMissingError:

@@ -59,7 +59,7 @@ class PendingHistory(NamedTuple):
     replay: bytes | None
 
 
-def _reads(parse: Callable[P, T]) -> Callable[P, T]:
+def reads(parse: Callable[P, T]) -> Callable[P, T]:
     """A parser that raises `ServerError` for what it cannot read."""
 
     @functools.wraps(parse)
@@ -73,13 +73,13 @@ def _reads(parse: Callable[P, T]) -> Callable[P, T]:
     return read
 
 
-@_reads
+@reads
 def entries(reply: Reply) -> list[RawEntry]:
     """`XRANGE`, the middle of `XAUTOCLAIM`: `[[id, fields], ...]`."""
     return [_entry(_id(entry_id), fields) for entry_id, fields in map(_row, _rows(reply))]
 
 
-@_reads
+@reads
 def new_entries(reply: Reply) -> list[NewEntry]:
     """`XREADGROUP ... >` over one stream: `[[stream, [[id, fields], ...]]]`, or nothing.
 
@@ -111,33 +111,26 @@ def _id(reply: Reply) -> bytes:
     raise ValueError
 
 
-@_reads
+@reads
 def ids(reply: Reply) -> list[bytes]:
     """Entry ids."""
     return list(map(_id, _rows(reply)))
 
 
-@_reads
-def two_lists_of_ids(reply: Reply) -> tuple[list[bytes], list[bytes]]:
-    """The script `RENEW`: those that are kept, and those that are gone."""
-    kept, gone = _rows(reply)
-    return ids(kept), ids(gone)
-
-
-@_reads
+@reads
 def released(reply: Reply) -> tuple[int, list[bytes]]:
     """The script `RELEASE`: how many, and the ids of those that are gone."""
     count, gone = _rows(reply)
     return integer(count), ids(gone)
 
 
-@_reads
+@reads
 def taken(reply: Reply) -> list[RawEntry]:
     """The script `CLAIM`: `[[id, fields], ...]`, or `[id]` for entries that were deleted."""
     return [_entry(_id(entry_id), *(fields or [None])) for entry_id, *fields in map(_row, _rows(reply))]
 
 
-@_reads
+@reads
 def histories(count: int, reply: Reply) -> tuple[int, list[PendingHistory]]:
     """The script `HISTORIES` for so many entries: the time in milliseconds, and what is known of each of them."""
     now_ms, *found = _rows(reply)
@@ -173,7 +166,7 @@ def _age(reply: Reply) -> float:
     return max(0, integer(reply)) / 1000
 
 
-@_reads
+@reads
 def words(count: int, reply: Reply) -> list[bytes]:
     """So many bulk strings."""
     found = [word for word in _rows(reply) if isinstance(word, bytes)]
@@ -182,32 +175,18 @@ def words(count: int, reply: Reply) -> list[bytes]:
     return found
 
 
-@_reads
+@reads
 def clock(reply: Reply) -> float:
     """`TIME`, in seconds."""
     seconds, microseconds = map(integer, _rows(reply))
     return seconds + microseconds / 1_000_000
 
 
-@_reads
+@reads
 def checkpoint(reply: Reply) -> tuple[str, bool]:
     """The script `CHECKPOINT`: the group's checkpoint, and whether another one was stored."""
     position, replaced = _rows(reply)
     return _id(position).decode(), integer(replaced) == 1
-
-
-_LONGEST_LEASE = 366 * 86_400_000
-"""Milliseconds that are believed."""
-
-
-@_reads
-def leases(reply: Reply) -> dict[str, float]:
-    """The hash of leases (`HGETALL`): seconds by consumer. What cannot be a lease is left out."""
-    return {
-        name: int(value) / 1000
-        for name, value in mapping(reply).items()
-        if isinstance(value, bytes) and value.isdigit() and 0 < int(value[:20]) <= _LONGEST_LEASE
-    }
 
 
 def text(reply: Reply) -> str:
@@ -220,7 +199,7 @@ def optional_text(reply: Reply) -> str | None:
     return None if reply is None else text(reply)
 
 
-@_reads
+@reads
 def integer(reply: Reply) -> int:
     """A number, also where a script had to send it as text."""
     number = int(reply)  # type: ignore[arg-type]
@@ -229,7 +208,7 @@ def integer(reply: Reply) -> int:
     return number
 
 
-@_reads
+@reads
 def rows(reply: Reply) -> list[Reply]:
     """An array, `[]` for none."""
     return _rows(reply)
@@ -241,20 +220,26 @@ def _rows(reply: Reply) -> list[Reply]:
     raise TypeError
 
 
+def pair(reply: Reply) -> tuple[Reply, Reply]:
+    """An array of two, for parsers that say what they read."""
+    first, second = _rows(reply)
+    return first, second
+
+
 def _row(reply: Reply) -> list[Reply]:
     if isinstance(reply, list):
         return reply
     raise TypeError
 
 
-@_reads
+@reads
 def mapping(reply: Reply) -> dict[str, Reply]:
     """Names and values in turn, as `XINFO` answers."""
     items = _rows(reply)
     return {text(name): value for name, value in zip(items[::2], items[1::2], strict=True)}
 
 
-@_reads
+@reads
 def pending(reply: Reply, *, idle: float = -math.inf) -> list[PendingMessage]:
     """`XPENDING` with a range: entries that were idle for so many seconds, or that have no consumer."""
     return [
@@ -264,13 +249,13 @@ def pending(reply: Reply, *, idle: float = -math.inf) -> list[PendingMessage]:
     ]
 
 
-@_reads
+@reads
 def last_id(reply: Reply) -> bytes:
     """The id of the last of some entries: of `XPENDING`'s, `XRANGE`'s."""
     return _id(_row(_rows(reply)[-1])[0])
 
 
-@_reads
+@reads
 def stream_info(name: str, reply: Reply) -> StreamInfo:
     """`XINFO STREAM`."""
     known = mapping(reply)
@@ -290,7 +275,7 @@ def _entry_id(entry: Reply) -> str | None:
     return _id(items[0]).decode() if items else None
 
 
-@_reads
+@reads
 def group_infos(reply: Reply) -> list[GroupInfo]:
     """`XINFO GROUPS`."""
     return [
@@ -306,7 +291,7 @@ def group_infos(reply: Reply) -> list[GroupInfo]:
     ]
 
 
-@_reads
+@reads
 def consumer_infos(reply: Reply) -> list[ConsumerInfo]:
     """`XINFO CONSUMERS`."""
     return [
@@ -329,7 +314,7 @@ def _inactive(reply: Reply) -> float | None:
     return None if reply is None or integer(reply) < 0 else integer(reply) / 1000
 
 
-@_reads
+@reads
 def server(reply: Reply) -> Server:
     """`HELLO`. Raises `UnsupportedServerError` for anything older than Redis 7.0."""
     known = mapping(reply)

@@ -7,22 +7,9 @@ the server's clock. Those for groups, consumers and what is pending are in `grou
 
 from __future__ import annotations
 
-import hashlib
-
-
-class Script:
-    """A Lua script and its hash."""
-
-    __slots__ = ("keys", "sha", "source")
-
-    def __init__(self, keys: int, source: str) -> None:
-        self.keys: int = keys
-        self.source: str = source.strip()
-        self.sha: str = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
+from .steps.script import Script
 
 RETRY = Script(
-    2,  # stream, failures
     """
 -- ARGV: group, consumer, then for each entry its id, delay in ms, failures, time of the first failure in ms (0: now),
 -- error. Returns for each the time of the first failure in ms (0 when there was none), or '' when the entry is not ours
@@ -44,13 +31,14 @@ for i = 3, #ARGV, 5 do
 end
 return firsts
 """,
+    keys={"stream": "xpending", "failures": "hset"},
+    also="time",
 )
 
 DONE = b"done"
 """What stands in an event's key when one copy of it was handled."""
 
 BEGIN_EVENTS = Script(
-    2,  # stream, then one key for each event
     """
 -- ARGV: group, ms after which a key that nobody looks after is dropped, then for each event the id of the entry that is
 -- about to be handled. Returns for each event who is at it: that entry, another one that is pending, or 'done'. Where
@@ -71,10 +59,10 @@ for i = 2, #KEYS do
 end
 return holders
 """,
+    keys={"stream": "xpending", "done*": "get set"},
 )
 
 COMPLETE = Script(
-    3,  # stream, failures, the event's key for duplicates, then one stream for each follow-up
     """
 -- ARGV: group, id, ms to remember the event for (or ''), then for each follow-up the number of its arguments, and
 -- these.
@@ -112,10 +100,10 @@ end
 redis.pcall('HDEL', KEYS[2], ARGV[2], ARGV[2] .. ':history')
 return 1
 """,
+    keys={"stream": "xpending xack", "failures": "hdel", "done": "get set del", "follow-up*": "xadd xdel"},
 )
 
 DEAD_LETTER = Script(
-    3,  # stream, failures, dead-letter stream
     """
 -- ARGV: group, consumer, id, most dead letters to keep (or ''), ms to keep them (or ''), then the dead letter's fields
 -- and values. One step: written there and acknowledged here (P12).
@@ -135,10 +123,11 @@ if ARGV[5] ~= '' then
 end
 return dead
 """,
+    keys={"stream": "xpending xack", "failures": "hdel", "dead_letters": "xadd xdel xtrim"},
+    also="time",
 )
 
 REPLAY = Script(
-    5,  # stream, failures, dead-letter stream, checkpoint, releases
     """
 -- ARGV: group, dead letter's id, id of the event, whom to leave it with, its history, the id right before the event's,
 -- then the fields and values of a copy. One step: handed to the group again, and taken from the dead letters. A stored
@@ -185,10 +174,16 @@ end
 redis.call('XDEL', KEYS[3], ARGV[2])
 return how
 """,
+    keys={
+        "stream": "xinfo|groups xrange xadd xpending xclaim",
+        "failures": "hset hdel",
+        "dead_letters": "xrange xdel",
+        "checkpoint": "get set",
+        "releases": "incr",
+    },
 )
 
 RELEASE = Script(
-    2,  # stream, releases
     """
 -- ARGV: group, consumer, whom to leave them with, then pairs of id and the delivery count to leave behind. Makes the
 -- entries claimable at once, and counts that it did, for others to see; the delivery is not counted. Returns how many,
@@ -206,4 +201,5 @@ end
 if released > 0 then redis.pcall('INCR', KEYS[2]) end
 return {released, gone}
 """,
+    keys={"stream": "xpending xclaim", "releases": "incr"},
 )

@@ -14,6 +14,7 @@ from ..connection import Connection
 from ..connection.backoff import Gate
 from ..connection.packing import Command
 from ..connection.replies import IdAndFields
+from ..connection.steps.consumer import Consumer
 from ..events import keys
 from ..events.delivery import Compose, Delivery, Origin
 from ..events.replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
@@ -55,7 +56,6 @@ class Holdings:
         """Seconds without renewal after which another consumer may take an entry over."""
         self.telemetry = telemetry
         self.failures_key: str = keys.failures(stream, group)
-        self.leases_key: str = keys.leases(stream, group)
         self.releases_key: str = keys.releases(stream, group)
         self.by_id: dict[bytes, Delivery] = {}
         self.uncertain: dict[bytes, bool] = {}
@@ -97,6 +97,11 @@ class Holdings:
             delivery.fields, delivery.history = replay.fields, replay.history
         else:
             delivery.refusal, delivery.prepared = FOR_ANOTHER_GROUP, True
+
+    @property
+    def who(self) -> Consumer:
+        """Who asks for steps at Redis."""
+        return Consumer(self.stream, self.group, self.consumer)
 
     @property
     def lease_ms(self) -> int:

@@ -20,8 +20,8 @@ import msgspec
 from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
 from ..checks import names, values
 from ..connection import Connection
-from ..connection.group_scripts import NOTE_LEASE
 from ..connection.handful import Handful
+from ..connection.steps.leases import note_lease
 from ..events import entry_ids, keys
 from ..events.delivery import Compose, Delivery
 from ..exceptions import (
@@ -297,9 +297,7 @@ class Member:
 
     async def _note_lease(self) -> None:
         """Have the other consumers of the group know the lease, before there is anything to take over."""
-        holdings = self.holdings
-        touched = (holdings.leases_key, holdings.releases_key)
-        await self._connection.run(NOTE_LEASE, *touched, holdings.consumer, holdings.lease_ms)
+        await note_lease(self._connection, self.holdings.who, self.holdings.lease_ms)
 
     def __repr__(self) -> str:
         return (

@@ -14,14 +14,13 @@ import re
 from collections.abc import Collection
 
 from ..connection import Connection, replies
-from ..connection.scripts import Script
+from ..connection.steps.script import Script
 from ..events import keys
 from ..exceptions import GroupNotFoundError
 
 _PAGE = 1000
 
 _AGE = Script(
-    2,  # stream, failures
     """
 -- ARGV: group, milliseconds, page size, then the consumers whose entries keep their age.
 local records = redis.call('HGETALL', KEYS[2])
@@ -47,6 +46,7 @@ while start do
   start = #page == tonumber(ARGV[3]) and '(' .. page[#page][1]
 end
 """,
+    keys={"stream": "xpending xclaim", "failures": "hgetall hset"},
 )
 
 

@@ -16,6 +16,7 @@ from redis_streams_aio import DeadLetters, LagWatcher, RedisStreamsError, Stream
 from redis_streams_aio.checkpoint import RedisCheckpointStore, current
 from redis_streams_aio.connection import errors, replies
 from redis_streams_aio.connection.replies import RawEntry, Reply
+from redis_streams_aio.connection.steps import leases
 from redis_streams_aio.consumer import ConsumerGroupManager
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.intake.abandoned import Reclaimer
@@ -40,7 +41,8 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     replies.group_infos,
     replies.consumer_infos,
     replies.server,
-    replies.leases,
+    leases.leases,
+    leases.renewed,
     replies.checkpoint,
 )
 

@@ -17,6 +17,7 @@ from redis_streams_aio.cli import pending, show
 from redis_streams_aio.config import yaml_files
 from redis_streams_aio.connection import address, reader, replies
 from redis_streams_aio.connection.replies import RawEntry, Reply, Server
+from redis_streams_aio.connection.steps import leases
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.intake.records import take_pending
 from redis_streams_aio.consumer.settle.settlement import DeadLetterOptions, Settlement
@@ -194,7 +195,7 @@ def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: py
         (replies.new_entries, [[b"orders", [[b"1-0", [b"a", 5]]]]]),
         (replies.new_entries, [[b"orders", [b"ab"]]]),
         (replies.entries, [[b"no id", []]]),
-        (replies.two_lists_of_ids, [[[b"1-0"]], []]),
+        (leases.renewed, [[[b"1-0"]], []]),
         (replies.taken, [[]]),
         (replies.checkpoint, None),
         (replies.clock, [b"soon", b"0"]),

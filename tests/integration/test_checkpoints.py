@@ -25,7 +25,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.checkpoint import CheckpointWriter, current
 from redis_streams_aio.connection.group_scripts import CHECKPOINT
-from redis_streams_aio.connection.scripts import Script
+from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.events import entry_ids
 from redis_streams_aio.telemetry import CheckpointSaved, Fact, Telemetry
 from redis_streams_aio.testing.proxy import proxy

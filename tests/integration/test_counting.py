@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, DeadLetters, Delivery, RetryPolicy, Settings, UnansweredError
 from redis_streams_aio.connection.group_scripts import CLAIM, HISTORIES
-from redis_streams_aio.connection.scripts import RELEASE, Script
+from redis_streams_aio.connection.scripts import RELEASE
+from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.handlers.retry import ABANDON, DeadLetter, Retry
 from redis_streams_aio.telemetry import SILENT

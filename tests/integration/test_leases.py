@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import BatchDelivery, Broker, Connection, Delivery, RetryPolicy, Settings
 from redis_streams_aio.connection.group_scripts import CLAIM
-from redis_streams_aio.connection.scripts import Script
+from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.telemetry import SILENT, DeadLettered, Fact, LeaseLost, RetryScheduled
 from redis_streams_aio.testing.servers import Server

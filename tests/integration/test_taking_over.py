@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, Delivery, Settings
 from redis_streams_aio.connection.packing import Argument
-from redis_streams_aio.connection.scripts import Script
+from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.intake import abandoned
 from redis_streams_aio.consumer.intake.claims import AT_ONCE
 from redis_streams_aio.consumer.member import Member, MemberOptions

@@ -28,6 +28,7 @@ from redis_streams_aio import (
 from redis_streams_aio.connection import errors, replies
 from redis_streams_aio.connection.packing import pack
 from redis_streams_aio.connection.replies import RawEntry
+from redis_streams_aio.connection.steps.leases import leases
 from redis_streams_aio.exceptions import ScriptMissingError
 
 # -- replies ----------------------------------------------------------------------------------------------------
@@ -275,7 +276,6 @@ def test_scripts_answers_are_read() -> None:
 
 def test_scripts_that_take_renew_and_release_answer_with_ids() -> None:
     assert replies.ids([b"1-0", b"2-7"]) == [b"1-0", b"2-7"]
-    assert replies.two_lists_of_ids([[b"1-0"], [b"2-0", b"3-0"]]) == ([b"1-0"], [b"2-0", b"3-0"])
     assert replies.released([b"2", [b"3-0"]]) == (2, [b"3-0"])
     assert replies.taken([[b"1-0", [b"a", b"b"]], [b"2-0"]]) == [RawEntry(b"1-0", [b"a", b"b"]), RawEntry(b"2-0", None)]
     assert replies.checkpoint([b"1-0", 1]) == ("1-0", True)
@@ -303,10 +303,10 @@ def test_a_lease_is_believed_where_it_can_be_one() -> None:
     """Whoever can write the hash cannot end the broker, nor have anything taken too soon or never."""
     hostile = (b"0", b"-1", b"", b"soon", b"1e3", b"9" * 400, str(367 * 86_400_000).encode(), "²".encode())
     reply = [item for at, value in enumerate(hostile) for item in (f"bad{at}".encode(), value)]
-    assert replies.leases([b"a", b"1500", *reply, b"b", b"30000"]) == {"a": 1.5, "b": 30.0}
-    assert replies.leases([]) == {}
+    assert leases([b"a", b"1500", *reply, b"b", b"30000"]) == {"a": 1.5, "b": 30.0}
+    assert leases([]) == {}
     with pytest.raises(ServerError):
-        replies.leases([b"a"])
+        leases([b"a"])
 
 
 def test_the_servers_time_is_in_seconds() -> None:

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...connection import replies
+from ...connection.steps.leases import known_leases
 from ...events import entry_ids, keys
 from ...events.delivery import Delivery
 from ...exceptions import PermissionDeniedError, StreamTypeError
@@ -109,7 +110,7 @@ class Reclaimer:
 
     async def _known_leases(self) -> dict[str, float]:
         try:
-            return replies.leases(await self._holdings.connection.call("HGETALL", self._holdings.leases_key))
+            return await known_leases(self._holdings.connection, self._holdings.who)
         except (PermissionDeniedError, StreamTypeError):
             return {}
 

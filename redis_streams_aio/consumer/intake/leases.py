@@ -31,12 +31,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...connection import Connection, replies
-from ...connection.group_scripts import RENEW
-from ...connection.packing import Command
-from ...connection.replies import Answer
+from ...connection import Connection
+from ...connection.steps.leases import Renewal, Renewed, renew
 from ...events.delivery import Delivery
-from ...exceptions import GroupNotFoundError, RedisStreamsError, ScriptMissingError
+from ...exceptions import GroupNotFoundError, RedisStreamsError
 from ..holdings import Holdings
 
 if TYPE_CHECKING:
@@ -76,16 +74,14 @@ class LeaseKeeper:
         first error there was.
         """
         held = [_Part(each, part) for each in self._holdings for part in _parts(each)]
-        answers = await self._ask([part.command for part in held])
+        outcomes = await self._renew([part.renewal for part in held])
         errors: list[RedisStreamsError] = []
         lost: list[_Lost] = []
-        for part, answer in zip(held, answers, strict=True):
-            try:
-                lost += part.lost(answer)
-            except GroupNotFoundError:
-                continue  # the fetcher makes it again
-            except RedisStreamsError as error:
-                errors.append(error)
+        for part, outcome in zip(held, outcomes, strict=True):
+            if isinstance(outcome, Renewed):
+                lost += part.lost(outcome)
+            elif not isinstance(outcome, GroupNotFoundError):  # that one the fetcher recreates
+                errors.append(outcome)
         await self._let_go(lost)
         if errors:
             raise errors[0]
@@ -97,20 +93,13 @@ class LeaseKeeper:
         if link is not None:
             await link.close()
 
-    async def _ask(self, commands: Sequence[Command]) -> list[Answer]:
-        """Send them together. A server that does not know the script is taught it, and asked once more."""
-        if not commands:
+    async def _renew(self, renewals: Sequence[Renewal]) -> list[Renewed | RedisStreamsError]:
+        """Send all renewals together, on a connection that is made for the first of them."""
+        if not renewals:
             return []
         if self._link is None:
             self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
-        answers = await self._link.call_many(commands)
-        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, ScriptMissingError)]
-        if unknown:
-            again = [commands[at] for at in unknown]
-            again[0] = ("EVAL", RENEW.source, *again[0][2:])
-            for at, answer in zip(unknown, await self._link.call_many(again), strict=True):
-                answers[at] = answer
-        return answers
+        return await renew(self._link, renewals)
 
     async def _let_go(self, lost: Sequence[_Lost]) -> None:
         """What is not ours any more is held no longer; of what was deleted Redis forgets what it knows."""
@@ -142,25 +131,19 @@ class _Lost(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Some of what a consumer holds, to be renewed by one script."""
+    """Some of what a consumer holds, to be renewed in one step."""
 
     holdings: Holdings
     deliveries: Sequence[Delivery]
 
     @property
-    def command(self) -> Command:
+    def renewal(self) -> Renewal:
         holdings = self.holdings
-        return (
-            *("EVALSHA", RENEW.sha, RENEW.keys, holdings.stream, holdings.leases_key, holdings.releases_key),
-            *(holdings.group, holdings.consumer, holdings.lease_ms),
-            *(delivery.raw_id for delivery in self.deliveries),
-        )
+        return Renewal(holdings.who, holdings.lease_ms, [delivery.raw_id for delivery in self.deliveries])
 
-    def lost(self, answer: Answer) -> list[_Lost]:
-        """Read the answer. Raises what it is, where it is an error."""
-        if isinstance(answer, RedisStreamsError):
-            raise answer
-        kept, gone = map(set, replies.two_lists_of_ids(answer))
+    def lost(self, renewed: Renewed) -> list[_Lost]:
+        """What was renewed no more, though it is not settled."""
+        kept, gone = set(renewed.kept), set(renewed.gone)
         missing = [one for one in self.deliveries if one.raw_id not in kept and not one.settled]
         vanished = [one for one in missing if one.raw_id in gone]
         return [_Lost(self.holdings, missing, vanished)] if missing else []

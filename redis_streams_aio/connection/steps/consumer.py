@@ -1,0 +1,23 @@
+"""`Consumer`: who asks for a step; and the result of a step that found an entry in other hands."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Consumer(NamedTuple):
+    """A consumer of a group of a stream."""
+
+    stream: str
+    group: str
+    name: str
+
+
+class NotOurs(enum.Enum):
+    """The result for an entry that this consumer does not own any more: nothing was written of it."""
+
+    NOT_OURS = enum.auto()
+
+
+NOT_OURS = NotOurs.NOT_OURS

@@ -1,0 +1,1 @@
+"""Each step at Redis alone, against a real server."""

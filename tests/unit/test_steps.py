@@ -1,0 +1,150 @@
+"""What each step at Redis declares, its keys and its permissions, is what its Lua does and what the docs say."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from redis.crc import key_slot
+
+from redis_streams_aio.connection import steps
+from redis_streams_aio.connection.steps.script import Script
+from redis_streams_aio.events import keys
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _scripts() -> Iterator[tuple[str, Script]]:
+    for module in pkgutil.iter_modules(steps.__path__):
+        found = vars(importlib.import_module(f"{steps.__name__}.{module.name}"))
+        yield from ((f"{module.name}.{name}", one) for name, one in found.items() if isinstance(one, Script))
+
+
+SCRIPTS = dict(_scripts())
+OPERATORS = {"replaying.REPLAY"}
+"""Steps that a consumer never takes, but `dead-letters replay` does."""
+MANAGERS = {"groups.DELETE_GROUP"}
+"""Steps of a program of the user's own, for which docs/connections.md has a line."""
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+# not "{}orders": no key can be on the slot of a stream that has a "}" and no hash tag
+STREAMS = ["orders", "{eu}orders", "orders:{eu}:3", "{orders}", "a{b", "{a}{b}", "bestellungen:größe"]
+GROUPS = ["billing", "b{i}lling", "{", "}"]
+
+
+def key(name: str, stream: str, group: str) -> str | bytes | None:
+    """A key that a step declares; `None` for one that users name, which is checked where they name it."""
+    match name.rstrip("*"):
+        case "stream":
+            return stream
+        case "follow-up":
+            return None
+        case "done":
+            return keys.done(stream, group, b"e{v}ent")
+        case name:
+            return getattr(keys, name)(stream, group)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_all_keys_of_a_step_are_on_one_slot(script: str, stream: str, group: str) -> None:
+    declared = [key(name, stream, group) for name in SCRIPTS[script].keys]
+    slots = {key_slot(one if isinstance(one, bytes) else one.encode()) for one in declared if one is not None}
+    assert len(slots) == 1
+
+
+def test_no_two_keys_beside_a_stream_are_the_same() -> None:
+    names = {name for script in SCRIPTS.values() for name in script.keys}
+    made = [key(name, "orders", "billing") for name in names]
+    assert len({one for one in made if one is not None}) == sum(one is not None for one in made)
+
+
+# -- permissions --------------------------------------------------------------------------------------------------
+
+CALL = re.compile(
+    r"redis\.p?call\(\s*'([A-Z]+)'(?:,\s*'([A-Z]+)')?(?:,\s*(?:KEYS\[([^\]]+)\]|unpack\(KEYS, (\d)\)|(\w+)))?"
+)
+
+
+def _touched(names: list[str], number: str, rest: str, local: str) -> list[str]:
+    """The keys of a call in Lua: `KEYS[2]`, `KEYS[i]` in a loop, `unpack(KEYS, 3)`, or the argument of a function."""
+    if rest:
+        return names[int(rest) - 1 :]
+    if number.isdigit():
+        return [names[int(number) - 1]]
+    return [names[-1] if number else local]
+
+
+def run_by(script: Script) -> tuple[dict[str, set[str]], set[str]]:
+    """The commands in a script's Lua: by key, and those without a key."""
+    by_key: dict[str, set[str]] = {name: set() for name in script.keys}
+    without: set[str] = set()
+    for command, sub, number, rest, local in CALL.findall(script.source):
+        name = f"{command}|{sub}".lower() if command in ("XINFO", "XGROUP") else command.lower()
+        if not (number or rest or local):
+            without.add(name)
+            continue
+        for touched in _touched(list(script.keys), number, rest, local):
+            by_key[touched].add(name)
+    return by_key, without
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_step_declares_the_commands_that_its_lua_runs(script: str) -> None:
+    assert run_by(SCRIPTS[script]) == (SCRIPTS[script].keys, SCRIPTS[script].also)
+
+
+ACL = {line.split()[1]: line for line in (DOCS / "acl" / "users.acl").read_text().splitlines()}
+PATTERN = {
+    "stream": "orders",
+    "follow-up": "{orders}:invoices",
+    "done": "{orders}:billing:done:*",
+    "dead_letters": "{orders}:billing:dead",
+}
+
+
+def rights(user: str) -> tuple[dict[str, set[str]], set[str]]:
+    """What the file permits: commands by pattern of keys, and commands without a key."""
+    granted: dict[str, set[str]] = defaultdict(set)
+    for selector in re.findall(r"\(([^)]*)\)", ACL[user]):
+        pattern, *commands = selector.split()
+        granted[re.sub(r"^(%[RW])?~", "", pattern)] |= {command.removeprefix("+") for command in commands}
+    outside = re.sub(r"\([^)]*\)", "", ACL[user])
+    return granted, {word.removeprefix("+") for word in outside.split() if word.startswith("+")}
+
+
+def pattern(name: str, group: str) -> str:
+    name = name.rstrip("*")
+    found = PATTERN.get(name) or str(getattr(keys, name)("orders", "billing"))
+    return found.replace("billing", group) if name != "done" else found
+
+
+def missing(script: Script, granted: Mapping[str, set[str]], plain: set[str], group: str) -> dict[str, set[str]]:
+    lacks = {name: set(needed) - granted.get(pattern(name, group), set()) for name, needed in script.keys.items()}
+    lacks["without a key"] = set(script.also) - plain
+    return {name: commands for name, commands in lacks.items() if commands}
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.keys() - OPERATORS - MANAGERS))
+def test_the_acl_file_permits_consumers_their_steps(script: str) -> None:
+    assert missing(SCRIPTS[script], *rights("consumer"), "billing") == {}
+
+
+@pytest.mark.parametrize("script", sorted(OPERATORS & SCRIPTS.keys()))
+def test_the_acl_file_permits_operators_their_steps(script: str) -> None:
+    assert missing(SCRIPTS[script], *rights("operator"), "*") == {}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_docs_connections_names_the_permissions_of_each_step(script: str) -> None:
+    text = (DOCS / "connections.md").read_text()
+    named = {right.removeprefix("+") for right in re.findall(r"\+[a-z|]+", text[text.index("## Permissions") :])}
+    needed = set(SCRIPTS[script].also).union(*SCRIPTS[script].keys.values())
+    assert needed <= named
