@@ -94,17 +94,19 @@ async def renew(link: Link, renewals: Sequence[Renewal]) -> list[Renewed | Redis
 
     A server that does not know the script is taught it, and asked once more. Raises `RedisUnavailableError`.
     """
-    if not renewals:
-        return []
-    commands = [_command(each) for each in renewals]
+    answers = await _ask(link, [_command(each) for each in renewals]) if renewals else []
+    return [_result(answer) for answer in answers]
+
+
+async def _ask(link: Link, commands: Sequence[Command]) -> list[Answer]:
     answers = await link.call_many(commands)
     unknown = [at for at, answer in enumerate(answers) if isinstance(answer, ScriptMissingError)]
     if unknown:
-        again = [commands[at] for at in unknown]
-        again[0] = ("EVAL", RENEW.source, *again[0][2:])
-        for at, answer in zip(unknown, await link.call_many(again), strict=True):
+        first, *others = (commands[at] for at in unknown)
+        taught = ("EVAL", RENEW.source, *first[2:])
+        for at, answer in zip(unknown, await link.call_many([taught, *others]), strict=True):
             answers[at] = answer
-    return [_result(answer) for answer in answers]
+    return answers
 
 
 def _command(renewal: Renewal) -> Command:
