@@ -52,7 +52,12 @@ def blank(text: str) -> str | None:
     if found := _MARKS.search(text):
         return found[0]
     beside = _BESIDE_A_STREAM.match(text)
-    names = _IN_BRACES.finditer(text, beside.end() if beside else 0)
+    return _first_name(text, beside.end() if beside else 0)
+
+
+def _first_name(text: str, start: int) -> str | None:
+    """Return the first name of a value in braces, with the braces."""
+    names = _IN_BRACES.finditer(text, start)
     return next((found[0] for found in names if _is_name_of_a_value(found[1] or found[2] or "")), None)
 
 

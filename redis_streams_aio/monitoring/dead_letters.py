@@ -177,20 +177,20 @@ class DeadLetters:
         """Yield all dead letters that exist at the start, oldest first."""
         if reason is not None:
             values.text("reason", reason)
-        start = "-" if since is None else _edge("since", since)
-        if after is not None:
-            _check_id("after", after)
-            start = max(f"({after}", start, key=_place)
-        limit = None if until is None else f"{_edge('until', until)}-{_LAST_OF_A_MILLISECOND}"
-        end = await self._last_id()
-        if end is not None and limit is not None:
-            end = min(end, limit, key=_place)
+        start, limit = _range(since, until, after)
+        if (end := await self._last_id()) is not None:
+            async for letter in self._between(start, end if limit is None else min(end, limit, key=_place)):
+                if reason in (letter.reason, None):
+                    yield letter
+
+    async def _between(self, start: str, end: str) -> AsyncIterator[DeadLetterMessage]:
+        """Yield the dead letters of the group in a range of ids, page by page."""
         pages = Handful(_PAGE)
-        while end is not None:
+        while True:
             page, is_last = await self._page(start, end, pages)
             for entry in page:
                 letter = dead_letter.parse(replies.text(entry.id), entry.fields or [])
-                if self._is_ours(letter) and reason in (letter.reason, None):
+                if self._is_ours(letter):
                     yield letter
             if is_last:
                 return
@@ -251,6 +251,15 @@ class DeadLetters:
 def _entry_id(letter: DeadLetterMessage) -> str:
     """Return the id of the event's entry; an impossible id if another program wrote something else there."""
     return letter.entry_id if _WHOLE_ID.fullmatch(letter.entry_id) else _NOWHERE
+
+
+def _range(since: datetime | None, until: datetime | None, after: str | None) -> tuple[str, str | None]:
+    """Return the first id to look at, and the last one if there is a limit. Raises `ConfigError`."""
+    start = "-" if since is None else _edge("since", since)
+    if after is not None:
+        _check_id("after", after)
+        start = max(f"({after}", start, key=_place)
+    return start, None if until is None else f"{_edge('until', until)}-{_LAST_OF_A_MILLISECOND}"
 
 
 def _place(edge: str) -> tuple[int, int]:

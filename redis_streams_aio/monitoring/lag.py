@@ -65,6 +65,7 @@ class LagWatcher:
     ) -> None:
         self._connection = values.instance("connection", connection, Connection)
         self._groups = tuple(dict.fromkeys(_pairs(groups)))
+        self._streams = tuple(dict.fromkeys(stream for stream, _ in self._groups))
         self._high = values.whole("high", high, 1)
         self._low = values.whole("low", low, 0)
         if low >= high:
@@ -88,7 +89,7 @@ class LagWatcher:
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
-        streams = list(dict.fromkeys(stream for stream, _ in self._groups))
+        streams = self._streams
         commands: list[Command] = [("TIME",), *(("XINFO", "GROUPS", stream) for stream in streams)]
         clock, *listed = await self._connection.link("control").call_many(commands)
         measure = partial(self._measure_stream, replies.clock(_reply(clock)))

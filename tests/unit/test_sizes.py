@@ -58,7 +58,6 @@ PARAMETERS_STILL_OVER: dict[str, int] = {
     "producer.composer.Composer._compose": 7,
 }
 PATHS_STILL_OVER: dict[str, int] = {
-    "checks.templates.blank": 9,
     "consumer.intake.claims.claim": 9,
     "consumer.intake.leases.LeaseKeeper.run_once": 9,
     "consumer.intake.records.take_pending": 11,
@@ -68,8 +67,6 @@ PATHS_STILL_OVER: dict[str, int] = {
     "consumer.settle.settlement.Settlement.complete": 10,
     "consumer.settle.settlement.Settlement.retry": 10,
     "handlers.options._value_problems": 11,
-    "monitoring.dead_letters.DeadLetters._walk": 13,
-    "monitoring.lag.LagWatcher.run_once": 9,
     "producer.composer.Composer._compose": 10,
     "producer.producer.StreamProducer._insist": 9,
     "producer.producer.StreamProducer.publish_many": 9,
