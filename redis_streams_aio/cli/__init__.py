@@ -1,6 +1,6 @@
 """The command line `redis-streams-aio`, extra `cli`.
 
-This file only finds out whether the extra is installed; `app` has the commands.
+This file only checks whether the extra is installed; `app` has the commands.
 """
 
 from __future__ import annotations

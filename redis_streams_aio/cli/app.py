@@ -1,4 +1,4 @@
-"""The commands: what they are called, which options they take, and who carries them out."""
+"""The commands with their names and options; other modules carry them out."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ob
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="redis-streams-aio")
 def app() -> None:
-    """Events on Redis Streams: run a broker, publish, look at streams and groups, and see to dead letters."""
+    """Events on Redis Streams: run a broker, publish events, inspect streams and groups, and manage dead letters."""
 
 
 app.add_command(dead_letters)
 
 
 @app.command()
-@click.option("--url", help="A Redis to play on; what the demo makes there it deletes.  [default: an embedded Valkey]")
+@click.option("--url", help="The Redis to use; the demo deletes what it creates there.  [default: an embedded Valkey]")
 @click.option(
     "--events",
     "count",
@@ -49,8 +49,8 @@ app.add_command(dead_letters)
 def demo(url: str | None, count: int) -> None:
     """Publish a week of flights, handle them in four groups, and check that none was lost.
 
-    Shows order per aircraft, retries and dead letters, a slow group beside fast ones, and a worker that dies. Exit
-    code 1 when anything is not as expected. Takes about ten seconds.
+    The demo shows order per aircraft, retries and dead letters, a slow group beside fast ones, and a worker that dies.
+    It takes about ten seconds. Exit code 1 if anything is not as expected.
     """
     if not run(demonstration.perform(url or "embedded://", count, show.console())):
         raise click.exceptions.Exit(1)
@@ -63,7 +63,7 @@ def demo(url: str | None, count: int) -> None:
     type=click.Choice(("debug", "info", "warning", "error", "critical"), case_sensitive=False),
     default="info",
     show_default=True,
-    help="What is logged to stderr, unless the module sets up logging itself.",
+    help="The lowest level that is logged to stderr, unless the module sets up logging itself.",
 )
 def run_command(place: str, log_level: str) -> None:
     """Run a broker until SIGINT or SIGTERM, then drain it; a second signal stops at once.
@@ -78,7 +78,7 @@ def run_command(place: str, log_level: str) -> None:
 @click.argument("payload", metavar="[JSON]", required=False)
 @click.option("--type", "event_type", required=True, help="The event type, e.g. OrderPlaced.")
 @click.option("--key", help="The ordering key.")
-@click.option("--event-id", help="Your own id for the event.")
+@click.option("--event-id", help="Your own id of the event.")
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header; may be repeated.")
 @click.option("--lines", is_flag=True, help="Publish each line of standard input as one event.")
 @connection_options
@@ -98,7 +98,7 @@ def publish(
     if (payload is not None) == lines:
         raise click.UsageError("give either JSON (or -, to read it from standard input) or --lines")
     if lines and (key is not None or event_id is not None):
-        raise click.UsageError("--key and --event-id belong to one event, and do not go with --lines")
+        raise click.UsageError("--key and --event-id belong to one event and cannot be combined with --lines")
     event = Event(stream=stream, event_type=event_type, key=key, event_id=event_id, headers=_headers(headers))
     settings = settings_from(url, config_file)
     if payload is None:
@@ -127,7 +127,7 @@ def _headers(given: Iterable[str]) -> dict[str, str]:
 @click.option(
     "--last", type=click.IntRange(0, 10_000), default=10, show_default=True, metavar="N", help="Begin with the last N."
 )
-@click.option("--follow/--no-follow", default=True, show_default=True, help="Go on with those that come.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Continue with new events.")
 @_json_option
 @connection_options
 def tail(
@@ -139,7 +139,7 @@ def tail(
     url: str | None,
     config_file: Path | None,
 ) -> None:
-    """Show events as they come: time, id, type, key and payload. Takes nothing from any group."""
+    """Show events as they are added: time, id, type, key and payload. No group loses anything by it."""
     line = events.for_machines if as_json else events.for_people
     run(follow_stream(settings_from(url, config_file), stream, last=last, follow=follow, line=line))
 
@@ -155,7 +155,7 @@ def groups(
     url: str | None,
     config_file: Path | None,
 ) -> None:
-    """Show the consumer groups of streams: consumers, pending, lag (`?` where nobody knows), age of the oldest."""
+    """Show the consumer groups of streams: consumers, pending, lag (`?` if unknown), age of the oldest entry."""
     rows = run(groups_of(settings_from(url, config_file), streams))
     if as_json:
         _print_json(rows)
@@ -175,9 +175,9 @@ def groups(
     default=100,
     show_default=True,
     metavar="N",
-    help="At most N, the oldest.",
+    help="Show at most N, the oldest first.",
 )
-@click.option("--consumer", callback=redis_name, help="Only those of this consumer.")
+@click.option("--consumer", callback=redis_name, help="Only entries of this consumer.")
 @_json_option
 @connection_options
 def pending(

@@ -1,4 +1,4 @@
-"""The commands `dead-letters ...`: what they are called, which options they take, and what they print."""
+"""The commands `dead-letters ...` with their names, options and output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "wee
 
 
 def moment(_: click.Context, parameter: click.Parameter, given: str | None) -> datetime | None:
-    """A click callback: a point in time, said in ISO 8601 (local where no zone is named) or as an age."""
+    """Parse a point in time in ISO 8601 (local time if it has no zone), or an age. A click callback."""
     if given is None:
         return None
     try:
@@ -48,26 +48,26 @@ def _where(command: CommandT) -> CommandT:
         "--dead-letter",
         callback=redis_name,
         metavar="STREAM",
-        help="The stream that the handler named for them, if it did.  [default: {STREAM}:GROUP:dead]",
+        help="The stream that the handler names as dead_letter, if it does.  [default: {STREAM}:GROUP:dead]",
     )(connection_options(command))
 
 
 def _filters(command: CommandT) -> CommandT:
-    """Add `--reason`, `--since` and `--until`."""
-    when = "2026-01-31T12:00 (local where no zone is named), or an age: 90s, 30min, 2h, 7d."
-    until = click.option("--until", callback=moment, metavar="TIME", help="Only those given up then or before.")
+    """Add the options `--reason`, `--since` and `--until`."""
+    when = "2026-01-31T12:00 (local time if it has no zone), or an age: 90s, 30min, 2h, 7d."
+    until = click.option("--until", callback=moment, metavar="TIME", help="Only dead letters from this time or before.")
     since = click.option(
-        "--since", callback=moment, metavar="TIME", help=f"Only those given up then or later. TIME: {when}"
+        "--since", callback=moment, metavar="TIME", help=f"Only dead letters from this time or later. TIME: {when}"
     )
-    reason = click.option("--reason", type=click.Choice(letters.REASONS), help="Only those of one reason.")
+    reason = click.option("--reason", type=click.Choice(letters.REASONS), help="Only dead letters with this reason.")
     return reason(since(until(command)))
 
 
 def _which(command: CommandT) -> CommandT:
     """Add IDs, `--all`, the filters, and `--dry-run`."""
-    command = click.option("--dry-run", is_flag=True, help="Do nothing, and say what would be done.")(command)
+    command = click.option("--dry-run", is_flag=True, help="Change nothing, and print what would be done.")(command)
     command = _filters(command)
-    command = click.option("--all", "everything", is_flag=True, help="All of them.")(command)
+    command = click.option("--all", "everything", is_flag=True, help="All dead letters.")(command)
     return click.argument("ids", nargs=-1, metavar="[ID]...")(command)
 
 
@@ -76,7 +76,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for m
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """List, show, replay and purge the events that a group has given up."""
+    """List, show, replay and purge the events that a group has given up on."""
 
 
 @dead_letters.command("ls")
@@ -88,7 +88,7 @@ def dead_letters() -> None:
     default=100,
     show_default=True,
     metavar="N",
-    help="At most N, the oldest.",
+    help="Show at most N, the oldest first.",
 )
 @_json_option
 @_where
@@ -105,7 +105,7 @@ def list_command(
     url: str | None,
     config_file: Path | None,
 ) -> None:
-    """List dead letters, the oldest first: when and why they were given up. With --json one object a line."""
+    """List dead letters, the oldest first, with time and reason. With --json, one object per line."""
     place = Place(stream, group, dead_letter)
     which = _filter(reason, since, until)
     found = run(letters.letters_of(settings_from(url, config_file), place, which, count=count))
@@ -132,7 +132,7 @@ def show_command(
     url: str | None,
     config_file: Path | None,
 ) -> None:
-    """Show everything about one dead letter: what became of the event, the event itself, the traceback."""
+    """Show everything about one dead letter: its history, the event itself, the traceback."""
     letter = run(letters.letter_of(settings_from(url, config_file), Place(stream, group, dead_letter), letter_id))
     if as_json:
         click.echo(letters.for_machines(letter))
@@ -144,7 +144,7 @@ def show_command(
 @dead_letters.command("replay")
 @_of_group
 @_which
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N a second.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Replay at most N per second.")
 @_where
 def replay_command(
     *,
@@ -161,9 +161,9 @@ def replay_command(
     url: str | None,
     config_file: Path | None,
 ) -> None:
-    """Have events handled again by the group that gave them up, and by no other.
+    """Return events to the group that gave up on them, and to no other group.
 
-    Where the entry is still in its stream, it is handled in place, under its own id; else a copy is added at the end.
+    If the entry is still in its stream, it is handled again under its own id. Else a copy is added at the end.
     """
     which = _selection(ids, everything=everything, reason=reason, since=since, until=until)
     place = Place(stream, group, dead_letter)
@@ -191,7 +191,7 @@ def purge_command(
     url: str | None,
     config_file: Path | None,
 ) -> None:
-    """Delete dead letters for good."""
+    """Delete dead letters permanently."""
     which = _selection(ids, everything=everything, reason=reason, since=since, until=until)
     place, settings = Place(stream, group, dead_letter), settings_from(url, config_file)
     if not yes and not dry_run:
@@ -201,9 +201,9 @@ def purge_command(
 
 
 def _confirmed(settings: Settings, place: Place, which: Selection) -> Selection:
-    """Ask, and narrow the selection to what was asked about: what comes meanwhile is not meant."""
+    """Ask for confirmation, and limit the selection to the dead letters that the question counted."""
     if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on whether they are to be deleted: say --yes")
+        raise click.UsageError("there is no terminal to ask for confirmation: add --yes to delete")
     extent = run(letters.extent_of(settings, place, which))
     if not extent.count:
         return Selection(ids=())
@@ -223,9 +223,9 @@ def _selection(
     filtered = reason is not None or since is not None or until is not None
     ways = [way for way, given in (("IDs", ids), ("--all", everything), ("a filter", filtered)) if given]
     if not ways:
-        raise click.UsageError("say which ones: IDs, --all, or a filter (--reason, --since, --until)")
+        raise click.UsageError("say which dead letters: IDs, --all, or a filter (--reason, --since, --until)")
     if len(ways) > 1:
-        raise click.UsageError(f"{' and '.join(ways)} do not go together: say either IDs, or --all, or a filter")
+        raise click.UsageError(f"{' and '.join(ways)} cannot be combined: give either IDs, or --all, or a filter")
     return Selection(ids=ids) if ids else _filter(reason, since, until)
 
 
@@ -236,7 +236,7 @@ def _filter(reason: str | None, since: datetime | None, until: datetime | None) 
 
 
 def _told(report: ReplayReport, *, dry_run: bool) -> str:
-    """`3 replayed (2 in place, 1 as a copy)`."""
+    """Return the result in words: `3 replayed (2 in place, 1 as a copy)`."""
     copies = "1 as a copy" if report.copied == 1 else f"{report.copied:,} as copies"
     parts = [f"{report.in_place:,} in place"] if report.in_place else []
     parts += [copies] if report.copied else []

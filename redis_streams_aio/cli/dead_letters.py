@@ -1,7 +1,7 @@
-"""`dead-letters`: what a group has given up, for people to look at, hand back and throw away.
+"""`dead-letters`: shows, replays and deletes the events that a group has given up on.
 
-What is done is done by `DeadLetters`; here it is asked for, and shown. Every text of a dead letter is somebody
-else's, and is shown without control characters.
+`DeadLetters` does the work; this module calls it and shows the results. Texts of dead letters come from other programs,
+so they are shown without control characters.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from .session import connect, stream_named
 from .show import NONE, local_time, number, table, visible
 
 REASONS = ("failures", "gave_up", "deadline", "rejected", "deliveries", "undecodable", "unhandled")
-"""Why the library gives events up."""
+"""The reasons for which the library gives up on an event."""
 _NO_TIME = 9999
 _ERROR = 5
 _LEAST_ERROR = 20
-"""Columns that an error takes at least; on a terminal too narrow for that, others are left out."""
+"""The least width of the error column; a terminal too narrow for it leaves other columns out."""
 _LEFT_OUT = ((), (6,), (6, 1))
 _GAP = 2
 _PAGE = 100
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Whose dead letters."""
+    """The stream and the group whose dead letters are meant."""
 
     stream: str
     group: str
     dead_letter: str | None
-    """The stream that the handler named, if it did."""
+    """The stream that the handler names as `dead_letter`, if it does."""
 
     def __str__(self) -> str:
         return f"{visible(self.stream)} / {visible(self.group)}"
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which of them: those of the ids, or else all that the rest lets through."""
+    """Which dead letters are meant: those with these ids, or else all that pass the filters."""
 
     ids: tuple[str, ...] | None = None
     reason: str | None = None
@@ -60,17 +60,17 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One dead letter, as the table shows it, and as `--json` prints it."""
+    """A dead letter, as the table shows it and as `--json` prints it."""
 
     id: str
     time: datetime | None
-    """When it was given up; `None` where somebody chose an id that is no time."""
+    """When the event was given up; `None` if the id was chosen by a person and is not a time."""
     event_type: str
     reason: str
     failures: int
     error: str
     entry_id: str
-    """The id that the event had in its stream."""
+    """The event's entry id in its stream."""
     deliveries: int
     first_failure: datetime | None
     replays: int
@@ -81,7 +81,7 @@ class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | None
 
     def cells(self) -> tuple[str, ...]:
-        """As the table has it."""
+        """Return the row of the table."""
         return (
             self.id,
             local_time(self.time)[:19],
@@ -97,24 +97,24 @@ _COLUMNS = ("id", "when", "event type", "reason", "failures#", "error", "origina
 
 
 class FoundLetters(msgspec.Struct, frozen=True):
-    """The oldest of those that were asked for."""
+    """The oldest dead letters that were asked for."""
 
     total: int
-    """How many there are, shown or not."""
+    """The number of all dead letters, shown or not."""
     rows: list[LetterRow]
 
 
 class Extent(msgspec.Struct, frozen=True):
-    """What a selection comes to at a moment."""
+    """The size of a selection at one moment."""
 
     count: int
     last: datetime | None
-    """When the newest of them was given up; `None` where they were chosen by their ids, or there are none."""
+    """When the newest was given up; `None` if they were selected by ids, or there are none."""
 
 
 @asynccontextmanager
 async def _opened(settings: Settings, place: Place) -> AsyncIterator[DeadLetters]:
-    """The dead letters of a group. Where there are none, the group must at least be there: names are mistyped."""
+    """Open the dead letters of a group. If there are none, check that the group exists, to find typing errors."""
     async with connect(settings) as connection:
         letters = DeadLetters(connection, place.stream, place.group, dead_letter=place.dead_letter)
         try:
@@ -122,7 +122,7 @@ async def _opened(settings: Settings, place: Place) -> AsyncIterator[DeadLetters
                 await _check_group(connection, place)
             yield letters
         except StreamNotFoundError:
-            await _check_group(connection, place)  # says it in words
+            await _check_group(connection, place)  # its error is clearer
             raise
 
 
@@ -132,14 +132,17 @@ async def _check_group(connection: Connection, place: Place) -> None:
 
 
 async def letters_of(settings: Settings, place: Place, which: Selection, *, count: int) -> FoundLetters:
-    """The oldest `count` letters. Raises `GroupNotFoundError`, `StreamTypeError`, `RedisUnavailableError`."""
+    """Return the oldest `count` dead letters.
+
+    Raises `GroupNotFoundError`, `StreamTypeError`, `RedisUnavailableError`.
+    """
     async with _opened(settings, place) as letters:
         found = await letters.list(reason=which.reason, since=which.since, until=which.until, count=count)
         return FoundLetters(await letters.count(), list(map(_row, found)))
 
 
 async def letter_of(settings: Settings, place: Place, letter_id: str) -> DeadLetterMessage:
-    """One letter. Raises `DeadLetterNotFoundError`, `GroupNotFoundError`, `RedisUnavailableError`."""
+    """Return one dead letter. Raises `DeadLetterNotFoundError`, `GroupNotFoundError`, `RedisUnavailableError`."""
     async with _opened(settings, place) as letters:
         return await letters.show(letter_id)
 
@@ -147,7 +150,7 @@ async def letter_of(settings: Settings, place: Place, letter_id: str) -> DeadLet
 async def replay(
     settings: Settings, place: Place, which: Selection, *, rate: float | None, dry_run: bool
 ) -> ReplayReport:
-    """Hand letters to their group again. Raises what `DeadLetters.replay` raises."""
+    """Return events to their group. Raises the errors of `DeadLetters.replay`."""
     async with _opened(settings, place) as letters:
         return await letters.replay(
             which.ids, reason=which.reason, since=which.since, until=which.until, rate=rate, dry_run=dry_run
@@ -155,7 +158,7 @@ async def replay(
 
 
 async def purge(settings: Settings, place: Place, which: Selection, *, dry_run: bool) -> int:
-    """Delete letters; how many. Raises what `DeadLetters.purge` raises."""
+    """Delete dead letters, and return their number. Raises the errors of `DeadLetters.purge`."""
     async with _opened(settings, place) as letters:
         return await letters.purge(
             which.ids, reason=which.reason, since=which.since, until=which.until, dry_run=dry_run
@@ -163,7 +166,7 @@ async def purge(settings: Settings, place: Place, which: Selection, *, dry_run: 
 
 
 async def extent_of(settings: Settings, place: Place, which: Selection) -> Extent:
-    """What would be purged now. Raises what `DeadLetters.purge` raises."""
+    """Return the number that would be purged now. Raises the errors of `DeadLetters.purge`."""
     async with _opened(settings, place) as letters:
         if which.ids is not None:
             return Extent(await letters.purge(which.ids, dry_run=True), None)
@@ -179,22 +182,22 @@ async def extent_of(settings: Settings, place: Place, which: Selection) -> Exten
 
 
 def letter_table(found: FoundLetters, place: Place, console: Console) -> Table:
-    """A line for each letter, with as much of its error as there is room for."""
+    """Make the table: one row for each dead letter, with as much of its error as there is room for."""
     rows = [row.cells() for row in found.rows]
     shown = _columns_for(rows, console.width)
     title = f"{place}: {len(rows):,} shown of {found.total:,} dead letters"
-    if place.dead_letter is not None:  # others may have theirs there too
+    if place.dead_letter is not None:  # other groups may share this stream
         title += f" in {visible(place.dead_letter)}"
     made = table([_COLUMNS[index] for index in shown], [], title=title)
     for column, index in zip(made.columns, shown, strict=True):
-        column.no_wrap = index != _ERROR  # rich takes from columns that may be wrapped first; the cell below may not
+        column.no_wrap = index != _ERROR  # rich first narrows columns that may wrap
     for row in rows:
         made.add_row(*(Text(row[index], no_wrap=True, overflow="ellipsis") for index in shown))
     return made
 
 
 def _columns_for(rows: list[tuple[str, ...]], width: int) -> list[int]:
-    """All columns; without the original id, or the time too, where the error had no room beside them."""
+    """Choose the columns: if the error had no room, the original id and then the time are left out."""
     widths = [max(map(cell_len, cells)) for cells in zip(_COLUMNS, *rows, strict=True)]
     widths[_ERROR] = min(widths[_ERROR], _LEAST_ERROR)
     columns: list[int] = []
@@ -233,13 +236,13 @@ def _time(letter: DeadLetterMessage) -> datetime | None:
 
 
 def for_machines(letter: DeadLetterMessage) -> str:
-    """A JSON object: what `LetterRow` has, then the event's own parts as `tail --json` has them, then `traceback`."""
+    """Return a JSON object: the fields of `LetterRow`, then the event as in `tail --json`, then `traceback`."""
     record: dict[str, object] = {**_parts(letter), **msgspec.structs.asdict(_row(letter))}
     return msgspec.json.encode({**record, "traceback": letter.traceback}).decode()
 
 
 def for_people(letter: DeadLetterMessage) -> Iterator[str]:
-    """Lines: what became of the event, the event, its payload, the traceback."""
+    """Yield lines: the history, the event, its payload, the traceback."""
     facts = _facts(letter)
     width = max(len(name) for name, _ in facts)
     for name, value in facts:

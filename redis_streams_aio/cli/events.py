@@ -1,4 +1,4 @@
-"""One entry as one line: for people, and as JSON for machines."""
+"""Show an entry as one line: for people, or as JSON for machines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DECODERS: dict[str, Callable[[bytes], object]] = {
 
 
 def for_people(entry: RawEntry) -> str:
-    """Time, id, type, key and payload; then the fields that are not of the wire format, shortened."""
+    """Return time, id, type, key and payload; then the fields outside the wire format, shortened."""
     entry_id, fields = entry.id.decode(), entry.fields or []
     known, others = _split(fields)
     event = [NONE, NONE] if known is None else _event_for_people(known, wire_format.payload_of(fields))
@@ -46,8 +46,8 @@ def _event_for_people(known: wire_format.Attributes, payload: bytes | None) -> l
 
 
 def for_machines(entry: RawEntry) -> str:
-    """A JSON object: `id`, `time`, then what is there of `event_type`, `key`, `event_id`, `content_type`, `headers`,
-    `payload` (or `payload_base64` for what is no JSON), `fields` (those that are not of the wire format).
+    """Return a JSON object: `id`, `time`, then `event_type`, `key`, `event_id`, `content_type`, `headers`, `payload`
+    (or `payload_base64` if it is not JSON) and `fields` (those outside the wire format), each only if it is there.
     """
     entry_id, fields = entry.id.decode(), entry.fields or []
     known, others = _split(fields)
@@ -61,8 +61,9 @@ def for_machines(entry: RawEntry) -> str:
 
 
 def _split(fields: Fields) -> tuple[wire_format.Attributes | None, dict[str, str]]:
-    """What an entry of ours says about its event, and all other fields; an entry with neither type nor payload has
-    only the latter.
+    """Return the event's attributes and all other fields.
+
+    An entry with neither type nor payload has only the latter.
     """
     ours = bool(wire_format.event_type_of(fields)) or wire_format.payload_of(fields) is not None
     others = {
@@ -82,14 +83,14 @@ def _payload(payload: bytes | None, content_type: str | None) -> dict[str, objec
 
 
 def _json_text(payload: bytes, content_type: str | None) -> str | None:
-    """The payload as JSON on one line: as it is, or from MessagePack; `None` when it is neither."""
+    """Return the payload as JSON on one line, converted from MessagePack if needed; `None` if it is neither."""
     decode = _DECODERS.get(content_type or "")
     if decode is None:
         return None
     try:
         value = decode(payload)
         encoded = payload if decode is msgspec.json.decode else msgspec.json.encode(value)
-        return encoded.decode().translate(_SPACES)  # JSON has line breaks between its parts only
+        return encoded.decode().translate(_SPACES)  # in JSON, line breaks occur only between tokens
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         return None
 
@@ -98,7 +99,7 @@ _NO_TIME = 9999
 
 
 def _time(entry_id: str) -> datetime | None:
-    """When Redis took it; `None` where someone chose an id that is no time."""
+    """Return when Redis added the entry; `None` if its id was chosen by a person and is not a time."""
     taken = entry_ids.timestamp(entry_id)
     return None if taken.year == _NO_TIME else taken
 

@@ -1,4 +1,4 @@
-"""`groups`: how far each consumer group of a stream has come."""
+"""`groups`: shows how far each consumer group of a stream has come."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ COLUMNS = ("stream", "group", "consumers#", "pending#", "lag#", "oldest#", "last
 
 
 class GroupRow(msgspec.Struct, frozen=True):
-    """One group, as it is shown and as `--json` prints it."""
+    """A group, as the table shows it and as `--json` prints it."""
 
     stream: str
     group: str
     consumers: int
     pending: int
     lag: int | None
-    """Entries not yet delivered; `None`: unknown."""
+    """Entries not yet delivered; `None` if unknown."""
     oldest_age: float | None
-    """Seconds since the oldest entry that is not settled was published; `None`: there is none."""
+    """Seconds since the oldest unsettled entry was published; `None` if all are settled."""
     last_delivered_id: str
 
     def cells(self) -> tuple[str, ...]:
-        """As `COLUMNS` has it."""
+        """Return the row of the table, in the order of `COLUMNS`."""
         return (
             visible(self.stream),
             visible(self.group),
@@ -42,7 +42,7 @@ class GroupRow(msgspec.Struct, frozen=True):
 
 
 async def groups_of(settings: Settings, streams: tuple[str, ...]) -> list[GroupRow]:
-    """All groups of the streams. Raises `StreamNotFoundError`, `StreamTypeError`, `RedisUnavailableError`."""
+    """Return all groups of the streams. Raises `StreamNotFoundError`, `StreamTypeError`, `RedisUnavailableError`."""
     async with connect(settings) as connection:
         found = [(stream, group) for stream in streams for group in await _groups(connection, stream)]
         watcher = LagWatcher(connection, ((stream, group.name) for stream, group in found))

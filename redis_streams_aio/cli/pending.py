@@ -1,4 +1,4 @@
-"""`pending`: the entries of a group that were delivered and not settled, and what their failures were."""
+"""`pending`: shows the entries of a group that were delivered and not settled, with their failures."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ COLUMNS = ("id", "consumer", "idle#", "deliveries#", "failures#", "retry due", "
 
 
 class PendingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One pending entry, as it is shown and as `--json` prints it."""
+    """A pending entry, as the table shows it and as `--json` prints it."""
 
     id: str
     consumer: str
     idle: float
-    """Seconds since it was delivered, or its lease was renewed."""
+    """Seconds since the entry was delivered, or its lease was renewed."""
     deliveries: int
     failures: int = 0
     first_failure: datetime | None = None
@@ -33,7 +33,7 @@ class PendingRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """As `COLUMNS` has it."""
+        """Return the row of the table, in the order of `COLUMNS`."""
         return (
             self.id,
             visible(self.consumer),
@@ -49,14 +49,14 @@ class PendingEntries(msgspec.Struct, frozen=True):
     """The oldest pending entries of a group."""
 
     total: int
-    """How many are pending in the group, shown or not."""
+    """The number of pending entries in the group, shown or not."""
     rows: list[PendingRow]
 
 
 async def pending_of(
     settings: Settings, stream: str, group: str, *, count: int, consumer: str | None
 ) -> PendingEntries:
-    """The oldest `count` entries that are pending in the group, of all consumers or of one. Raises
+    """Return the oldest `count` pending entries of the group, of all consumers or of one. Raises
     `GroupNotFoundError`, `StreamTypeError`, `RedisUnavailableError`.
     """
     async with connect(settings) as connection:
@@ -75,7 +75,7 @@ async def _failure_records(connection: Connection, stream: str, group: str, ids:
 
 
 def _row(message: PendingMessage, record: Reply) -> PendingRow:
-    """An entry with its failure record, if there is one of ours."""
+    """Return the row for an entry, with its failure record if there is one."""
     row = PendingRow(id=message.id, consumer=message.consumer, idle=message.idle, deliveries=message.deliveries)
     if not isinstance(record, bytes) or (known := parse(record)) is None:
         return row

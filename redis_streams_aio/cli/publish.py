@@ -16,11 +16,11 @@ from ..producer import StreamProducer
 from .session import connect, stream_named
 
 _CHUNK = 256 * 1024
-"""Bytes read at once; the lines in them are published together."""
+"""The most bytes that are read at once; the lines in them are published together."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What the options say about the event, or about each of many."""
+    """The options of the event, or of each event of many."""
 
     stream: str
     event_type: str
@@ -30,7 +30,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def publish_one(settings: Settings, event: Event, text: bytes) -> None:
-    """Publish one JSON text, and print its entry id. Raises as `StreamProducer.publish` does."""
+    """Publish one JSON text, and print its entry id. Raises the errors of `StreamProducer.publish`."""
     payload = _json(text, "the payload")
     with stream_named(event.stream):
         async with connect(settings) as connection:
@@ -48,8 +48,8 @@ async def publish_one(settings: Settings, event: Event, text: bytes) -> None:
 async def publish_lines(settings: Settings, event: Event) -> None:
     """Publish each line of standard input as it comes, in order, and print the entry ids.
 
-    Raises as `StreamProducer.publish_many` does; `InvalidEventError` for the first line that is no JSON, when those
-    before it are published.
+    Raises the errors of `StreamProducer.publish_many`, and `InvalidEventError` for the first line that is not valid
+    JSON, after the lines before it are published.
     """
     read = 0
     with stream_named(event.stream):
@@ -77,7 +77,7 @@ def _print(ids: Iterable[str]) -> None:
 
 
 def _payloads(lines: list[bytes], before: int) -> tuple[list[msgspec.Raw], InvalidEventError | None]:
-    """The lines up to the first that is no JSON, and what is wrong with that one; empty lines are passed over."""
+    """Return the lines before the first that is not valid JSON, and the error of that line. Skips empty lines."""
     payloads: list[msgspec.Raw] = []
     for number, line in enumerate(lines, before + 1):
         if line.strip():
@@ -89,16 +89,16 @@ def _payloads(lines: list[bytes], before: int) -> tuple[list[msgspec.Raw], Inval
 
 
 def _json(text: bytes, what: str) -> msgspec.Raw:
-    """The text as it stands, checked: digits that a float would lose are kept."""
+    """Return the text unchanged after a check, so that no digits are lost in a float."""
     try:
         msgspec.json.decode(text)
         return msgspec.Raw(msgspec.json.format(text.strip(), indent=-1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidEventError(f"{what} is no JSON: {error}") from error
+        raise InvalidEventError(f"{what} is not valid JSON: {error}") from error
 
 
 async def _lines(source: BinaryIO) -> AsyncIterator[list[bytes]]:
-    """The lines that have come, as soon as they have; the last one may have no line break."""
+    """Yield lines as soon as they arrive; the last one may have no line break."""
     rest = b""
     while True:
         await _readable(source)
@@ -113,7 +113,7 @@ async def _lines(source: BinaryIO) -> AsyncIterator[list[bytes]]:
 
 
 async def _readable(source: BinaryIO) -> None:
-    """Wait until there is something to read, so that a signal can end the wait; a file always has something."""
+    """Wait until there is something to read, so that a signal can end the wait. A file is always readable."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     try:

@@ -1,4 +1,4 @@
-"""`run`: finds a user's broker, and runs it until SIGINT or SIGTERM."""
+"""`run`: imports a user's broker, and runs it until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_broker(place: str, log_level: str) -> None:
 
 
 def find_broker(module_name: str, attribute: str) -> Broker:
-    """Import the module, also from the current directory, and take the broker from it. Raises `ClickException`."""
+    """Import the module, also from the current directory, and return its broker. Raises `ClickException`."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -40,7 +40,7 @@ def find_broker(module_name: str, attribute: str) -> Broker:
         found = getattr(found, name)
     if not isinstance(found, Broker):
         raise click.ClickException(
-            f"{module_name}:{attribute} is a {type(found).__name__}, no Broker{_known_brokers(module_name)}"
+            f"{module_name}:{attribute} is a {type(found).__name__}, not a Broker{_known_brokers(module_name)}"
         )
     return found
 
@@ -59,7 +59,7 @@ def _import(module_name: str) -> ModuleType:
 
 
 def _explain(module_name: str, error: Exception) -> str:
-    """What the user's module raised: where, and for errors that are not ours the traceback of the user's own code."""
+    """Describe an error of the user's module: the place, and the traceback of user code if the error is not ours."""
     trace = error.__traceback__
     while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
@@ -75,6 +75,6 @@ def _is_machinery(filename: str) -> bool:
 
 
 def _known_brokers(module_name: str) -> str:
-    """What may have been meant."""
+    """Suggest the brokers that the module has."""
     names = [name for name, value in vars(sys.modules[module_name]).items() if isinstance(value, Broker)]
     return f"; did you mean {module_name}:{names[0]}?" if names else ""

@@ -1,4 +1,4 @@
-"""What the commands share: where Redis is, how a coroutine is run, and how errors are told to people.
+"""Shared by all commands: where Redis is, how a coroutine is run, and how errors are shown.
 
 Every `RedisStreamsError` becomes one line on stderr and exit code 1. SIGINT and SIGTERM cancel the command, which
 closes what it opened (an embedded server too); the exit code is then 130.
@@ -28,14 +28,14 @@ CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
 DEFAULT_URL = "redis://localhost:6379/0"
 CONNECT_TIMEOUT = 3.0
-"""Seconds to wait for Redis: a person waits."""
+"""Seconds to wait for Redis; short, because a person waits."""
 COMMAND_TIMEOUT = 5.0
 STOPPED = 130
-"""The exit code when a signal stopped the command, as shells have it."""
+"""The exit code after a signal, as in shells."""
 
 
 def connection_options(command: CommandT) -> CommandT:
-    """Add `--url` and `--config`, which `settings_from` takes."""
+    """Add the options `--url` and `--config`, which `settings_from` takes."""
     command = click.option(
         "--config", "config_file", type=click.Path(path_type=Path), help="A config.yaml with a section redis_streams."
     )(command)
@@ -43,12 +43,12 @@ def connection_options(command: CommandT) -> CommandT:
         "--url",
         envvar="REDIS_STREAMS_REDIS_URL",
         show_envvar=True,
-        help=f"Where Redis is; wins over the config file.  [default: {DEFAULT_URL}]",
+        help=f"Where Redis is; overrides the config file.  [default: {DEFAULT_URL}]",
     )(command)
 
 
 def settings_from(url: str | None, config_file: Path | None) -> Settings:
-    """The settings of the file, if there is one, with the URL on top, and with timeouts that suit a person."""
+    """Return the settings of the file, if any, with the URL on top, and with timeouts short enough for a person."""
     with errors_told():
         settings = Settings(command_timeout=COMMAND_TIMEOUT) if config_file is None else config.load(config_file)
     return msgspec.structs.replace(
@@ -59,14 +59,14 @@ def settings_from(url: str | None, config_file: Path | None) -> Settings:
 
 
 def connect(settings: Settings) -> Connection:
-    """A connection, still to be opened. Raises `ConfigError`."""
+    """Return a connection that is not open yet. Raises `ConfigError`."""
     return Connection(
         settings.redis_url, connect_timeout=settings.connect_timeout, command_timeout=settings.command_timeout
     )
 
 
 def redis_name(_: click.Context, parameter: click.Parameter, given: T) -> T:
-    """A click callback: refuse names that no stream, group or consumer can have."""
+    """Refuse names that no stream, group or consumer can have. A click callback."""
     for name in given if isinstance(given, tuple) else (given,):
         if name is not None and (wrong := names.problem(name)):
             raise click.BadParameter(f"the name {wrong}", param=parameter)
@@ -74,7 +74,7 @@ def redis_name(_: click.Context, parameter: click.Parameter, given: T) -> T:
 
 
 def run(command: Coroutine[Any, Any, T]) -> T:
-    """Run a command to its end, or to a signal; tell its errors."""
+    """Run a command until it ends or a signal comes, and show its errors."""
     logging.getLogger("redis_streams_aio").addHandler(logging.NullHandler())  # what matters is told as an error
     with errors_told():
         return asyncio.run(_until_signal(command))
@@ -89,7 +89,7 @@ async def _until_signal(command: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def errors_told() -> Iterator[None]:
-    """Turn our errors, and interruptions, into what click tells on stderr."""
+    """Turn errors of this library, and interruptions, into messages of click on stderr."""
     try:
         yield
     except (RedisStreamsError, ExceptionGroup) as error:
@@ -105,7 +105,7 @@ def errors_told() -> Iterator[None]:
 
 @contextmanager
 def stream_named(stream: str) -> Iterator[None]:
-    """Have errors about the stream name it: Redis's own words do not."""
+    """Put the name of the stream into errors about it, because the texts of Redis do not contain it."""
     try:
         yield
     except GroupNotFoundError:
@@ -113,9 +113,9 @@ def stream_named(stream: str) -> Iterator[None]:
     except StreamNotFoundError as error:
         raise StreamNotFoundError(f"there is no stream {stream!r}") from error
     except StreamTypeError as error:
-        raise StreamTypeError(f"{stream!r} is no stream, its key holds something else") from error
+        raise StreamTypeError(f"{stream!r} is not a stream: the key holds something else") from error
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text without line breaks."""
+    """Return an error's text without line breaks."""
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""How things are shown: tables, ages, times, and text that cannot disturb a terminal."""
+"""Show tables, ages, times, and text that cannot disturb a terminal."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rich.table import Table
 UNKNOWN = "?"
 NONE = "-"
 _WIDE = 10_000
-"""Columns where there is no terminal: lines are not broken in a file or a pipe."""
+"""The width without a terminal: so large that lines in a file or a pipe are not broken."""
 _TIMES = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def console() -> Console:
-    """Standard output; plain text, however wide, when it is no terminal."""
+    """Return the console for standard output: plain text of any width if it is not a terminal."""
     plain = Console(markup=False, highlight=False, emoji=False)
     return plain if plain.is_terminal else Console(markup=False, highlight=False, emoji=False, width=_WIDE)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> Table:
-    """A table; columns whose name ends in `#` are numbers, and right-aligned."""
+    """Make a table. Columns whose name ends in `#` are numbers and right-aligned."""
     made = Table(
         title=title,
         title_justify="left",
@@ -42,7 +42,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str |
 
 
 def visible(text: str) -> str:
-    """Text without control characters, which a terminal might obey."""
+    """Return the text without control characters, which a terminal might obey."""
     if text.isprintable():
         return text
     return "".join(
@@ -51,19 +51,19 @@ def visible(text: str) -> str:
 
 
 def number(value: int | None) -> str:
-    """`6,099`; `?` for what is not known."""
+    """Return a number such as `6,099`; `?` if it is unknown."""
     return UNKNOWN if value is None else f"{value:,}"
 
 
 def age(seconds: float | None) -> str:
-    """`1.2 s`, `3.4 min`, `5.6 h`, `7.8 d`; `-` for none."""
+    """Return an age such as `1.2 s`, `3.4 min`, `5.6 h` or `7.8 d`; `-` for none."""
     if seconds is None:
         return NONE
     return next((f"{seconds / size:.1f} {unit}" for size, unit in _TIMES if seconds >= size), f"{seconds:.1f} s")
 
 
 def local_time(moment: datetime | None) -> str:
-    """A point in time on this machine's clock, to the millisecond."""
+    """Return a point in time in this machine's time zone, to the millisecond."""
     if moment is None:
         return NONE
     try:

@@ -1,7 +1,7 @@
-"""`tail`: shows a stream's events as they come, without a consumer group: nothing is taken from anyone.
+"""`tail`: shows a stream's events as they are added. It uses no consumer group, so no group loses an event.
 
-The connection's link is shared and must not be blocked, so the stream is asked again every 100 ms: soon enough for
-a person.
+The connection's link is shared and must not be blocked, so the stream is read every 100 ms, which is fast enough for a
+person.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..connection.replies import RawEntry
 from .session import connect, stream_named
 
 POLL = 0.1
-"""Seconds between looks."""
+"""Seconds between two reads."""
 AT_ONCE = 500
-"""Entries in one reply."""
+"""The most entries in one reply."""
 
 
 async def tail(settings: Settings, stream: str, *, last: int, follow: bool, line: Callable[[RawEntry], str]) -> None:
-    """Print the last `last` entries, and with `follow` those that come, until cancelled."""
+    """Print the last `last` entries, and with `follow` new ones until cancelled."""
     with stream_named(stream):
         async with connect(settings) as connection:
             position = await _print_last(connection, stream, last, line)
@@ -33,10 +33,10 @@ async def tail(settings: Settings, stream: str, *, last: int, follow: bool, line
 
 
 async def _print_last(connection: Connection, stream: str, last: int, line: Callable[[RawEntry], str]) -> str:
-    """Print the last entries; the id of the very last one."""
+    """Print the last entries, and return the id of the last one."""
     newest_first = replies.entries(await connection.call("XREVRANGE", stream, "+", "-", "COUNT", max(last, 1)))
     if not newest_first:
-        click.echo(f"stream {stream!r} is empty, or not there yet", err=True)
+        click.echo(f"stream {stream!r} is empty or does not exist yet", err=True)
         return "0-0"
     if last:
         for entry in reversed(newest_first):

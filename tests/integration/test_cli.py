@@ -166,7 +166,7 @@ async def test_a_line_that_is_no_json_ends_it_after_those_before(url: str, redis
     result = await invoke("publish", "orders", "--lines", "--type", "Order", "--url", url, stdin="1\n\n2\nnope\n3\n")
     assert result.exit_code == 1
     assert is_one_error_line(result.stderr)
-    assert "line 4 is no JSON" in result.stderr
+    assert "line 4 is not valid JSON" in result.stderr
     entries = await redis.xrange("orders")
     assert [fields["payload"] for _, fields in entries] == ["1", "2"]
     assert result.stdout.split() == [entry_id for entry_id, _ in entries]
@@ -246,7 +246,7 @@ async def test_tail_waits_for_a_stream_that_is_not_there_yet(url: str, redis: Re
         await until(lambda: running.err)
         entry_id = await redis.xadd("orders", {"event_type": "Order", "payload": "1"})
         await until(lambda: running.out)
-    assert running.err == ["stream 'orders' is empty, or not there yet"]
+    assert running.err == ["stream 'orders' is empty or does not exist yet"]
     assert json.loads(running.out[0])["id"] == entry_id
 
 
@@ -312,7 +312,7 @@ async def test_tail_shows_entries_whose_ids_are_no_times(url: str, redis: Redis)
 async def test_tail_of_a_key_that_is_no_stream_says_so(url: str, redis: Redis) -> None:
     await redis.set("orders", "text")
     result = await invoke("tail", "orders", "--url", url)
-    assert (result.exit_code, result.stderr) == (1, "Error: 'orders' is no stream, its key holds something else\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: 'orders' is not a stream: the key holds something else\n")
 
 
 # -- groups -----------------------------------------------------------------------------------------------------
@@ -478,7 +478,7 @@ WRONG_MODULES = {
     "is no python.py": ("def f(:", "SyntaxError"),
     "lacks it.py": ("", "has no 'broker'"),
     "has another.py": ("from redis_streams_aio import Broker\nshop = Broker('redis://h')", "did you mean module:shop?"),
-    "is none.py": ("broker = dict()", "is a dict, no Broker"),
+    "is none.py": ("broker = dict()", "is a dict, not a Broker"),
 }  # fmt: skip
 
 

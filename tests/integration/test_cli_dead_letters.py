@@ -525,11 +525,11 @@ async def test_ctrl_c_at_the_question_deletes_nothing(url: str, redis: Redis) ->
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ([], "say which ones: IDs, --all, or a filter"),
-        (["5-1", "--all"], "IDs and --all do not go together"),
-        (["5-1", "--reason", "failures"], "IDs and a filter do not go together"),
-        (["--all", "--since", "1h"], "--all and a filter do not go together"),
-        (["5-1", "--all", "--until", "1h"], "IDs and --all and a filter do not go together"),
+        ([], "say which dead letters: IDs, --all, or a filter"),
+        (["5-1", "--all"], "IDs and --all cannot be combined"),
+        (["5-1", "--reason", "failures"], "IDs and a filter cannot be combined"),
+        (["--all", "--since", "1h"], "--all and a filter cannot be combined"),
+        (["5-1", "--all", "--until", "1h"], "IDs and --all and a filter cannot be combined"),
         (["--reason", "failure"], "'failure' is not one of 'failures', 'gave_up'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The demo's handlers: what a user of the library would write."""
+"""The demo's handlers, written as a user of the library would write them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ GROUPS = {
     "tickets": "fails on some flights, refuses a few",
     "mail": "slow: 20 ms each, 16 at once; one of its workers dies",
 }
-"""The groups, and what each is here to show."""
+"""The groups, and the feature that each one shows."""
 
 MAIL_LEASE = 2.0
-"""Seconds after which the flights of the worker that died are taken over."""
+"""Seconds after which the flights of the dead worker are taken over."""
 
 
 class SeatMapMissingError(Exception):
-    """What the ticket desk fails with."""
+    """The ticket desk failed."""
 
 
 def declare(broker: Broker, stream: str, tallies: Mapping[str, Tally], logbook: Logbook) -> None:
@@ -33,7 +33,7 @@ def declare(broker: Broker, stream: str, tallies: Mapping[str, Tally], logbook: 
 
     @broker.handler(stream, group="board", middleware=[tallies["board"].watch])
     async def show_on_board(flight: FlightScheduled) -> None:
-        """Nothing to wait for."""
+        """Return at once."""
 
     @broker.handler(
         stream,

@@ -1,7 +1,7 @@
-"""The demo from its first to its last step.
+"""Run the demo from its first to its last step.
 
-Two brokers, as in real life: one publishes (and owns the embedded server), one handles. Beside them a worker of group
-`mail` that takes flights and dies. Whatever happens, the demo deletes what it made in Redis.
+There are two brokers, as in real life: one publishes (and owns the embedded server), the other handles. A worker of
+group `mail` takes flights and dies. At the end the demo deletes everything that it created in Redis.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from .tally import Logbook, Tally, observer
 from .verdict import Outcome, problems
 
 ABANDONED = 25
-"""Flights that the worker takes which then dies."""
+"""The number of flights that the dying worker takes."""
 STALLED = 30.0
 """Seconds without any progress after which the demo has failed."""
 LOOK = 0.1
-"""Seconds between looks at how far it is."""
+"""Seconds between two checks of the progress."""
 
 _PUBLISHER = Settings(connect_timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT)
 _WORKER = msgspec.structs.replace(_PUBLISHER, lag_interval=0.25, reclaim_interval=0.25, grace=5.0)
 
 
 async def perform(url: str, count: int, console: Console) -> bool:
-    """Run the demo with the first `count` flights; whether everything was as expected.
+    """Run the demo with the first `count` flights, and return whether everything was as expected.
 
     Raises `RedisUnavailableError`, `ConfigError`, `ServerError`.
     """
@@ -60,7 +60,7 @@ async def perform(url: str, count: int, console: Console) -> bool:
 
 
 class _Performance:
-    """One run of the demo."""
+    """A run of the demo."""
 
     def __init__(self, stream: str, events: Sequence[FlightScheduled], console: Console) -> None:
         self._stream = stream
@@ -71,7 +71,7 @@ class _Performance:
         self._abandoned = 0
 
     async def run(self, publisher: Broker, address: str) -> bool:
-        """Publish and handle the flights, and show what came out; whether it is as expected."""
+        """Publish and handle the flights, show the result, and return whether it is as expected."""
         self._introduce()
         publishing = Publishing(publisher, self._stream, self._flights)
         worker = Broker(address, settings=_WORKER, observers=[observer(self._tallies)])
@@ -102,7 +102,7 @@ class _Performance:
             self._console.print(f"  {group:<9} {note}")
 
     async def _all_settled(self, update: Update) -> bool:
-        """Wait until every group has settled every flight; `False` when nothing moved for too long."""
+        """Wait until every group has settled every flight; `False` if there was no progress for too long."""
         total, settled, moved_at = len(self._flights) * len(self._tallies), -1, time.monotonic()
         while True:
             update()
@@ -116,7 +116,7 @@ class _Performance:
             await anyio.sleep(LOOK)
 
     async def _take_and_die(self, connection: Connection, publishing: Publishing) -> None:
-        """A worker of `mail` takes flights when half of them are published, and is never heard of again."""
+        """Let a worker of `mail` take flights, when half are published, and then die."""
         await publishing.half_way.wait()
         worker: StreamConsumer[FlightScheduled] = StreamConsumer(
             connection, self._stream, "mail", payload_type=FlightScheduled, lease=MAIL_LEASE, block=LOOK
@@ -126,7 +126,7 @@ class _Performance:
 
 
 async def _lag_at_the_end(worker: Broker) -> list[LagReport]:
-    """The lag when the last acknowledgements have arrived, or after some seconds."""
+    """Return the lag after the last acknowledgements have arrived, or after some seconds."""
     deadline = time.monotonic() + COMMAND_TIMEOUT
     while True:
         reports = await worker.measure_lag()
@@ -136,14 +136,14 @@ async def _lag_at_the_end(worker: Broker) -> list[LagReport]:
 
 
 async def _dead_letters(connection: Connection, stream: str, group: str) -> list[int]:
-    """The positions of the flights in a group's dead-letter stream."""
+    """Return the positions of the flights in a group's dead-letter stream."""
     found = replies.entries(await connection.call("XRANGE", keys.dead_letters(stream, group), "-", "+"))
     decode = JsonCodec().decoder(FlightScheduled)
     return [decode(fields).position for _, fields in found if fields is not None]
 
 
 async def _address(url: str, connection: Connection) -> str:
-    """Where the second broker finds the server of the first: an embedded one listens on a socket of its own."""
+    """Return the URL of the first broker's server for the second broker: an embedded server has its own socket."""
     if not url.startswith("embedded:"):
         return url
     [_, path] = replies.rows(await connection.call("CONFIG", "GET", "unixsocket"))

@@ -1,4 +1,4 @@
-"""How far the demo is: bars in a terminal, otherwise a plain line every two seconds."""
+"""Show the progress of the demo: bars in a terminal, otherwise a plain line every two seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINE_EVERY = 2.0
 """Seconds between two lines."""
 
 Update = Callable[[], None]
-"""Called again and again while the demo runs; shows what there is to show."""
+"""Shows the current progress; called repeatedly while the demo runs."""
 
 
 @contextmanager

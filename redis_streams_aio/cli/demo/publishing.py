@@ -1,6 +1,6 @@
-"""Publishing the flights at a steady pace, by several tasks at once.
+"""Publish the flights at a steady pace, by several tasks at once.
 
-All flights of an aircraft are published by one task: what one task publishes is in the stream in its order (P23).
+One task publishes all flights of an aircraft, because the events of one task are in the stream in its order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .flights import FlightScheduled
 RATE = 1_000.0
 """Flights a second."""
 PUBLISHERS = 16
-"""Tasks; as many may be on the way to Redis at once."""
+"""The number of tasks, and so of flights that are on the way to Redis at once."""
 
 
 class Publishing:
@@ -28,16 +28,16 @@ class Publishing:
         self._stream = stream
         self._flights = flights
         self.began_at: float = 0.0
-        """In epoch seconds."""
+        """When publishing began, in epoch seconds."""
         self.count: int = 0
-        """Flights that are in the stream."""
+        """The number of flights that are in the stream."""
         self.half_way: anyio.Event = anyio.Event()
         """Set when half of them are in the stream."""
         self.seconds: float = 0.0
-        """How long it took, once it has ended."""
+        """The time that publishing took, once it has ended."""
 
     async def run(self) -> None:
-        """Publish all. Raises what `Broker.publish` raises, in an exception group."""
+        """Publish all flights. Raises the errors of `Broker.publish` in an exception group."""
         self.began_at = time.time()
         try:
             async with anyio.create_task_group() as publishers:

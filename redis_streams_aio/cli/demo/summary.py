@@ -1,4 +1,4 @@
-"""What the demo says at its end."""
+"""Print the summary at the end of the demo."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 def summarise(console: Console, server: str, publishing: Publishing, outcome: Outcome, problems: Sequence[str]) -> None:
-    """Print the table, what it means, and whether everything was as expected."""
+    """Print the table, its meaning, and whether everything was as expected."""
     pace = f"{publishing.seconds:.1f} s ({publishing.count / publishing.seconds:,.0f} a second)"
     console.print(f"\n{publishing.count:,} flights published in {pace}, {server}")
     lag = {report.group: report.lag for report in outcome.lag}
@@ -75,7 +75,7 @@ def _row(tally: Tally, began_at: float, lag: int | None) -> tuple[str, ...]:
 
 
 def _milliseconds(seconds: Sequence[float], part: float) -> str:
-    """The value that `part` of all are not above."""
+    """Return the quantile: `part` of all values are at most this."""
     if not seconds:
         return "-"
     return f"{sorted(seconds)[min(int(len(seconds) * part), len(seconds) - 1)] * 1000:,.1f}"

@@ -1,4 +1,4 @@
-"""What the groups do, counted: by a middleware around each handler, and by an observer of the broker's facts."""
+"""Count what the groups do: by a middleware around each handler, and by an observer of the broker's facts."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Tally:
         self.dead_lettered: int = 0
         self.reclaimed: int = 0
         self.lag: int | None = None
-        """As measured last; `None`: unknown."""
+        """The lag as measured last; `None` if unknown."""
         self.highest_lag: int = 0
 
     @property
     def settled(self) -> int:
-        """Flights whose fate is decided."""
+        """The number of flights whose fate is decided."""
         return len(self.handled) + self.dead_lettered
 
     async def watch(self, delivery: Delivery, call_next: Callable[[], Awaitable[None]]) -> None:
-        """The middleware."""
+        """Count a call of the handler. This is the middleware."""
         flight = delivery.payload
         assert isinstance(flight, FlightScheduled)  # noqa: S101  # the handlers take nothing else
         if not delivery.failures:
@@ -61,7 +61,7 @@ class Tally:
 
 
 def observer(tallies: Mapping[str, Tally]) -> Observer:
-    """The observer that gives each fact to the tally of its group."""
+    """Return the observer that gives each fact to the tally of its group."""
 
     def observe(fact: Fact) -> None:
         if isinstance(fact, GroupFact):
@@ -73,20 +73,20 @@ def observer(tallies: Mapping[str, Tally]) -> Observer:
 
 
 class Logbook:
-    """In which order each aircraft's flights were handled."""
+    """Records the order in which each aircraft's flights were handled."""
 
     def __init__(self) -> None:
         self.positions: dict[str, list[int]] = {}
-        """By aircraft, in the order in which the handler began."""
+        """The flights by aircraft, in the order in which the handler began them."""
         self.overlapping: int = 0
-        """Flights begun while another of the same aircraft was being handled: must be 0."""
+        """The number of flights that began while another of the same aircraft was being handled; must be 0."""
         self.waited: int = 0
-        """Flights published while an earlier one of the same aircraft was not finished, and begun after it."""
+        """The number of flights that had to wait for an earlier flight of the same aircraft."""
         self._under_way: set[str] = set()
         self._finished_at: dict[str, float] = {}
 
     def begin(self, flight: FlightScheduled) -> None:
-        """The handler has begun."""
+        """Record that the handler has begun."""
         aircraft = flight.aircraft
         self.overlapping += aircraft in self._under_way
         self.waited += flight.published < self._finished_at.get(aircraft, 0.0)
@@ -94,6 +94,6 @@ class Logbook:
         self.positions.setdefault(aircraft, []).append(flight.position)
 
     def end(self, flight: FlightScheduled) -> None:
-        """The handler has finished."""
+        """Record that the handler has finished."""
         self._under_way.discard(flight.aircraft)
         self._finished_at[flight.aircraft] = time.time()

@@ -1,4 +1,4 @@
-"""What must come out of the demo, and what is wrong with what did. Pure."""
+"""Compare the result of the demo with the expected result. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tally import Logbook, Tally
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out."""
+    """The result of the demo."""
 
     flights: Sequence[FlightScheduled]
     tallies: Mapping[str, Tally]
@@ -20,12 +20,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: Mapping[str, Sequence[int]]
     """For each group the positions of the flights in its dead-letter stream."""
     abandoned: int
-    """Flights in the hands of the worker that died."""
+    """The flights that the dead worker held."""
     lag: Sequence[LagReport]
 
 
 def problems(outcome: Outcome) -> list[str]:
-    """What is not as it must be; nothing, when all is well."""
+    """Yield every difference from the expected result."""
     rejected = {flight.position for flight in outcome.flights if is_rejected(flight)}
     retries = sum(map(failures_of, outcome.flights))
     found: list[str] = []
