@@ -438,7 +438,7 @@ async def test_purge_without_a_terminal_wants_a_yes(url: str, redis: Redis) -> N
     made = [await written(redis)]
     result = await invoke("dead-letters", "purge", *OF, "--all", "--url", url, stdin="y\n")
     assert result.exit_code == 2
-    assert "say --yes" in result.stderr
+    assert "add --yes" in result.stderr
     assert await ids(redis) == made
 
 
