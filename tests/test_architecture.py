@@ -208,6 +208,12 @@ def test_contributing_names_files_that_are_there() -> None:
     assert {name for name in named - made if not ((PACKAGE / name).exists() or (ROOT / name).exists())} == set()
 
 
+def test_the_lists_of_what_is_mutated_name_files_that_are_there() -> None:
+    listed = re.findall(r"^    (redis_streams_aio/\S+)$", (ROOT / "setup.cfg").read_text("utf-8"), re.MULTILINE)
+    assert len(listed) > 10
+    assert [pattern for pattern in listed if not list(ROOT.glob(pattern))] == []
+
+
 def test_all_is_what_it_should_be() -> None:
     found = {
         name
