@@ -16,7 +16,7 @@ from collections.abc import Callable
 from ..connection.backoff import LONGEST
 from ..events.delivery import Delivery
 from ..exceptions import RedisStreamsError, RedisUnavailableError
-from ..handlers.retry import Complete, DeadLetter, Retry
+from ..handlers.fates import Complete, DeadLetter, Retry
 from .periodic import wait_for
 from .settle.settlement import Settlement
 from .work.schedule import Schedule

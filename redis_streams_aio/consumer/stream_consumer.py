@@ -37,7 +37,7 @@ from ..exceptions import (
     StreamNotFoundError,
 )
 from ..handlers.error_texts import describe
-from ..handlers.retry import DeadLetter
+from ..handlers.fates import DeadLetter
 from ..models import EventMessage, PendingMessage
 from ..telemetry import SILENT, StepFailed, Telemetry
 from ..telemetry.logs import log

@@ -102,7 +102,7 @@ class Delivery:
         self.due: float = 0.0
         """When the delivery is due again: its retry, its copy or its unwritten fate, in `time.monotonic`; 0: now."""
         self.fate: object = None
-        """The fate that could not be written to Redis yet (`retry.Outcome`)."""
+        """The fate that could not be written to Redis yet (`fates.Fate`)."""
         self.lost: bool = False
         """Whether the lease was lost: another consumer may be handling this event now."""
         self.settled: bool = False

@@ -1,6 +1,6 @@
-"""What becomes of a delivery: `RetryPolicy`, the fates, and the function that decides.
+"""`RetryPolicy`, and `decide`: the fate of a delivery whose handler raised.
 
-Pure: no clock, no randomness that is not passed in, no input or output. Two counters with two limits (P10):
+Pure: no clock, no randomness that is not passed in, no input or output. Two counters have two limits:
 `failures` grows when a handler raises and for no other reason; `deliveries` is Redis's count of how often the
 entry was handed out, and catches events that kill the process.
 """
@@ -11,105 +11,15 @@ import asyncio
 import random
 import types
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, ClassVar, cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
 from ..checks.times import LONGEST_DELAY, in_seconds, is_delay, is_number
 from ..checks.values import shown
-from ..events.delivery import FollowUp
 from ..exceptions import ConfigError, Reject, RetryLater
-from .error_texts import describe, forget_locals, isinstance_of, leaves, shortened, traceback_of
-
-
-class Ack(msgspec.Struct, frozen=True):
-    """Handled: acknowledge."""
-
-
-class Discard(msgspec.Struct, frozen=True):
-    """No handler wants it, and that is fine (`unknown="skip"`): acknowledge."""
-
-
-class Complete(msgspec.Struct, frozen=True):
-    """Handled: acknowledge, and in the same step do what belongs to it."""
-
-    follow_ups: tuple[FollowUp, ...]
-    """Events to publish."""
-    remember: float | None
-    """Seconds for which copies of the event are dropped as duplicates; `None`: copies are handled too."""
-
-
-class Abandon(msgspec.Struct, frozen=True):
-    """Another consumer has it now: write nothing."""
-
-
-class Postpone(msgspec.Struct, frozen=True):
-    """Look at it again later, and keep its place in the order: it cannot be begun now. Nothing is written of that."""
-
-    until: float
-    """On the event loop's clock."""
-
-
-class AwaitCopy(msgspec.Struct, frozen=True):
-    """Look at it again later, and hold nobody up meanwhile: another copy of the event is being handled.
-
-    It leaves its place in the order, as the other copy may have to pass. Nothing is written of that.
-    """
-
-    until: float
-    """On the event loop's clock."""
-
-
-class Failure:
-    """What an attempt raised, and how long it took. Goes with a fate for whoever is told of it, and decides nothing:
-    fates that differ in it alone are equal.
-    """
-
-    __slots__ = ("exception", "is_told", "seconds")
-
-    def __init__(self, exception: BaseException, seconds: float | None) -> None:
-        self.exception: BaseException = exception
-        self.seconds: float | None = seconds
-        self.is_told: bool = False
-        """Whether its traceback is logged with another event of the same batch."""
-
-    def forget_locals(self) -> None:
-        """Let go of the local variables that the traceback holds: the exception may be kept until Redis is back."""
-        forget_locals(self.exception)
-
-    def __eq__(self, other: object) -> bool:
-        return other is None or isinstance(other, Failure)
-
-    __hash__: ClassVar[None]  # type: ignore[assignment]  # equal to `None`
-
-
-class Retry(msgspec.Struct, frozen=True):
-    """Handle it again, not before `delay` seconds from now."""
-
-    delay: float
-    failures: int
-    """Failures so far, this one included (unchanged by `RetryLater`)."""
-    error: str
-    failure: Failure | None = None
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """Give up: move it to the dead letters."""
-
-    reason: str
-    """One word for filters: `failures`, `gave_up`, `deadline`, `rejected`, `deliveries`, `undecodable`, `unhandled`."""
-    error: str
-    failures: int
-    traceback: str = ""
-    failure: Failure | None = None
-
-
-Outcome = Ack | Discard | Complete | Abandon | Postpone | AwaitCopy | Retry | DeadLetter
-
-ACK = Ack()
-DISCARD = Discard()
-ABANDON = Abandon()
-
+from .error_texts import describe, isinstance_of, leaves, shortened, traceback_of
+from .fates import DeadLetter, Retry
 
 if TYPE_CHECKING:
     ExceptionTypes = Collection[type[BaseException]] | type[BaseException]
@@ -259,7 +169,7 @@ def _wish(error: BaseException) -> float | None:
 
 
 def _reason(error: BaseException) -> str:
-    reason = getattr(error, "reason", None)  # one of the user's own may not have called ours
+    reason = getattr(error, "reason", None)  # a user's subclass may not have called our __init__
     return shortened(reason) if isinstance(reason, str) else describe(error)
 
 

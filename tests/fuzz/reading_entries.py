@@ -23,7 +23,7 @@ from redis_streams_aio.connection.replies import RawEntry
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.work.schedule import Schedule
 from redis_streams_aio.events import dead_letter, replays, wire_format
-from redis_streams_aio.handlers.retry import DeadLetter
+from redis_streams_aio.handlers.fates import DeadLetter
 from redis_streams_aio.models import History
 from redis_streams_aio.telemetry import Telemetry
 from tests.fuzz import inputs

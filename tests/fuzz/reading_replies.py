@@ -26,7 +26,7 @@ from redis_streams_aio.consumer.intake.own import recover_own
 from redis_streams_aio.consumer.intake.records import take_pending
 from redis_streams_aio.consumer.settle.settlement import DeadLetterOptions, Settlement
 from redis_streams_aio.consumer.work import duplicates
-from redis_streams_aio.handlers.retry import DeadLetter, Retry
+from redis_streams_aio.handlers.fates import DeadLetter, Retry
 from redis_streams_aio.telemetry import Telemetry
 from tests.fuzz import inputs
 from tests.fuzz.running import Target

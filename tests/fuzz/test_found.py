@@ -22,7 +22,7 @@ from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.intake.records import take_pending
 from redis_streams_aio.consumer.settle.settlement import DeadLetterOptions, Settlement
 from redis_streams_aio.events import entry_ids, replays, wire_format
-from redis_streams_aio.handlers.retry import Retry
+from redis_streams_aio.handlers.fates import Retry
 from redis_streams_aio.models import PendingMessage
 from redis_streams_aio.telemetry import SILENT
 

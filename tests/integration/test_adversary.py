@@ -336,7 +336,7 @@ async def test_p13_a_lost_delivery_holds_no_lane(url: str, redis: Redis) -> None
 async def test_p4_the_failure_of_a_lost_delivery_is_not_written_when_we_have_the_entry_again(
     connection: Connection, redis: Redis
 ) -> None:
-    from redis_streams_aio.handlers.retry import DeadLetter, Retry
+    from redis_streams_aio.handlers.fates import DeadLetter, Retry
 
     await StreamProducer(connection).publish("orders", Order(1))
     async with StreamConsumer(connection, "orders", "g", name="me") as consumer:

@@ -14,7 +14,7 @@ from redis_streams_aio.connection.group_scripts import CLAIM, HISTORIES
 from redis_streams_aio.connection.scripts import RELEASE
 from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
-from redis_streams_aio.handlers.retry import ABANDON, DeadLetter, Retry
+from redis_streams_aio.handlers.fates import ABANDON, DeadLetter, Retry
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server

@@ -26,18 +26,7 @@ from redis_streams_aio.events.delivery import FollowUp
 from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
 from redis_streams_aio.events.wire_format import EVENT_ID, get
 from redis_streams_aio.exceptions import StreamNotFoundError
-from redis_streams_aio.handlers.retry import (
-    ABANDON,
-    ACK,
-    DISCARD,
-    AwaitCopy,
-    Complete,
-    DeadLetter,
-    Discard,
-    Outcome,
-    Postpone,
-    Retry,
-)
+from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, AwaitCopy, Complete, DeadLetter, Fate, Postpone, Retry
 from tests.model import books as model
 from tests.model.books import FOLLOW_UPS, GROUPS, STREAM, Books, Entry, GroupBook, May, Place
 from tests.model.invariants import Invariants, Step
@@ -404,7 +393,7 @@ class Machine(Invariants, RuleBasedStateMachine):
 
     # -- rules: fates ---------------------------------------------------------------------------------------------
 
-    def settle(self, process: Process, delivery: Delivery, fate: Outcome, text: str, may: May, kind: str) -> Step:
+    def settle(self, process: Process, delivery: Delivery, fate: Fate, text: str, may: May, kind: str) -> Step:
         """Carry out a fate. The handler has ended with it, unless it is to be looked at again."""
         self.check()  # what it was told, before it is changed
         lost = "lost " if delivery.lost else ""
@@ -427,21 +416,21 @@ class Machine(Invariants, RuleBasedStateMachine):
         if delivery.fate is not None:
             self._carry_out(process, delivery, delivery.fate, "tries again with", fresh=False)
         elif delivery.refusal is FOR_ANOTHER_GROUP:
-            self._acknowledge(process, delivery, DISCARD)
+            self._acknowledge(process, delivery)
         else:
             return False
         return True
 
-    @action(9, when=has_work, pick=picks, which=picks, fate=st.sampled_from([ACK, ACK, DISCARD]))
-    def ack(self, pick: int, which: int, fate: Outcome) -> None:
+    @action(9, when=has_work, pick=picks, which=picks)
+    def ack(self, pick: int, which: int) -> None:
         process, delivery = self.settling(pick, which)
         if not self._is_decided(process, delivery):
-            self._acknowledge(process, delivery, fate)
+            self._acknowledge(process, delivery)
 
-    def _acknowledge(self, process: Process, delivery: Delivery, fate: Outcome) -> None:
+    def _acknowledge(self, process: Process, delivery: Delivery) -> None:
         self.check()
         process.acked.add(delivery.raw_id)
-        self.settle(process, delivery, fate, "discards" if fate is DISCARD else "acks", model.nothing, "ack")
+        self.settle(process, delivery, ACK, "acks", model.nothing, "ack")
 
     @action(9, when=lambda self: any(process.acked for process in self.processes.values()), pick=picks)
     def flush(self, pick: int) -> None:
@@ -589,7 +578,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         if get(delivery.fields, EVENT_ID) is not None and not self._is_decided(process, delivery):
             self._ask(process, delivery)
 
-    def _ask(self, process: Process, delivery: Delivery) -> Outcome | None:
+    def _ask(self, process: Process, delivery: Delivery) -> Fate | None:
         """The fate of a copy, or `None`."""
         self.check()
         event_id = get(delivery.fields, EVENT_ID)
@@ -610,8 +599,8 @@ class Machine(Invariants, RuleBasedStateMachine):
         elif holder == entry_id:
             self.expect(fate is None, f"it is the first, and its fate is {fate}")
         elif holder == b"done":
-            self.expect(isinstance(fate, Discard), f"a copy was handled, and its fate is {fate}")
-            self._acknowledge(process, delivery, DISCARD)
+            self.expect(isinstance(fate, Ack), f"a copy was handled, and its fate is {fate}")
+            self._acknowledge(process, delivery)
         else:
             self.expect(isinstance(fate, AwaitCopy), f"a copy is being handled, and its fate is {fate}")
         return fate
@@ -654,7 +643,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         self._carry_out(process, came, Complete((), 3600.0), "completes (remembered)")
         if not self.last.faulty:
             fate = self._ask(process, copy)
-            self.expect(self.last.faulty or isinstance(fate, Discard), f"its original is done, and its fate is {fate}")
+            self.expect(self.last.faulty or isinstance(fate, Ack), f"its original is done, and its fate is {fate}")
 
     @action(5, when=has_work, pick=picks, delay=st.sampled_from([0.0, 60.0]), wish=st.booleans())
     def batch_asks_for_later(self, pick: int, delay: float, wish: bool) -> None:
@@ -922,7 +911,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         medic.member.holdings.lease = LEASE
         self.step(f"{medic.name} reads all", lambda: medic.member.fetch(1000), read, actor=medic, kind="fetch")
         for delivery in list(medic.hand):
-            self._acknowledge(medic, delivery, ACK)
+            self._acknowledge(medic, delivery)
         self._flush(medic)
 
 

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 
-from redis_streams_aio.handlers.retry import ACK
 from redis_streams_aio.testing.servers import Server
 from tests.model.machine import Machine, machine_on
 from tests.model.processes import Hurried
@@ -68,7 +67,7 @@ READ, READ_TWO = call("fetch", **A, room=1), call("fetch", **A, room=2)
 CUT = call("cut", pick=1, how="delete")
 FIRST = {**A, "which": 0}
 FAIL = call("retry", **FIRST, delay=0.0, wish=False)
-GIVE_UP, HANDLE = call("give_up", **FIRST), call("ack", **FIRST, fate=ACK)
+GIVE_UP, HANDLE = call("give_up", **FIRST), call("ack", **FIRST)
 FLUSH, SAVE, STOP = call("flush", **A), call("save_checkpoint", **A), call("stop", **A, give_back=True)
 REPLAY = call("replay", group="g", pick=0, everything=True)
 RUN_OUT = call("leases_run_out", group="g", pick=0, everything=True)

@@ -14,7 +14,8 @@ from redis_streams_aio import DecodeError, Delivery, Reject, RetryLater, RetryPo
 from redis_streams_aio.consumer.work.attempt import admit, as_value, fate_after, lane_by_key
 from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.handlers.error_texts import describe, leaves, traceback_of
-from redis_streams_aio.handlers.retry import DeadLetter, Retry, decide, decide_by_default
+from redis_streams_aio.handlers.fates import DeadLetter, Retry
+from redis_streams_aio.handlers.retry import decide, decide_by_default
 from redis_streams_aio.handlers.routes import Route, RouteTable
 
 FAST = RetryPolicy(base=0.01, jitter=False)

@@ -28,7 +28,8 @@ from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, Gate, delays
 from redis_streams_aio.consumer.work.attempt import fate_after
 from redis_streams_aio.consumer.work.pace import Pace, room
 from redis_streams_aio.events.delivery import FollowUp, Origin
-from redis_streams_aio.handlers.retry import ABANDON, ACK, Ack, Complete, DeadLetter, Retry, decide
+from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, Complete, DeadLetter, Retry
+from redis_streams_aio.handlers.retry import decide
 from redis_streams_aio.handlers.routes import Route
 from redis_streams_aio.monitoring.lag import is_behind, known_lag
 

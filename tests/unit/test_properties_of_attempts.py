@@ -15,8 +15,8 @@ from redis_streams_aio.consumer.work.attempt import absorb_cancellation, admit, 
 from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
 from redis_streams_aio.handlers.calls import with_timeout
+from redis_streams_aio.handlers.fates import ACK, DeadLetter, Fate, Retry
 from redis_streams_aio.handlers.options import Unknown
-from redis_streams_aio.handlers.retry import ACK, DISCARD, DeadLetter, Outcome, Retry
 from redis_streams_aio.handlers.routes import Route, RouteTable
 
 
@@ -38,7 +38,7 @@ def delivery(*fields: bytes, deliveries: int = 1) -> Delivery:
     return Delivery(Origin("s"), b"1-0", list(fields), deliveries)
 
 
-def admitted(delivery: Delivery, table: RouteTable, unknown: Unknown) -> Route | Outcome:
+def admitted(delivery: Delivery, table: RouteTable, unknown: Unknown) -> Route | Fate:
     return admit(delivery, table.find(delivery.fields), unknown)
 
 
@@ -60,7 +60,7 @@ def test_an_event_goes_to_the_handler_of_its_type(event_type: bytes | None, catc
 
 async def test_p12_an_event_that_no_handler_takes_is_dead_or_skipped_as_asked() -> None:
     unknown = delivery(b"event_type", b"Else")
-    assert admitted(unknown, TABLE, "skip") is DISCARD
+    assert admitted(unknown, TABLE, "skip") is ACK
     unknown.failures = 2
     assert admitted(unknown, TABLE, "dead_letter") == DeadLetter("unhandled", "no handler takes event type 'Else'", 2)
     nameless = DeadLetter("unhandled", "no handler takes an entry without an event type", 0)
@@ -73,7 +73,7 @@ async def test_what_was_replayed_for_another_group_is_passed_over() -> None:
     for fields in ((b"event_type", b"One"), (b"event_type", b"Else")):
         passing = delivery(*fields)
         passing.refusal, passing.prepared = FOR_ANOTHER_GROUP, True
-        assert admitted(passing, TABLE, "dead_letter") is DISCARD
+        assert admitted(passing, TABLE, "dead_letter") is ACK
 
 
 async def test_p10_p13_what_was_delivered_too_often_is_dead_unhandled() -> None:

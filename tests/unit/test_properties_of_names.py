@@ -16,7 +16,7 @@ from redis_streams_aio.checks import names
 from redis_streams_aio.connection.address import SCHEMES, parse
 from redis_streams_aio.events import dead_letter, keys
 from redis_streams_aio.events.delivery import Origin
-from redis_streams_aio.handlers.retry import DeadLetter
+from redis_streams_aio.handlers.fates import DeadLetter
 from redis_streams_aio.models import History
 
 # -- names ------------------------------------------------------------------------------------------------------

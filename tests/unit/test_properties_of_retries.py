@@ -9,7 +9,8 @@ from redis_streams_aio.consumer.work.schedule import is_suspect
 from redis_streams_aio.events import entry_ids, wire_format
 from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.handlers.error_texts import describe, traceback_of
-from redis_streams_aio.handlers.retry import ACK, DeadLetter, Retry, decide
+from redis_streams_aio.handlers.fates import ACK, DeadLetter, Retry
+from redis_streams_aio.handlers.retry import decide
 
 POLICY = RetryPolicy(max_failures=3, give_up_on=(KeyError,))
 

@@ -17,7 +17,8 @@ from redis_streams_aio.consumer.work.schedule import Schedule
 from redis_streams_aio.events import dead_letter, entry_ids, keys, replays
 from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.handlers.error_texts import describe, traceback_of, writable
-from redis_streams_aio.handlers.retry import DeadLetter, Retry, decide
+from redis_streams_aio.handlers.fates import DeadLetter, Retry
+from redis_streams_aio.handlers.retry import decide
 from redis_streams_aio.monitoring.lag import known_lag
 
 ids = st.tuples(st.integers(0, 2**63), st.integers(0, 2**64 - 1))

@@ -22,8 +22,9 @@ from redis_streams_aio.consumer.work.attempt import admit
 from redis_streams_aio.events.delivery import Delivery, Origin
 from redis_streams_aio.events.wire_format import Fields
 from redis_streams_aio.handlers.declaration import declare
+from redis_streams_aio.handlers.fates import DeadLetter
 from redis_streams_aio.handlers.options import HandlerOptions
-from redis_streams_aio.handlers.retry import DeadLetter, decide
+from redis_streams_aio.handlers.retry import decide
 from redis_streams_aio.handlers.routes import RouteTable, plan
 from tests.events import Order
 

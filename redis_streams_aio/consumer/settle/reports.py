@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...events.delivery import Delivery
-from ...handlers.retry import DeadLetter, Failure, Retry
+from ...handlers.fates import DeadLetter, Failure, Retry
 from ...telemetry import DeadLettered, Postponed, RetryScheduled
 from ..holdings import Holdings
 

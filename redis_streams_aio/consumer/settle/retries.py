@@ -15,7 +15,7 @@ from ...connection.packing import Argument
 from ...connection.scripts import RETRY
 from ...events.delivery import Delivery
 from ...exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
-from ...handlers.retry import Retry
+from ...handlers.fates import Retry
 from ...telemetry.logs import log
 from ..holdings import Holdings
 from . import reports

@@ -1,6 +1,6 @@
 """Settlement: carries out the fate of deliveries.
 
-**Theory.** A fate is decided once, by a pure function, and is a value (`retry.Outcome`). Until it is durably
+**Theory.** A fate is decided once, by a pure function, and is a value (`fates.Fate`). Until it is durably
 written, the entry stays pending in Redis and held here (P1): a process that dies in between causes a second run,
 never a loss.
 
@@ -37,7 +37,7 @@ from ...events import dead_letter, keys
 from ...events.delivery import Delivery, FollowUp
 from ...events.wire_format import EVENT_ID, get
 from ...exceptions import RedisStreamsError, RedisUnavailableError, ServerError, StreamNotFoundError
-from ...handlers.retry import Abandon, Ack, AwaitCopy, Complete, DeadLetter, Discard, Outcome, Postpone, Retry
+from ...handlers.fates import Abandon, Ack, AwaitCopy, Complete, DeadLetter, Fate, Postpone, Retry
 from ...telemetry import StepFailed
 from ...telemetry.logs import log
 from ..holdings import Holdings
@@ -64,7 +64,7 @@ class Settlement:
         self._dead_letters = dead_letters
         self.acks: Acknowledgements = Acknowledgements(holdings)
 
-    async def settle(self, delivery: Delivery, fate: Outcome) -> bool:
+    async def settle(self, delivery: Delivery, fate: Fate) -> bool:
         """Carry out a fate; whether the delivery is to be looked at again when it is `due`.
 
         That is so for a retry, and for a fate that Redis cannot take now: it is kept with the delivery, which waits
@@ -72,7 +72,7 @@ class Settlement:
         Redis refuses for good what belongs to a success.
         """
         match fate:
-            case Ack() | Discard():
+            case Ack():
                 self.ack(delivery)
             case Abandon():
                 self._holdings.drop(delivery)
@@ -272,7 +272,7 @@ class Settlement:
         return reply
 
 
-def _put_aside(kept: Iterable[tuple[Delivery, Outcome]], until: float) -> list[Delivery]:
+def _put_aside(kept: Iterable[tuple[Delivery, Fate]], until: float) -> list[Delivery]:
     """Have deliveries wait, and their fates with them, if these could not be written; those that are still ours.
 
     What a handler had in hand when it failed is not kept until then.

@@ -43,19 +43,9 @@ from ...events.replays import FOR_ANOTHER_GROUP
 from ...events.wire_format import EVENT_ID, event_type_of, get, key_of
 from ...exceptions import DecodeError
 from ...handlers.error_texts import isinstance_of, message_of, shortened, traceback_of
+from ...handlers.fates import ABANDON, ACK, Complete, DeadLetter, Failure, Fate, Retry
 from ...handlers.options import KeyFunction, Unknown
-from ...handlers.retry import (
-    ABANDON,
-    ACK,
-    DISCARD,
-    Complete,
-    DeadLetter,
-    Failure,
-    Outcome,
-    Retry,
-    decide,
-    decide_by_default,
-)
+from ...handlers.retry import decide, decide_by_default
 from ...handlers.routes import Route, RouteTable
 from ...telemetry.logs import log
 
@@ -110,15 +100,15 @@ def _lane(key: object) -> object:
         ) from error
 
 
-def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | Outcome:
+def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | Fate:
     """The handler that is to be called with the delivery's payload; or its fate, where none is.
 
     `route`: the one that takes its event type, if any does.
     """
     if delivery.refusal is FOR_ANOTHER_GROUP:
-        return DISCARD
+        return ACK
     if route is None:
-        return DISCARD if unknown == "skip" else _unhandled(delivery)
+        return ACK if unknown == "skip" else _unhandled(delivery)
     if delivery.deliveries > 1 and delivery.deliveries > route.retry.max_deliveries:
         return _too_many_deliveries(delivery)
     if not delivery.prepared:
@@ -189,7 +179,7 @@ async def absorb_cancellation() -> None:
         forget_cancellation()
 
 
-def fate_after(error: BaseException | None, delivery: Delivery, route: Route, began: float | None = None) -> Outcome:
+def fate_after(error: BaseException | None, delivery: Delivery, route: Route, began: float | None = None) -> Fate:
     """What becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before.
 
     `began`: when the handler was called, by `time.monotonic`.
@@ -204,13 +194,13 @@ def fate_after(error: BaseException | None, delivery: Delivery, route: Route, be
     return _fate_of_success(told, delivery, route) if error is None else _fate_of_error(error, delivery, route, began)
 
 
-def _fate_of_success(told: Instructions | None, delivery: Delivery, route: Route) -> Outcome:
+def _fate_of_success(told: Instructions | None, delivery: Delivery, route: Route) -> Fate:
     follow_ups = () if told is None else tuple(told.follow_ups)
     remember = route.deduplicate if get(delivery.fields, EVENT_ID) else None
     return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)
 
 
-def _fate_of_error(error: BaseException, delivery: Delivery, route: Route, began: float | None) -> Outcome:
+def _fate_of_error(error: BaseException, delivery: Delivery, route: Route, began: float | None) -> Fate:
     if delivery.lost and isinstance_of(error, asyncio.CancelledError):
         return ABANDON
     return _failed(error, delivery, route, None if began is None else monotonic() - began)
@@ -233,7 +223,7 @@ def forget_cancellation() -> None:
         task.uncancel()
 
 
-def _failed(error: BaseException, delivery: Delivery, route: Route, seconds: float | None = None) -> Outcome:
+def _failed(error: BaseException, delivery: Delivery, route: Route, seconds: float | None = None) -> Fate:
     failure = Failure(error, seconds)
     if isinstance_of(error, DecodeError) and error is delivery.refusal:
         return DeadLetter("undecodable", message_of(error), delivery.failures, failure=failure)

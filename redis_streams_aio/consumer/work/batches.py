@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from ...events.delivery import Delivery
-from ...handlers.retry import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Outcome, Retry
+from ...handlers.fates import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Fate, Retry
 from ...handlers.routes import Route, RouteTable, SubscriptionOptions
 from ..holdings import Holdings
 from ..settle.settlement import Settlement
@@ -28,7 +28,7 @@ from .attempt import absorb_cancellation, admit, call, fate_after, is_decided, i
 from .schedule import Schedule, is_suspect
 from .single import Worker, acknowledge, begin, carry_out, known_fate, wait_aside, wants_cancelling
 
-Decided = tuple[Delivery, Outcome, Route | Outcome]
+Decided = tuple[Delivery, Fate, Route | Fate]
 Part = tuple[Route | None, Sequence[Delivery]]
 """Deliveries of a batch, and the handler that they are for."""
 

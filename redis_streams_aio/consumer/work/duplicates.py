@@ -29,7 +29,7 @@ from ...events import keys
 from ...events.delivery import Delivery
 from ...events.wire_format import EVENT_ID, get
 from ...exceptions import RedisStreamsError
-from ...handlers.retry import DISCARD, AwaitCopy, Outcome, Postpone
+from ...handlers.fates import ACK, AwaitCopy, Fate, Postpone
 from ...telemetry import DuplicateDropped, StepFailed
 from ..holdings import Holdings
 from ..settle.acknowledgements import Acknowledgements
@@ -46,7 +46,7 @@ FORGOTTEN_AFTER = 86_400.0
 """Seconds after which the key of an event that was begun and never ended (its entry was deleted, say) is dropped."""
 
 
-async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Outcome | None]:
+async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Fate | None]:
     """For each delivery `None`: handle it; or the fate of a copy, or to wait while that cannot be known."""
     ids = [get(delivery.fields, EVENT_ID) for delivery in deliveries]
     asked = [(event_id, delivery.raw_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
@@ -125,10 +125,10 @@ async def _ask_at_once(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]])
     return replies.words(len(marks), reply)
 
 
-def _fate(holdings: Holdings, delivery: Delivery, holder: bytes, look_again: float) -> Outcome | None:
+def _fate(holdings: Holdings, delivery: Delivery, holder: bytes, look_again: float) -> Fate | None:
     if holder == delivery.raw_id:
         return None
     if holder == DONE:
         holdings.telemetry.emit(DuplicateDropped(**holdings.about(delivery)))
-        return DISCARD
+        return ACK
     return AwaitCopy(look_again)

@@ -12,8 +12,8 @@ from typing import Protocol, TypeVar, cast
 
 from ...events.delivery import Delivery
 from ...exceptions import ServerError
+from ...handlers.fates import ABANDON, ACK, AwaitCopy, Fate
 from ...handlers.options import Unknown
-from ...handlers.retry import ABANDON, ACK, AwaitCopy, Outcome
 from ...handlers.routes import Route, RouteTable
 from ..holdings import Holdings
 from ..settle.acknowledgements import Acknowledgements
@@ -144,18 +144,16 @@ class OneByOne:
             admitted = admit(delivery, self._routes.find(delivery.fields), self._unknown)
             await self._handle_with_care(delivery, admitted, worker, began)
 
-    async def _handle_with_care(
-        self, delivery: Delivery, admitted: Route | Outcome, worker: Worker, began: float
-    ) -> None:
+    async def _handle_with_care(self, delivery: Delivery, admitted: Route | Fate, worker: Worker, began: float) -> None:
         """Find out first whether the handler is to be called: the fate may be known, or the delivery may be a copy."""
         if not isinstance(admitted, Route):
-            fate: Outcome = admitted
+            fate: Fate = admitted
         else:
             known = await self._fate_before(delivery, admitted)
             fate = await self._call(delivery, admitted, worker, began) if known is None else known
         await self._settle(delivery, fate, admitted)
 
-    async def _call(self, delivery: Delivery, route: Route, worker: Worker, began: float) -> Outcome:
+    async def _call(self, delivery: Delivery, route: Route, worker: Worker, began: float) -> Fate:
         self._workers[delivery] = worker
         error = None
         try:
@@ -167,7 +165,7 @@ class OneByOne:
         self.done += 1
         return await _fate_after(error, delivery, route, worker, began)
 
-    async def _settle(self, delivery: Delivery, fate: Outcome, admitted: Route | Outcome) -> None:
+    async def _settle(self, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> None:
         """Have the fate carried out. Its lane goes on, unless the delivery waits there to be handled again."""
         if fate is ACK:
             acknowledge(self._acks, delivery, admitted)
@@ -175,7 +173,7 @@ class OneByOne:
             return
         self._schedule.leave(delivery)
 
-    async def _is_put_off(self, delivery: Delivery, fate: Outcome, admitted: Route | Outcome) -> bool:
+    async def _is_put_off(self, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> bool:
         """Have a fate carried out; whether the delivery keeps its lane and waits there."""
         if isinstance(fate, AwaitCopy):
             wait_aside(self._schedule, delivery, fate)
@@ -190,7 +188,7 @@ class OneByOne:
         others = duplicates.copies_to_ask_after(self._holdings, self._schedule, asyncio.get_running_loop().time())
         await duplicates.ask_again(self._holdings, self._schedule, self._acks, [copy, *others])
 
-    async def _fate_before(self, delivery: Delivery, route: Route) -> Outcome | None:
+    async def _fate_before(self, delivery: Delivery, route: Route) -> Fate | None:
         """The fate of a delivery whose handler is not to be called; `None`: call it."""
         if (fate := known_fate(delivery)) is not None:
             return fate
@@ -215,25 +213,25 @@ class OneByOne:
 
 async def _fate_after(
     error: BaseException | None, delivery: Delivery, route: Route, worker: Worker, began: float
-) -> Outcome:
+) -> Fate:
     if worker.cancelling():
         await absorb_cancellation()
     return fate_after(error, delivery, route, began)
 
 
-def acknowledge(acks: Acknowledgements, delivery: Delivery, admitted: Route | Outcome) -> None:
+def acknowledge(acks: Acknowledgements, delivery: Delivery, admitted: Route | Fate) -> None:
     """A delivery is handled: it leaves with the next group."""
     if isinstance(admitted, Route) and not admitted.shows_delivery:
         delivery.payload = None  # nobody can ask for it, and the garbage collector has less to look through
     acks.add(delivery)
 
 
-def known_fate(delivery: Delivery) -> Outcome | None:
+def known_fate(delivery: Delivery) -> Fate | None:
     """The fate that Redis could not take when it was decided; `None`: it is still to be found."""
-    return cast("Outcome | None", delivery.fate)
+    return cast("Fate | None", delivery.fate)
 
 
-async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route) -> list[Outcome | None]:
+async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route) -> list[Fate | None]:
     """For each delivery `None`: call its handler; or its fate, as a copy of it was or is being handled."""
     if route.deduplicate is None:
         return [None] * len(deliveries)
@@ -247,7 +245,7 @@ def wait_aside(schedule: Schedule, delivery: Delivery, fate: AwaitCopy) -> None:
         schedule.set_aside(delivery, fate.until)
 
 
-async def carry_out(settlement: Settlement, delivery: Delivery, fate: Outcome, admitted: Route | Outcome) -> bool:
+async def carry_out(settlement: Settlement, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> bool:
     """Have a fate carried out; whether the delivery is to be handled again when it is `due`.
 
     Where Redis refuses for good what the handler published with its acknowledgement, that is the handler's failure.

@@ -1,0 +1,96 @@
+"""Fates: what becomes of a delivery, as values. `retry.decide` decides on failures, `consumer.settle` carries out."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from ..events.delivery import FollowUp
+from .error_texts import forget_locals
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """Acknowledge: the event was handled, or it is a copy of one that was, or no handler has to handle it."""
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """Acknowledge, and in the same step publish the follow-ups and remember the event for `deduplicate`."""
+
+    follow_ups: tuple[FollowUp, ...]
+    """Events to publish."""
+    remember: float | None
+    """Seconds for which copies of the event are dropped as duplicates; `None`: copies are handled too."""
+
+
+class Abandon(msgspec.Struct, frozen=True):
+    """Write nothing: another consumer has the event now."""
+
+
+class Postpone(msgspec.Struct, frozen=True):
+    """Wait until a moment and keep the place in the order: the handler cannot begin now. Redis is told nothing."""
+
+    until: float
+    """On the event loop's clock."""
+
+
+class AwaitCopy(msgspec.Struct, frozen=True):
+    """Wait until a moment outside the order: another copy of the event is being handled, and may have to pass.
+
+    Redis is told nothing.
+    """
+
+    until: float
+    """On the event loop's clock."""
+
+
+class Failure:
+    """The exception of an attempt, and how long the attempt took.
+
+    A fate carries its failure along for reports. The failure decides nothing: fates that differ in it alone are equal.
+    """
+
+    __slots__ = ("exception", "is_told", "seconds")
+
+    def __init__(self, exception: BaseException, seconds: float | None) -> None:
+        self.exception: BaseException = exception
+        self.seconds: float | None = seconds
+        self.is_told: bool = False
+        """Whether its traceback is logged with another event of the same batch."""
+
+    def forget_locals(self) -> None:
+        """Let go of the local variables that the traceback holds: the exception may be kept until Redis is back."""
+        forget_locals(self.exception)
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, Failure)
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # equal to `None`
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Handle the event again, not before `delay` seconds from now."""
+
+    delay: float
+    failures: int
+    """Failures so far, this one included (unchanged by `RetryLater`)."""
+    error: str
+    failure: Failure | None = None
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Give the event up: move it to the dead letters."""
+
+    reason: str
+    """A word for filters: `failures`, `gave_up`, `deadline`, `rejected`, `deliveries`, `undecodable`, `unhandled`."""
+    error: str
+    failures: int
+    traceback: str = ""
+    failure: Failure | None = None
+
+
+Fate = Ack | Complete | Abandon | Postpone | AwaitCopy | Retry | DeadLetter
+"""The fate of a delivery."""
+
+ACK = Ack()
+ABANDON = Abandon()
