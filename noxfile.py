@@ -244,8 +244,10 @@ def types(session: nox.Session) -> None:
     # not editable: pyright judges a package as its users have it
     install(session, "types", package=".")
     session.run("mypy")
+    session.run("mypy", "tests/typing")
     nodejs = {"PYRIGHT_PYTHON_GLOBAL_NODE": "0"}  # the one that is locked, not one that this machine may have
     session.run("pyright", "--ignoreexternal", "--verifytypes", "redis_streams_aio", env=nodejs)
+    session.run("pyright", "tests/typing", env=nodejs)
 
 
 @nox.session

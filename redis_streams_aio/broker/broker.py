@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from .. import config
-from ..codecs import Codec, JsonCodec, PayloadCodec, payload_codec
+from ..codecs import JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
 from ..consumer.status import SubscriptionStatus
-from ..handlers.options import HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown
-from ..handlers.retry import RetryPolicy
+from ..handlers.decorator import HandlerDecorator, handler
+from ..handlers.options import HandlerOptions, Middleware
 from ..handlers.router import Router
 from ..handlers.routes import Plan
 from ..models import LagReport
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from redis.asyncio import Redis
-
-_DEFAULT_RETRY = RetryPolicy()
 
 
 class Broker:
@@ -111,49 +108,10 @@ class Broker:
 
     # -- handlers ---------------------------------------------------------------------------------------------
 
-    def handler(
-        self,
-        stream: str,
-        *,
-        group: str | None = None,
-        event_type: str | None = None,
-        concurrency: int = 1,
-        order: Order | None = None,
-        key: KeyFunction | None = None,
-        start: str | datetime = "0",
-        lease: float = 30.0,
-        timeout: float | None = None,
-        retry: RetryPolicy = _DEFAULT_RETRY,
-        dead_letter: str | None = None,
-        codec: Codec | None = None,
-        middleware: Sequence[Middleware] = (),
-        unknown: Unknown = "dead_letter",
-        on_lost: OnLost = "cancel",
-        deduplicate: float | None = None,
-        batch: int | None = None,
-        within: float | None = None,
-    ) -> Callable[[HandlerT], HandlerT]:
-        """Declare a handler; see `Router.handler`, which has the same options. Raises `HandlerDefinitionError`."""
-        return self._router.handler(
-            stream,
-            group=group,
-            event_type=event_type,
-            concurrency=concurrency,
-            order=order,
-            key=key,
-            start=start,
-            lease=lease,
-            timeout=timeout,
-            retry=retry,
-            dead_letter=dead_letter,
-            codec=codec,
-            middleware=middleware,
-            unknown=unknown,
-            on_lost=on_lost,
-            deduplicate=deduplicate,
-            batch=batch,
-            within=within,
-        )
+    handler = handler
+
+    def _declare(self, options: HandlerOptions) -> HandlerDecorator:
+        return self._router._declare(options)  # noqa: SLF001  # `handler` calls it on both
 
     def include(self, router: Router, prefix: str = "") -> None:
         """Take over a router's handlers, with `prefix` before the names of their streams.

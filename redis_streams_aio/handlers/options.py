@@ -1,4 +1,4 @@
-"""What `@broker.handler(...)` was told, and whether each option is one that can work. Pure."""
+"""`HandlerOptions`: the options of `@broker.handler(...)`, and whether each is one that can work. Pure."""
 
 from __future__ import annotations
 
@@ -42,10 +42,50 @@ _LARGEST_BATCH = 10_000
 _LONGEST_MEMORY = 10 * 366 * 86_400
 
 
-class HandlerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What `@broker.handler(...)` was told. See `Router.handler` for each option."""
+class HandledStream(msgspec.Struct, frozen=True):
+    """The stream, which may be given without its name; all other options are named."""
 
     stream: str
+
+
+class HandlerOptions(HandledStream, frozen=True, kw_only=True):
+    """Declare the handler of a stream's events: a coroutine function, `async def bill(order: OrderPlaced) -> None`.
+
+    The annotation of the first parameter says what the payload is decoded into; a second one annotated
+    `Delivery` gets the metadata. When the function returns, the event is acknowledged; when it raises, `retry`
+    decides. The function itself is returned unchanged.
+
+    * `group`: the consumer group; by default the broker's. Each group gets every event; the processes of one
+      group share them.
+    * `event_type`: which events; by default those named like the payload's type. `dict` and `bytes` take all
+      that no other handler takes.
+    * `concurrency`: how many events are handled at once. `order`: `"stream"` one after another in stream order
+      (default with concurrency 1), `"key"` the same for each key beside other keys (default with `key`),
+      `"none"` as they come (default with more).
+    * `key`: makes the ordering key of a payload; without it `order="key"` uses the key that was published.
+    * `start`: where a new group begins: `"0"` everything, `"$"` only new events, an entry id, or a `datetime`
+      with a time zone. Used for making the group and for nothing else.
+    * `lease`: seconds without a sign of life of this process after which another one takes its events over.
+      `timeout`: seconds that one call of the handler may take; then it is cancelled, which is a failure.
+    * `retry`: how failures are retried. `dead_letter`: the stream for events given up, by default
+      `{<stream>}:<group>:dead`.
+    * `codec`: how entries are read, if not like the broker's. `middleware`: runs around the handler, the first
+      outermost.
+    * `unknown`: what becomes of events that no handler of the subscription takes: `"dead_letter"`, or `"skip"`
+      to acknowledge them.
+    * `on_lost`: what becomes of a handler whose event another consumer has taken over, after this process was
+      frozen or cut off for longer than `lease`: `"cancel"` cancels it, `"continue"` lets it go on, with
+      `delivery.lost` to ask.
+    * `deduplicate`: seconds for which an event of the same `event_id` is dropped once one of it was handled. The
+      mark is written in one step with the acknowledgement: a crash before it means a second run, never a loss.
+    * `batch`: the handler takes a list of up to so many payloads (`list[Click]`, and `BatchDelivery`), each with
+      a fate of its own. `within`: seconds that a batch may wait to be full (0.1 where nothing is said).
+
+    `concurrency`, `order`, `key`, `start`, `lease`, `dead_letter`, `unknown`, `batch` and `within` belong to the
+    subscription: handlers that share stream and group must agree. Raises `HandlerDefinitionError` when the
+    function or an option cannot work.
+    """
+
     group: str | None = None
     event_type: str | None = None
     concurrency: int = 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,11 +15,10 @@ from ..codecs import Codec
 from ..events.wire_format import Fields
 from ..exceptions import ConfigError, HandlerDefinitionError
 from .declaration import Declaration, declare
-from .options import HandlerOptions, HandlerT, KeyFunction, Middleware, OnLost, Order, Unknown, middleware_problems
-from .retry import RetryPolicy
+from .decorator import HandlerDecorator, handler
+from .options import HandlerOptions, HandlerT, Middleware, middleware_problems
 from .routes import Plan, plan
 
-_DEFAULT_RETRY = RetryPolicy()
 _GROUP_NOT_KNOWN = "(the broker's group)"
 
 
@@ -78,87 +76,11 @@ class Router:
         """What was declared, in order."""
         return tuple(self._declarations)
 
-    def handler(
-        self,
-        stream: str,
-        *,
-        group: str | None = None,
-        event_type: str | None = None,
-        concurrency: int = 1,
-        order: Order | None = None,
-        key: KeyFunction | None = None,
-        start: str | datetime = "0",
-        lease: float = 30.0,
-        timeout: float | None = None,
-        retry: RetryPolicy = _DEFAULT_RETRY,
-        dead_letter: str | None = None,
-        codec: Codec | None = None,
-        middleware: Sequence[Middleware] = (),
-        unknown: Unknown = "dead_letter",
-        on_lost: OnLost = "cancel",
-        deduplicate: float | None = None,
-        batch: int | None = None,
-        within: float | None = None,
-    ) -> Callable[[HandlerT], HandlerT]:
-        """Declare a coroutine function as the handler of a stream's events: `async def bill(order: OrderPlaced) ->
-        None`.
+    handler = handler
 
-        The annotation of the first parameter says what the payload is decoded into; a second one annotated
-        `Delivery` gets the metadata. When the function returns, the event is acknowledged; when it raises, `retry`
-        decides. The function itself is returned unchanged.
-
-        * `group`: the consumer group; by default the broker's. Each group gets every event; the processes of one
-          group share them.
-        * `event_type`: which events; by default those named like the payload's type. `dict` and `bytes` take all
-          that no other handler takes.
-        * `concurrency`: how many events are handled at once. `order`: `"stream"` one after another in stream order
-          (default with concurrency 1), `"key"` the same for each key beside other keys (default with `key`),
-          `"none"` as they come (default with more).
-        * `key`: makes the ordering key of a payload; without it `order="key"` uses the key that was published.
-        * `start`: where a new group begins: `"0"` everything, `"$"` only new events, an entry id, or a `datetime`
-          with a time zone. Used for making the group and for nothing else.
-        * `lease`: seconds without a sign of life of this process after which another one takes its events over.
-          `timeout`: seconds that one call of the handler may take; then it is cancelled, which is a failure.
-        * `retry`: how failures are retried. `dead_letter`: the stream for events given up, by default
-          `{<stream>}:<group>:dead`.
-        * `codec`: how entries are read, if not like the broker's. `middleware`: runs around the handler, the first
-          outermost.
-        * `unknown`: what becomes of events that no handler of the subscription takes: `"dead_letter"`, or `"skip"`
-          to acknowledge them.
-        * `on_lost`: what becomes of a handler whose event another consumer has taken over, after this process was
-          frozen or cut off for longer than `lease`: `"cancel"` cancels it, `"continue"` lets it go on, with
-          `delivery.lost` to ask.
-        * `deduplicate`: seconds for which an event of the same `event_id` is dropped once one of it was handled. The
-          mark is written in one step with the acknowledgement: a crash before it means a second run, never a loss.
-        * `batch`: the handler takes a list of up to so many payloads (`list[Click]`, and `BatchDelivery`), each with
-          a fate of its own. `within`: seconds that a batch may wait to be full (0.1 where nothing is said).
-
-        `concurrency`, `order`, `key`, `start`, `lease`, `dead_letter`, `unknown`, `batch` and `within` belong to the
-        subscription: handlers that share stream and group must agree. Raises `HandlerDefinitionError` when the
-        function or an option cannot work.
-        """
+    def _declare(self, options: HandlerOptions) -> HandlerDecorator:
         self._check_time("a handler is declared")
-        _check_parentheses(stream)
-        options = HandlerOptions(
-            stream=stream,
-            group=group,
-            event_type=event_type,
-            concurrency=concurrency,
-            order=order,
-            key=key,
-            start=start,
-            lease=lease,
-            timeout=timeout,
-            retry=retry,
-            dead_letter=dead_letter,
-            codec=codec,
-            middleware=middleware,
-            unknown=unknown,
-            on_lost=on_lost,
-            deduplicate=deduplicate,
-            batch=batch,
-            within=within,
-        )
+        _check_parentheses(options.stream)
 
         def decorate(handler: HandlerT) -> HandlerT:
             self.add([declare(handler, options)])

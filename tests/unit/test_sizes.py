@@ -21,10 +21,8 @@ PATHS = 8
 
 OPTIONS = {
     "broker.broker.Broker.__init__": "the broker's options",
-    "broker.broker.Broker.handler": "a handler's options",
     "consumer.stream_consumer.StreamConsumer.__init__": "a consumer's options",
     "events.delivery.Delivery.publish": "an event's options",
-    "handlers.router.Router.handler": "a handler's options",
     "monitoring.lag.LagWatcher.__init__": "a watcher's options",
 }
 """Public signatures whose keyword options may be many: each is a choice of users, and has a default."""

@@ -1,0 +1,56 @@
+"""Options of handlers as users write them. A marked line that is no error makes mypy and pyright fail."""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from redis_streams_aio import Broker, CallNext, Delivery, JsonCodec, RetryPolicy, Router
+from tests.events import Order
+
+broker = Broker("memory://", group="billing")
+router = Router()
+
+
+async def timed(delivery: Delivery, call_next: CallNext) -> None: ...
+
+
+@broker.handler(
+    "orders",
+    group="mail",
+    event_type="Order",
+    concurrency=8,
+    order="key",
+    key=lambda order: order.id,
+    start=datetime(2026, 1, 1, tzinfo=UTC),
+    lease=10,
+    timeout=5.0,
+    retry=RetryPolicy(max_failures=3),
+    dead_letter="graves",
+    codec=JsonCodec(),
+    middleware=[timed],
+    unknown="skip",
+    on_lost="continue",
+    deduplicate=60,
+    batch=10,
+    within=0.5,
+)
+@router.handler(stream="orders")
+async def bill(order: Order) -> None: ...
+
+
+unchanged: Callable[[Order], Coroutine[Any, Any, None]] = bill
+bill("no order")  # type: ignore[arg-type, unused-coroutine]
+
+broker.handler()  # type: ignore[call-arg]
+broker.handler(3)  # type: ignore[arg-type]
+broker.handler("orders", "mail")  # type: ignore[call-arg]
+broker.handler("orders", lese=30)  # type: ignore[call-arg]
+broker.handler("orders", lease="30")  # type: ignore[arg-type]
+broker.handler("orders", order="any")  # type: ignore[arg-type]
+router.handler("orders", retry=3)  # type: ignore[arg-type]
+router.handler("orders", groop="mail")  # type: ignore[call-arg]
+broker.handler("orders")(3)  # type: ignore[type-var]
