@@ -9,7 +9,6 @@ import msgspec
 
 from ..events.wire_format import Fields
 from ..exceptions import DecodeError
-from . import flat_fields
 from .payload_types import checked, is_of_fields, name_of, with_article
 
 T = TypeVar("T")
@@ -29,6 +28,8 @@ class FieldsCodec:
 
         Raises `TypeError` for `bytes` and types without fields.
         """
+        from . import flat_fields  # noqa: PLC0415  # rarely used
+
         if payload_type is bytes:
             raise TypeError("FieldsCodec reads fields, not bytes; annotate a Struct, a dataclass, a TypedDict or dict")
         if not is_of_fields(checked(payload_type)):
