@@ -185,19 +185,21 @@ def _key_problems(options: HandlerOptions) -> Iterator[str]:
 def _value_problems(options: HandlerOptions) -> Iterator[str]:
     if not is_number(options.lease, 0.05, 86_400):
         yield _seconds("lease", options.lease, "seconds, 0.05 to 86400")
-    if options.timeout is not None and not (is_number(options.timeout, 0, LONGEST_DELAY) and options.timeout > 0):
-        yield _seconds("timeout", options.timeout, f"seconds above 0, up to {LONGEST_DELAY}, or None")
+    yield from _span_problems("timeout", options.timeout, LONGEST_DELAY)
     if not _is_one_of(options.unknown, "dead_letter", "skip"):
         yield f'unknown={shown(options.unknown)}: expected "dead_letter" or "skip"'
     if not _is_one_of(options.on_lost, "cancel", "continue"):
         yield f'on_lost={shown(options.on_lost)}: expected "cancel" or "continue"'
-    remembered = options.deduplicate
-    if remembered is not None and not (is_number(remembered, 0, _LONGEST_MEMORY) and remembered > 0):
-        yield _seconds("deduplicate", remembered, f"seconds above 0, up to {_LONGEST_MEMORY}, or None")
+    yield from _span_problems("deduplicate", options.deduplicate, _LONGEST_MEMORY)
     try:
         entry_ids.start_position(options.start)
     except ConfigError as error:
         yield str(error)
+
+
+def _span_problems(what: str, given: float | None, most: float) -> Iterator[str]:
+    if given is not None and not (is_number(given, 0, most) and given > 0):
+        yield _seconds(what, given, f"seconds above 0, up to {most}, or None")
 
 
 def _part_problems(options: HandlerOptions) -> Iterator[str]:

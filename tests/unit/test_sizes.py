@@ -64,7 +64,6 @@ PATHS_STILL_OVER: dict[str, int] = {
     "consumer.settle.retries.write": 10,
     "consumer.settle.settlement.Settlement.complete": 10,
     "consumer.settle.settlement.Settlement.retry": 10,
-    "handlers.options._value_problems": 11,
     "producer.composer.Composer._compose": 10,
     "producer.producer.StreamProducer._insist": 9,
     "producer.producer.StreamProducer.publish_many": 9,
