@@ -40,16 +40,16 @@ from redis import exceptions as redis_errors
 
 from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError, WrongNodeError
 from . import errors
-from .answers import read_answer
 from .backoff import delays
 from .credentials import stay_authenticated
 from .home import Home
-from .outbox import Outbox, Request
 from .packing import Argument, Command, pack
 from .replies import Answer, Reply
 from .route import Route
 from .steps.script import Script
-from .wire import Wire, fits
+from .wire.answers import read_answer
+from .wire.outbox import Outbox, Request
+from .wire.wire import Wire, fits
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import RedisStreamsError, WrongNodeError
 from . import errors
-from .answers import read_answer
-from .conversation import Answered, Conversation
 from .credentials import stay_authenticated
 from .home import Home
 from .packing import Command, pack
 from .replies import Answer, NewEntry, Server, new_entries
 from .route import Route
-from .wire import fits
+from .wire.answers import read_answer
+from .wire.conversation import Answered, Conversation
+from .wire.wire import fits
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection

@@ -446,7 +446,7 @@ async def test_a_refused_publish_that_is_then_lost_says_what_was_written(
 async def test_waiting_for_room_in_the_queue_is_part_of_the_time_a_publish_may_take(
     url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from redis_streams_aio.connection import outbox
+    from redis_streams_aio.connection.wire import outbox
 
     monkeypatch.setattr(outbox, "MOST_QUEUED", 100)
     async with Broker(url, settings=Settings(command_timeout=0.3)) as broker:

@@ -120,7 +120,7 @@ async def test_a_cancelled_publish_mixes_no_replies_up(url: str, redis: Redis) -
 async def test_a_thousand_publishers_wait_while_much_is_queued(
     url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from redis_streams_aio.connection import outbox
+    from redis_streams_aio.connection.wire import outbox
 
     monkeypatch.setattr(outbox, "MOST_QUEUED", 10_000)
     async with Broker(url) as broker:

@@ -21,8 +21,9 @@ from redis_streams_aio import (
     StreamTypeError,
     UnansweredError,
 )
-from redis_streams_aio.connection import link, outbox
-from redis_streams_aio.connection.wire import Wire
+from redis_streams_aio.connection import link
+from redis_streams_aio.connection.wire import outbox
+from redis_streams_aio.connection.wire.wire import Wire
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import errors
-from .replies import Answer
+from .. import errors
+from ..replies import Answer
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from ..exceptions import RedisStreamsError, RedisUnavailableError
-from .replies import Answer
+from ...exceptions import RedisStreamsError, RedisUnavailableError
+from ..replies import Answer
 
 MOST_QUEUED = 16 * 1024 * 1024
 """Bytes that may wait to be sent before callers wait too: a slow Redis must not fill this process's memory."""

@@ -21,9 +21,9 @@ import hiredis
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
-from . import errors
+from .. import errors
+from ..replies import Answer, Reply
 from .outgoing import unconfirmed
-from .replies import Answer, Reply
 
 _NOTHING = object()
 """What the parser says when no whole reply is there."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from redis import exceptions as redis_errors
 
-from .replies import Answer
+from ..replies import Answer
 from .wire import Wire
 
 if TYPE_CHECKING:
