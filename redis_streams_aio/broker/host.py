@@ -1,9 +1,9 @@
-"""The host of a supervisor: one task of its own, opened by one task and closed by the same one or another (P26).
+"""The host of a supervisor: one task of its own, opened by one task and closed by the same one or another.
 
 States: *closed* -> *opening* (the supervisor connects and joins) -> *open* -> *closing* (it drains) -> *closed*. An
-error of the supervisor comes out of whatever waits for it: opening, or closing. When it ends by an error while it is
-open, whoever opened it is cancelled, and gets the error when it closes. A host whose event loop was closed, or that a
-forked child has inherited, is *gone*: nothing of it is touched any more.
+error of the supervisor comes out of opening or closing, whichever waits for it. When the supervisor ends by an error
+while it is open, the task that opened it is cancelled, and gets the error when it closes. A host whose event loop was
+closed, or that a forked child has inherited, is *gone*: nothing of it is touched any more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .supervisor import Supervisor, current_supervisor
 
 
 class Host:
-    """See the module. Used for one life of a broker."""
+    """Runs a supervisor in one task, for one life of a broker: from opening to closing."""
 
     def __init__(self, supervisor: Supervisor, before: Host | None = None) -> None:
         self.supervisor: Supervisor = supervisor
@@ -74,7 +74,7 @@ class Host:
     async def close(self) -> None:
         """Drain, and return when all has ended. Raises the error that it ended by; `RuntimeError` in a handler."""
         if current_supervisor.get() is self.supervisor:
-            raise RuntimeError("a handler cannot close the broker that waits for it; let whoever opened it do that")
+            raise RuntimeError("a handler cannot close the broker that waits for it; close it where it was opened")
         if self.is_gone:
             self._home.keep(self)
             await self.supervisor.abandon()
@@ -126,7 +126,7 @@ class Host:
 
 
 def not_open(failed: BaseException | None) -> NotOpenError:
-    """The error for whoever uses a broker that is not open; `failed`: what ended it."""
+    """Return the error for the use of a broker that is not open; `failed`: the error that ended it."""
     if failed is None:
         return NotOpenError(
             "the broker is not open: use 'async with broker:', 'await broker.run()' or your framework's lifespan"

@@ -31,7 +31,7 @@ async def keep_leases(keeper: LeaseKeeper, emit: Callable[[Fact], None]) -> None
 
 
 class LeaseThread:
-    """See the module."""
+    """Renews the leases of all consumers of a process in a thread with an event loop of its own."""
 
     def __init__(self, connection: Connection, holdings: Iterable[Holdings], telemetry: Telemetry) -> None:
         self._loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ class LeaseThread:
         self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Task[object]] | None = None
 
     async def run(self) -> None:
-        """Renew until cancelled. Raises what a bug of ours raises in the thread."""
+        """Renew until cancelled. Raises the error that a bug caused in the thread."""
         thread = threading.Thread(target=self._thread, name="redis_streams_aio leases", daemon=True)
         thread.start()
         try:

@@ -1,8 +1,7 @@
-"""The watch for what is given back: one command tells it for all subscriptions of a process (P27).
+"""The watch for released entries: one command asks for all subscriptions of a process.
 
-Whoever gives entries back counts that in a key beside the stream (`keys.releases`), in the same atomic step. When a
-count is another than before, its subscription looks at once. So none has to look for itself as often as a drain is to
-be noticed.
+A consumer that releases entries counts that in a key beside the stream (`keys.releases`), in the same atomic step. When
+a count has changed, its subscription looks at once. So no subscription has to look as often as drains are noticed.
 
 When things fail: a count that was lost, or never written (by hand, with `XCLAIM`), means that the entries are found
 with the subscription's next look, after a lease at the latest. Where the counts may not be read, all subscriptions look
@@ -21,7 +20,7 @@ from ..exceptions import PermissionDeniedError
 
 
 class ReleaseWatch:
-    """See the module."""
+    """Compares the counts of releases with those of the last turn, and has subscriptions look."""
 
     def __init__(self, connection: Connection, subscriptions: Sequence[Subscription]) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Signals, for `broker.run()` alone: elsewhere they belong to the application (P26)."""
+"""Signals, for `broker.run()` alone: elsewhere they belong to the application."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where code stands: the line of a thread's stack, or of what a task awaits, that says most to whoever wrote it.
+"""Where code stands: the line of a thread's stack, or of what a task awaits, that says most to its author.
 
-That is the deepest line of the application's own code: `time.sleep` and `httpx` are not what somebody has to change.
+That is the deepest line of the application's own code: nobody has to change `time.sleep` or `httpx`.
 Where none is (an application that is installed among the libraries), it is the handler's own line.
 """
 

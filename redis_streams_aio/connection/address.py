@@ -84,7 +84,7 @@ def _check_host(parts: SplitResult) -> None:
 
 
 def _check_credentials(parts: SplitResult) -> None:
-    """A password that has a `/`, `?` or `#` in it is cut there: what comes before the `@` was no host then."""
+    """Raises `ConfigError` for a password with a `/`, `?` or `#`: the URL is cut there, and no host is left."""
     options = parts.query.split("&") if parts.query else []
     if parts.fragment or "@" in parts.path or not all("=" in option for option in options):
         raise ConfigError(

@@ -25,7 +25,7 @@ def delays(first: float = SHORTEST, longest: float = LONGEST) -> Iterator[float]
 
 
 class Gate:
-    """While Redis refuses, one asks at every turn and the others wait: many waiters cost no more than one (P16).
+    """Lets one caller ask at every turn while Redis refuses, and has the others wait: many cost no more than one.
 
     Open until `refused`. Then it lets one through whenever the backoff is over, until one has `passed`.
     """
@@ -40,7 +40,7 @@ class Gate:
         return self._waits is None
 
     def wait(self, now: float) -> float:
-        """Seconds to wait before asking for a turn again; 0: it is yours."""
+        """Return 0 when the caller may ask now, or the seconds to wait before the next question."""
         if self._waits is None:
             return 0.0
         if now < self._next_turn:
@@ -49,7 +49,7 @@ class Gate:
         return 0.0
 
     def refused(self, now: float) -> float:
-        """Somebody was refused; seconds until the next turn."""
+        """Note that a caller was refused; return the seconds until the next turn."""
         if self._waits is None:
             self._waits = delays()
             self._next_turn = now
@@ -58,5 +58,5 @@ class Gate:
         return self._next_turn - now
 
     def passed(self) -> None:
-        """Somebody was not refused."""
+        """Note that a caller was not refused."""
         self._waits = None

@@ -154,9 +154,9 @@ class Connection:
         return link
 
     def new_link(self, timeout: float) -> Link:
-        """A link of one's own with a deadline of its own, for the running event loop, which may be another thread's.
+        """Return a new link with its own deadline, for the running event loop, which may be another thread's.
 
-        Whoever asks for it closes it, while this connection is open. Raises `NotOpenError`.
+        The caller closes it, while this connection is open. Raises `NotOpenError`.
         """
         from .link import Link  # noqa: PLC0415  # imports redis-py
 
@@ -231,7 +231,7 @@ class Connection:
 def _address(url: str | None, client: Redis | None) -> Address | None:
     """Where Redis is; `None`: where the client says. Raises `ConfigError` where it is not said, or said twice."""
     if client is not None:
-        from .endpoints import pool_of  # noqa: PLC0415  # imports redis-py: whoever has a client has done so
+        from .endpoints import pool_of  # noqa: PLC0415  # imports redis-py, as the owner of a client has done
 
         pool_of(client)
         if url is not None:

@@ -1,10 +1,10 @@
 """Held connections stay authenticated when a `CredentialProvider` renews its credentials.
 
 redis-py does this when a connection goes back to its pool; ours never do. So before a connection is used, its
-provider is asked now and then whether it would log in with something else by now; then `AUTH` is sent on it. A
-server that has closed it meanwhile is connected to anew, with the new credentials. (The provider's `on_next`, where it
-streams, has room for one listener, and that is the client's own.) A provider is asked in its own event loop alone, also
-for the lease thread (`AtHome`). Imported late: it imports redis-py.
+provider is asked now and then for credentials; if they have changed, `AUTH` is sent. If the server has closed the
+connection meanwhile, the next one is made with the new credentials. (`on_next` of a provider that streams has room for
+one listener, which is the client's own.) A provider is asked in its own event loop only, also for the lease thread
+(`AtHome`). Imported late: it imports redis-py.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Credentials = tuple[str, ...]
 """User and password, or a password alone."""
 _Known = tuple[Credentials, float]
 _known: WeakKeyDictionary[AbstractConnection, _Known] = WeakKeyDictionary()
-"""What a connection is logged in with, and when its provider was asked last."""
+"""The credentials of a connection, and when its provider was asked last."""
 
 
 async def stay_authenticated(connection: AbstractConnection) -> None:
     """Send `AUTH` if the connection's provider has other credentials now.
 
-    What the provider raises is logged. Raises what redis-py raises: `AuthenticationError`, `ConnectionError`.
+    An exception of the provider is logged. Raises the errors of redis-py: `AuthenticationError`, `ConnectionError`.
     """
     provider = connection.credential_provider
     if provider is None:
@@ -48,7 +48,7 @@ async def stay_authenticated(connection: AbstractConnection) -> None:
         return
     try:
         credentials = tuple(await provider.get_credentials_async())
-    except Exception as raised:  # noqa: BLE001  # the provider is the user's
+    except Exception as raised:  # noqa: BLE001  # a user's provider may raise anything
         log.error("the credential provider raised; the connection stays as it is logged in", error=raised)
         credentials = known[0] if known else ()
     if known is not None and known[0] != credentials:
@@ -57,10 +57,11 @@ async def stay_authenticated(connection: AbstractConnection) -> None:
 
 
 class AtHome:
-    """A provider that is only ever asked in the event loop that opened the connection, where its own objects belong.
+    """A provider that is asked only in the event loop that opened the connection, where its own objects belong.
 
-    Whoever asks from another loop, as the lease thread does, gets what the provider said last, at once: its loop may be
-    blocked, which is what the thread is for. The provider is asked meanwhile, and a later question has its answer.
+    Another loop, such as that of the lease thread, gets the provider's last answer at once: the provider's own loop may
+    be blocked, and the lease thread exists for that case. The provider is asked meanwhile, and a later question gets
+    that answer.
     """
 
     def __init__(self, provider: CredentialProvider) -> None:
@@ -70,7 +71,7 @@ class AtHome:
         self._last: Credentials | None = None
 
     async def get_credentials_async(self) -> Credentials:
-        """What to log in with. Raises what the provider raises."""
+        """Return the credentials to log in with. Raises the errors of the provider."""
         if asyncio.get_running_loop() is self._loop:
             return await self._ask()
         if self._last is None:
@@ -103,4 +104,4 @@ async def _authenticate(connection: AbstractConnection, credentials: tuple[str, 
     try:
         await connection.read_response()
     except ResponseError as error:
-        raise AuthenticationError(str(error)) from error  # the connection is of no more use
+        raise AuthenticationError(str(error)) from error  # the connection is unusable

@@ -57,7 +57,7 @@ def _our_options(version: str) -> dict[str, object]:
 async def open_endpoint(address: Address | None, client: Redis | None, version: str) -> AsyncIterator[Factory]:
     """The factory of connections for an address, or for what a user's client is configured with.
 
-    Servers of ours live as long as this.
+    Embedded servers live as long as this context.
     """
     async with AsyncExitStack() as stack:
         if client is not None:

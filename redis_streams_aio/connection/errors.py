@@ -70,7 +70,7 @@ _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 REPLIES: tuple[type[Exception], ...] = (redis_errors.ResponseError, redis_errors.BusyLoadingError)
-"""What redis-py raises for an error reply on a connection that works: LOADING is one too, though its class says that
+"""Errors of redis-py for an error reply on a connection that works: LOADING is one too, though its class says that
 the connection was lost (read with `disconnect_on_error=False`, or redis-py closes it).
 """
 
@@ -80,9 +80,7 @@ LOST_CONNECTION: tuple[type[Exception], ...] = (
     redis_errors.InvalidResponse,
     OSError,
 )
-"""What redis-py raises when the connection is of no more use (`BusyLoadingError` and `AuthenticationError` are
-among them).
-"""
+"""Errors of redis-py that make the connection unusable; `BusyLoadingError` and `AuthenticationError` are among them."""
 
 
 NO_REPLY: tuple[type[Exception], ...] = (
@@ -94,12 +92,12 @@ NO_REPLY: tuple[type[Exception], ...] = (
     TypeError,
     ValueError,
 )
-"""What parsers raise for bytes that no Redis sends, a list of four billion items say."""
+"""Errors of parsers for bytes that no Redis sends, such as a list of four billion items."""
 
 
 def unreadable(error: Exception) -> redis_errors.InvalidResponse:
     """The error of `LOST_CONNECTION` for one of `NO_REPLY`: nobody knows where the next reply begins."""
-    return redis_errors.InvalidResponse(f"what came is no reply of Redis ({_reason(error)})")
+    return redis_errors.InvalidResponse(f"the bytes are not a reply of Redis ({_reason(error)})")
 
 
 def from_reply(error: Exception) -> RedisStreamsError:
@@ -142,7 +140,7 @@ def from_connecting(error: Exception, where: str) -> RedisStreamsError:
 
 
 def _certificate_advice(text: str) -> str:
-    """What to do about a certificate that is refused."""
+    """Say what to do about a certificate that is refused."""
     if "CERTIFICATE_VERIFY_FAILED" not in text:
         return ""
     if "ostname mismatch" in text or "IP address mismatch" in text:
@@ -158,11 +156,11 @@ def from_lost(error: Exception, where: str) -> RedisStreamsError:
 
 
 _CONNECTING = re.compile(r"Error (-?\d+) connecting to \S+\. (.+)", re.DOTALL)
-"""What redis-py says of a connection that did not come about: with the address, which our errors have in front."""
+"""The words of redis-py when it cannot connect: with the address, which our errors already begin with."""
 
 
 def _reason(error: Exception) -> str:
-    """What happened, without the address."""
+    """Say what happened, without the address."""
     text = _without_arguments(error)
     if (said := _CONNECTING.fullmatch(text)) is not None:
         refused = said[2].startswith("Connect call failed")  # of asyncio, with the address once more

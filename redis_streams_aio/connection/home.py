@@ -1,9 +1,9 @@
 """`Home`: the event loop and the process that connections belong to.
 
-A socket is served by one event loop of one process. Another loop that writes to it touches what is not made for
-threads, and a forked child shares sockets and epoll with its parent: what it writes, closes or unregisters is written,
-closed or unregistered for the parent too. So whoever is elsewhere is refused before anything is touched, and a child
-forgets what it has inherited without touching it.
+A socket is served by one event loop of one process. Another loop that writes to it uses objects that are not made for
+threads. A forked child shares sockets and epoll with its parent: bytes that it writes are written for the parent too,
+and sockets that it closes or unregisters are closed or unregistered for the parent. So a caller from elsewhere is
+refused before anything is touched, and a child forgets its inheritance without touching it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_all)
 
 _left_to_the_parent: list[object] = []
-"""What a child has forgotten: garbage would be closed, and streams unregister from the epoll of the parent then."""
+"""Objects that a child has forgotten. As garbage they would be closed, and unregister from the parent's epoll."""
 
 
 class Home:
@@ -49,7 +49,7 @@ class Home:
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.thread: int = get_ident()
-        """Where the loop runs: whoever is in this thread while it runs is in it. 0 in a forked child."""
+        """The thread of the loop; 0 in a forked child. Code in this thread is in the loop while the loop runs."""
         self._pid = os.getpid()
         _homes.add(self)
 
@@ -88,7 +88,7 @@ class Home:
                 raise
 
     def elsewhere(self) -> WrongLoopError:
-        """The error for whoever is not here, with what to do."""
+        """Return the error for a caller from another loop or process, with what to do."""
         if not self.is_of_this_process:
             return WrongLoopError(
                 f"the connection was opened in process {self._pid}, and is used in process {os.getpid()}, which was "

@@ -1,16 +1,16 @@
 """`Link`: one connection that many tasks share, with its commands pipelined.
 
 Commands that are posted while a round trip is under way gather, and leave together in the next one: no timer, no
-added latency, and a hundred publishing tasks share round trips (P23). Order of posting is the order on the wire.
+added latency, and a hundred publishing tasks share round trips. Order of posting is the order on the wire.
 
 States: *unconnected* -> *connecting* (something is queued) -> *connected*, and there *idle* or with one batch *under
 way*. One task connects and watches the time; it is started with the first command and ended by `close()`. It is not
-in the way of a command: on a `Wire` (see there) what is queued while nothing is under way is written in the next turn
-of the event loop, and the replies resolve the callers' futures. Those who waited for a batch have that turn before
-the next one leaves: what they post then is in it. Connections that are no matter for a `Wire` (fakeredis, those with
-a credential provider) are served by the task, batch after batch.
+in the way of a command: on a `Wire`, commands that are queued while nothing is under way are written in the next turn
+of the event loop, and the replies resolve the callers' futures. Callers that waited for a batch have this turn before
+the next batch leaves: commands that they post then are in it. The task itself serves connections that no `Wire` fits
+(fakeredis, connections with a credential provider), batch after batch.
 
-What happens when things fail:
+When things fail:
 
 * No connection: the queue waits, connecting is tried again with backoff, and each command fails with
   `RedisUnavailableError` when its time is up. None of these was sent.
@@ -196,7 +196,7 @@ class Link:
         return dialling.result()
 
     async def _end(self, dialling: asyncio.Task[AbstractConnection]) -> None:
-        """Connect no more; a connection that has come about all the same is closed."""
+        """Stop connecting. Closes the connection if it came about all the same."""
         dialling.cancel()
         await asyncio.wait((dialling,))
         if not dialling.cancelled() and dialling.exception() is None:
@@ -211,7 +211,7 @@ class Link:
             self._outbox.fail_expired(error)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        """Until the connection is of no more use. Raises one of `LOST_CONNECTION`, if anything was under way."""
+        """Serve until the connection is unusable. Raises one of `LOST_CONNECTION`, if anything was under way."""
         if await connection.can_read():
             return  # the server has closed it: nothing may be sent on it
         if fits(connection):

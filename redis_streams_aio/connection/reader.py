@@ -8,8 +8,8 @@ then would be stranded in the pending list. `unblock()` ends it from outside whe
 block is short where it does not.
 
 After any failure the connection is closed, the next read makes a new one, and `interrupted` is true until the
-caller has picked up what a lost reply may have left in its pending list (P5). The same after a reply that says that
-this is the wrong node (`WrongNodeError`).
+caller has picked up what a lost reply may have left in its pending list. A reply that says that this is the wrong node
+(`WrongNodeError`) has the same effect.
 """
 
 from __future__ import annotations

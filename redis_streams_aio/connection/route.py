@@ -17,7 +17,7 @@ from .backoff import LONGEST
 FIRST = 0.4
 """Seconds, half of it at random: a failover takes longer, and to connect costs several commands."""
 STEADY = 5.0
-"""Seconds without such a refusal after which the backoff begins anew."""
+"""Seconds without such a refusal after which the backoff starts from the beginning."""
 
 
 class Route:

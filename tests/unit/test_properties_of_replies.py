@@ -237,7 +237,7 @@ def test_p16_bytes_that_no_redis_sends_end_the_connection() -> None:
     for error, reason in ((ValueError("no number"), "no number"), (RecursionError(), "RecursionError")):
         unreadable = errors.unreadable(error)
         assert isinstance(unreadable, errors.LOST_CONNECTION)
-        assert str(unreadable) == f"what came is no reply of Redis ({reason})"
+        assert str(unreadable) == f"the bytes are not a reply of Redis ({reason})"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Who else has a temporary embedded server: two workers of one application that each start one share no events.
+"""Warn of a second temporary embedded server: two workers of one application that each start one share no events.
 
-Each server's folder says which application it is for: the same parent, the same command and the same folder. Whoever
-starts a server looks for others of its own application, and warns.
+The folder of a server says which application it is for: the same parent process, command and folder. A process that
+starts a server looks for other servers of its application, and warns.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from ...telemetry.logs import log
 
 PREFIX = "redis-streams-aio-"
-"""What the names of temporary folders begin with."""
+"""Beginning of the names of temporary folders."""
 SOCKET = "valkey.sock"
 _OWNER = "owner"
 

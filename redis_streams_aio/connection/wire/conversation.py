@@ -1,8 +1,8 @@
-"""`Conversation`: one exchange after another on a `Wire`, for whoever has a connection to itself.
+"""`Conversation`: one exchange after another on a `Wire` that is not shared.
 
-No task, and no timer for an exchange: one alarm looks now and then whether the present one is late. An answer is late
-when its time is up and for `silence` seconds no byte came. Whatever ends the wire ends the exchange that is under way,
-with the reason; where none is, `on_lost` is told all the same.
+An exchange has neither a task nor a timer: one alarm looks now and then whether the present one is late. An answer is
+late when its time is up and no byte came for `silence` seconds. The end of the wire ends the exchange that is under
+way, with the reason. `on_lost` is called in any case.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Conversation:
         return self._wire.is_open
 
     async def exchange(self, packed: bytes, within: float, ahead: int, answered: Answered) -> Answer:
-        """Send commands, and return the answer to the last one; those `ahead` of it are `answered` before.
+        """Send commands, and return the answer to the last one; the `ahead` first ones are `answered` before.
 
-        Raises one of `LOST_CONNECTION`. After that, or when it is cancelled, the connection is of no more use.
+        Raises one of `LOST_CONNECTION`. After that, or when it is cancelled, the connection is unusable.
         """
         self._ahead, self._answers, self._answered = ahead, [], answered
         self._late_at = self._loop.time() + within
@@ -60,7 +60,7 @@ class Conversation:
             self._last = None
 
     def close(self) -> None:
-        """Look and tell no more. Whoever owns the connection closes it."""
+        """End the alarm, and call `on_lost` no longer. The owner of the connection closes it."""
         self._on_lost = _silent
         if self._alarm is not None:
             self._alarm.cancel()

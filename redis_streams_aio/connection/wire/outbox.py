@@ -46,7 +46,7 @@ class Outbox:
         self.size: int = 0
         """Bytes that wait."""
         self.is_full: bool = False
-        """Whether whoever wants to put more in has to wait."""
+        """Whether a caller that wants to add a request has to wait."""
         self._room = asyncio.Event()
         self._room.set()
 

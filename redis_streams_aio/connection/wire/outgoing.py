@@ -1,4 +1,4 @@
-"""What a socket has still to send, as far as the system tells."""
+"""Bytes that a socket has still to send, as far as the system tells."""
 
 from __future__ import annotations
 

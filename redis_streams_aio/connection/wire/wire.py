@@ -1,12 +1,12 @@
 """`Wire`: the socket of an open connection, without redis-py's streams around it.
 
-redis-py connects, does TLS, authenticates and greets; then its transport is given to a `Wire`, which is the
-transport's protocol from there on. Bytes that come are parsed in the loop's own callback and each reply is handed on
-at once: no task, no coroutine and no timer for a reply. That is half of what a publish costs.
+redis-py connects, does TLS, authenticates and greets; then a `Wire` becomes the protocol of its transport. Bytes that
+come are parsed in the event loop's own callback, and each reply is handed on at once: no task, no coroutine and no
+timer for a reply. That saves about a quarter of the processor time of a publish.
 
-States: *open* -> *lost*, for ever. `lost` is a future with the reason: the server closed the connection, it sent what
-is no reply, an error after which the connection is of no more use (`NOAUTH`), or something that nobody had asked for.
-What the receiver of the replies raises is the reason too: a bug, which whoever awaits `lost` gets.
+States: *open* -> *lost*, for ever. `lost` is a future with the reason: the server closed the connection, or sent bytes
+that are not a reply, an error that makes the connection unusable (`NOAUTH`), or a reply to no command. An exception of
+the receiver of the replies is a reason too: it is a bug, and `lost` raises it.
 
 Only for connections that read as redis-py's own do, and that send nothing between our commands; `fits` says which.
 """
@@ -26,21 +26,21 @@ from ..replies import Answer, Reply
 from .outgoing import unconfirmed
 
 _NOTHING = object()
-"""What the parser says when no whole reply is there."""
+"""The parser returns this while a reply is incomplete."""
 
 
 def fits(connection: AbstractConnection) -> bool:
     """Whether a `Wire` may take the connection over.
 
-    Not where `read_response` is somebody's own (fakeredis has no socket, Sentinel's looks at the errors), and not
-    where a credential provider may want an `AUTH` in between (credentials.py).
+    False for connections with a `read_response` of their own (fakeredis has no socket, Sentinel looks at the errors),
+    and for those whose credential provider may need an `AUTH` in between (credentials.py).
     """
     read = getattr(getattr(connection, "read_response", None), "__func__", None)
     return read is AbstractConnection.read_response and connection.credential_provider is None
 
 
 class Wire(asyncio.Protocol):
-    """See the module. `take` gets each reply; what it raises ends the connection."""
+    """Writes commands to a socket and hands each reply to `take`; an exception of `take` ends the connection."""
 
     def __init__(self, connection: AbstractConnection, take: Callable[[Answer], None]) -> None:
         error_of = connection._parser.parse_error  # noqa: SLF001  # redis-py's classes of error replies
@@ -71,7 +71,7 @@ class Wire(asyncio.Protocol):
         self._transport.write(packed)
 
     def lose(self, error: Exception) -> None:
-        """The connection is of no more use: nothing more is sent, and nothing more is taken from it."""
+        """End the connection: nothing more is sent, and nothing more is taken from it."""
         if not self.lost.done():
             self.lost.set_exception(error)
         self._transport.abort()
@@ -101,7 +101,7 @@ class Wire(asyncio.Protocol):
 
 
 def _judged(reply: Reply | Exception) -> Answer:
-    """An error reply as our error; raised are those after which the connection is of no more use, as redis-py does."""
+    """Return an error reply as our error. Raises errors that make the connection unusable, as redis-py does."""
     error = (
         reply[0] if isinstance(reply, list) and reply and isinstance(reply[0], redis_errors.ConnectionError) else reply
     )
