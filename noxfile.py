@@ -89,6 +89,8 @@ def look_where_pyenv_keeps_pythons() -> None:
 
 
 look_where_pyenv_keeps_pythons()
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Hundreds of processes import the same: each would compile it, and pytest rewrite its assertions, once more."""
 
 
 def install(session: nox.Session, *groups: str, package: str = "-e.") -> None:
