@@ -59,8 +59,9 @@ SHORT = [
 """What is run where the whole suite would take too long: it depends on Python and packages more than on the server."""
 SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
-AT_ONCE = "3"
-"""Tests at once: most of them wait for something most of the time."""
+AT_ONCE = ("-n", "3", "--maxschedchunk", "1")
+"""Tests at once: most of them wait for something most of the time. Each worker fetches one test after the other: dealt
+out in portions, the long ones, which stand first, would all be one worker's."""
 SAME_ON_EVERY_SERVER = [
     "benchmarks",
     "cli",
@@ -71,7 +72,9 @@ SAME_ON_EVERY_SERVER = [
     "plugin",
     "soak",
     "uvloop",
+    "wrong_values",
 ]
+"""They run on `memory://` and `embedded://`, or are about what no server can change."""
 MUTANT = re.compile(
     r"redis_streams_aio\.(?P<module>[\w.]+)\.x[_ǁ](?P<function>\w+)__mutmut_(?P<number>\d+): (?P<fate>.+)"
 )
@@ -105,7 +108,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite on Valkey from the wheel, with branch coverage."""
     install(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", "-n", AT_ONCE, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-q", *AT_ONCE, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
@@ -114,7 +117,7 @@ def tests(session: nox.Session) -> None:
 def pythons(session: nox.Session) -> None:
     """The short form on the other Pythons; `nox -s pythons -- tests` is the whole suite."""
     install(session, "test")
-    session.run("pytest", "-q", "-n", AT_ONCE, *(session.posargs or SHORT))
+    session.run("pytest", "-q", *AT_ONCE, *(session.posargs or SHORT))
 
 
 @nox.session(python=OLDEST_PYTHON)
@@ -122,14 +125,14 @@ def lowest(session: nox.Session) -> None:
     """The short form with the lowest versions of direct dependencies that pyproject.toml allows."""
     session.env["UV_BUILD_CONSTRAINT"] = LOCK
     session.install("-c", LOWEST, "-e", f".[{EXTRAS}]", "--group", "test")
-    session.run("pytest", "-q", "-n", AT_ONCE, *(session.posargs or SHORT))
+    session.run("pytest", "-q", *AT_ONCE, *(session.posargs or SHORT))
 
 
 @nox.session(python=MAIN_PYTHON)
 def latest(session: nox.Session) -> None:
     """The short form with the newest versions of everything, whatever is locked; `-- tests` for the whole suite."""
     session.install("--upgrade", "-e", f".[{EXTRAS}]", "--group", "test")
-    session.run("pytest", "-q", "-n", AT_ONCE, *(session.posargs or SHORT))
+    session.run("pytest", "-q", *AT_ONCE, *(session.posargs or SHORT))
 
 
 @nox.session
@@ -162,7 +165,7 @@ def servers(session: nox.Session, server: str) -> None:
         session.skip("no redis-server here: apt-get install redis-server")
     install(session, "test", "servers")
     left_out = [f"--ignore=tests/integration/test_{name}.py" for name in SAME_ON_EVERY_SERVER]
-    options = ["-q", "-n", AT_ONCE, "tests/integration", *left_out]
+    options = ["-q", *AT_ONCE, "tests/integration", *left_out]
     session.run("pytest", *options, *session.posargs, env={"RSA_TEST_SERVER": server})
 
 
