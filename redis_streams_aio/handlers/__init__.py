@@ -1,1 +1,1 @@
-"""Rules: what users declare with `@broker.handler(...)`, and what follows from it. Pure."""
+"""Rules for handlers: the declarations by `@broker.handler(...)`, and the decisions that follow from them. Pure."""

@@ -1,4 +1,4 @@
-"""Calls of handlers: the payload and the delivery go to the parameters that ask for them. Pure."""
+"""Call handlers: pass the payload and the delivery to the parameters that are annotated for them. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..events.delivery import Delivery
 from .options import Handler
 
 Call = Callable[[object, Delivery | BatchDelivery], Awaitable[None]]
-"""Calls a handler: with the payload and the delivery, or the list of payloads and the batch."""
+"""Calls a handler with the payload and the delivery, or with the list of payloads and the batch."""
 
 
 def call_of(
     handler: Handler, parameters: Sequence[Parameter], payload: Parameter | None, delivery: Parameter | None
 ) -> Call:
-    """How to call a handler that has these parameters; those that are neither keep their defaults."""
+    """Return the function that calls a handler with these parameters; other parameters keep their defaults."""
     by_place = [each for each in parameters if each.kind is not Parameter.KEYWORD_ONLY]
     if payload is not None and by_place[:1] == [payload]:
         if delivery is None:
@@ -31,12 +31,12 @@ def call_of(
 def _call_by_place(
     handler: Handler, parameters: Sequence[Parameter], payload: Parameter | None, delivery: Parameter | None
 ) -> Call:
-    """The call where the payload does not come first, and the delivery second."""
+    """Return the call for parameters in another order than payload, delivery."""
     in_order: list[bool] = []
     by_name: dict[str, bool] = {}
     for place, each in enumerate(parameters):
         if each is payload or each is delivery:
-            if each.kind is Parameter.KEYWORD_ONLY or place > len(in_order):  # one before it keeps its default
+            if each.kind is Parameter.KEYWORD_ONLY or place > len(in_order):  # a parameter before it keeps its default
                 by_name[each.name] = each is payload
             else:
                 in_order.append(each is payload)
@@ -51,7 +51,7 @@ def _call_by_place(
 
 
 def with_timeout(call: Call, seconds: float) -> Call:
-    """The call, which raises `TimeoutError` when it takes longer than `seconds`."""
+    """Return the call with a limit: it raises `TimeoutError` after `seconds`."""
 
     async def limited(given: object, delivery: Delivery | BatchDelivery) -> None:
         async with asyncio.timeout(seconds):
@@ -61,7 +61,7 @@ def with_timeout(call: Call, seconds: float) -> Call:
 
 
 def with_event(call: Call) -> Call:
-    """The call with the event in place of the payload."""
+    """Return the call with the event instead of the payload."""
 
     def of_event(_: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
         return call(cast("Delivery", delivery).event, delivery)
@@ -70,7 +70,7 @@ def with_event(call: Call) -> Call:
 
 
 def with_events(call: Call) -> Call:
-    """The call with a batch's events in place of the payloads."""
+    """Return the call with a batch's events instead of the payloads."""
 
     def of_events(_: object, batch: Delivery | BatchDelivery) -> Awaitable[None]:
         return call([delivery.event for delivery in cast("BatchDelivery", batch)], batch)

@@ -1,7 +1,7 @@
-"""Declaring a handler: what `@broker.handler(...)` was told, and whether that can work. Pure.
+"""Declare a handler: check the function and the options of `@broker.handler(...)`. Pure.
 
-`declare` checks one handler when it is decorated, that is at import: its options (`options`), and the function and
-its annotations (`signatures`). What handlers mean for each other is `routing`'s.
+`declare` checks one handler when it is decorated, usually at import: its options (`options`), and the function and its
+annotations (`signatures`). `routes` checks several handlers against each other.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .options import Handler, HandlerOptions
 
 
 class Declaration(msgspec.Struct, frozen=True):
-    """A handler that was checked."""
+    """A handler that passed all checks."""
 
     handler: Handler
     options: HandlerOptions
     payload_type: type[object]
     call: Call
-    """Calls the handler as its parameters want it."""
+    """Calls the handler with the arguments that its parameters need."""
     takes_delivery: bool
     event_type: str | None
-    """`None`: takes every event type that no other handler of the subscription takes."""
+    """The event type; `None` for every event type that no other handler of the subscription takes."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ def declare(handler: Handler, given: HandlerOptions) -> Declaration:
 
     Raises `HandlerDefinitionError`, which names the handler and says what to change.
     """
-    if isinstance(handler, staticmethod):  # in a class, the function that others may decorate it as
+    if isinstance(handler, staticmethod):  # decorated inside a class
         handler = cast("Handler", handler.__func__)
     signatures.check_kind(handler)
     for problem in options.problems(given):
@@ -52,9 +52,9 @@ def declare(handler: Handler, given: HandlerOptions) -> Declaration:
 
 
 def _event_type(payload_type: type[object]) -> str | None:
-    """The type's own name; `None` for those that have none of their own."""
+    """Return the type's name; `None` for `dict`, `Any` and other types without their own name."""
     if get_origin(payload_type) is Annotated:
         payload_type = get_args(payload_type)[0]
-    if payload_type is Any or not isinstance(payload_type, type):  # of Any's being a type, Pythons differ
+    if payload_type is Any or not isinstance(payload_type, type):  # whether `Any` is a type depends on the Python version
         return None
     return None if payload_type.__module__ == "builtins" else payload_type.__name__

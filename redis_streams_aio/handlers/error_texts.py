@@ -1,6 +1,6 @@
-"""Exceptions in words: one line, a traceback, and what is inside of a group. Nothing here raises.
+"""Describe exceptions: as one line, as a traceback, and the exceptions inside a group. No function here raises.
 
-An exception is the user's, and so is its `__str__`, its metaclass, and every property it has.
+An exception is user code: its `__str__`, its metaclass and its properties may raise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MOST_LEAVES = 1000
 
 
 def describe(error: BaseException) -> str:
-    """One line that can be written anywhere: `ValueError: no such order`. Of a group it says what is inside."""
+    """Return the exception as one line, e.g. `ValueError: no such order`. For a group, the line lists its contents."""
     line = _line(error)
     if isinstance_of(error, BaseExceptionGroup):
         inside = leaves(error)
@@ -25,12 +25,12 @@ def describe(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """What it says of itself, without its type; the name of its class where it cannot say it."""
+    """Return the exception's text without its type, or the name of its class if the text cannot be read."""
     try:
         text = f"{error}"
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # noqa: BLE001  # its `__str__` is the user's
+    except BaseException:  # noqa: BLE001  # `__str__` is user code
         text = _class_name(error)
     return shortened(text)
 
@@ -47,17 +47,17 @@ def _line(error: BaseException) -> str:
 
 
 def _class_name(error: BaseException) -> str:
-    """Its class's name; a metaclass may say something else, or raise."""
+    """Return the name of the exception's class, without asking its metaclass, which may raise."""
     return str(vars(type)["__name__"].__get__(type(error)))
 
 
 def isinstance_of(error: object, kind: type[object] | UnionType) -> bool:
-    """Whether it is an instance of a class of Python's or ours, without asking the object's own `__class__`."""
+    """Whether the object is an instance of the class, without asking its own `__class__`."""
     return issubclass(type(error), kind)
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    """The exceptions inside of a group, of groups in it too, in order; any other exception alone."""
+    """Return the exceptions inside a group and its nested groups, in order; for another exception, itself alone."""
     found: list[BaseException] = []
     waiting = [error]
     while waiting and len(found) < _MOST_LEAVES:
@@ -71,17 +71,17 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 def shortened(text: str) -> str:
-    """The text as it can be written, at most 1,024 characters of it: whoever publishes must not fill logs with it."""
+    """Return at most 1,024 characters of the text, so that publishers cannot fill the logs."""
     return writable(text[:LINE_LIMIT])[:LINE_LIMIT]
 
 
 def writable(text: str) -> str:
-    """The text as it can be encoded: lone surrogates, as in names of files, become escapes."""
+    """Return the text in a form that can be encoded: lone surrogates, as in file names, become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback's last 8 KiB: the end is where the cause stands."""
+    """Return the last 8 KiB of the traceback, because the cause is at its end."""
     try:
         lines = traceback.format_exception(error)
     except (KeyboardInterrupt, SystemExit):
@@ -92,11 +92,11 @@ def traceback_of(error: BaseException) -> str:
 
 
 def forget_locals(error: BaseException) -> None:
-    """Let go of the local variables that its traceback holds."""
+    """Release the local variables that the exception's traceback holds."""
     traceback.clear_frames(_frames_of(error))
 
 
 def _frames_of(error: BaseException) -> TracebackType | None:
-    """Its traceback; a class of the user's may have a property of that name."""
+    """Return the exception's traceback, without asking a property of that name in user code."""
     frames: TracebackType | None = vars(BaseException)["__traceback__"].__get__(error)
     return frames

@@ -1,4 +1,4 @@
-"""`HandlerOptions`: the options of `@broker.handler(...)`, and whether each is one that can work. Pure."""
+"""`HandlerOptions`: the options of `@broker.handler(...)`, and their checks. Pure."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ Middleware = (
     | Callable[[BatchDelivery, CallNext], Awaitable[None]]
     | Callable[[Delivery | BatchDelivery, CallNext], Awaitable[None]]
 )
-"""Runs around a handler, and gets what a handler gets: the delivery, or the batch.
+"""A function that runs around a handler, and gets the delivery or the batch.
 
-`async def timed(delivery, call_next): ...; await call_next()`. What it raises counts as raised by the handler.
+`async def timed(delivery, call_next): ...; await call_next()`. Its errors count as errors of the handler.
 """
 WITHIN = 0.1
-"""Seconds that a batch waits to be full, where the handler does not say."""
+"""Seconds that a batch waits until it is full, if the handler does not say."""
 _MOST_AT_ONCE = 10_000
 _LARGEST_BATCH = 10_000
 _LONGEST_MEMORY = 10 * 366 * 86_400
 
 
 class HandledStream(msgspec.Struct, frozen=True):
-    """The stream, which may be given without its name; all other options are named."""
+    """The stream is the only option that can be given without its name."""
 
     stream: str
 
@@ -51,39 +51,39 @@ class HandledStream(msgspec.Struct, frozen=True):
 class HandlerOptions(HandledStream, frozen=True, kw_only=True):
     """Declare the handler of a stream's events: a coroutine function, `async def bill(order: OrderPlaced) -> None`.
 
-    The annotation of the first parameter says what the payload is decoded into; a second one annotated
-    `Delivery` gets the metadata. When the function returns, the event is acknowledged; when it raises, `retry`
-    decides. The function itself is returned unchanged.
+    The payload is decoded into the type of the first parameter; a second parameter annotated `Delivery` gets the
+    metadata. When the function returns, the event is acknowledged; when it raises, `retry` decides. The decorator
+    returns the function unchanged.
 
     * `group`: the consumer group; by default the broker's. Each group gets every event; the processes of one
       group share them.
-    * `event_type`: which events; by default those named like the payload's type. `dict` and `bytes` take all
-      that no other handler takes.
-    * `concurrency`: how many events are handled at once. `order`: `"stream"` one after another in stream order
-      (default with concurrency 1), `"key"` the same for each key beside other keys (default with `key`),
-      `"none"` as they come (default with more).
-    * `key`: makes the ordering key of a payload; without it `order="key"` uses the key that was published.
+    * `event_type`: the type of the events; by default the name of the payload's type. Handlers of `dict` and `bytes`
+      take all types that no other handler takes.
+    * `concurrency`: the number of events handled at once. `order`: `"stream"` one after another in stream order
+      (default with concurrency 1), `"key"` the same for each key, keys in parallel (default with `key`), `"none"`
+      without order (default with more).
+    * `key`: a function that returns the ordering key of a payload; without it `order="key"` uses the published key.
     * `start`: where a new group begins: `"0"` everything, `"$"` only new events, an entry id, or a `datetime`
-      with a time zone. Used for making the group and for nothing else.
-    * `lease`: seconds without a sign of life of this process after which another one takes its events over.
-      `timeout`: seconds that one call of the handler may take; then it is cancelled, which is a failure.
-    * `retry`: how failures are retried. `dead_letter`: the stream for events given up, by default
+      with a time zone. Used only when the group is created.
+    * `lease`: seconds without a sign of life of this process after which another process takes over its events.
+      `timeout`: the longest time for one call of the handler; then it is cancelled, which counts as a failure.
+    * `retry`: how failures are retried. `dead_letter`: the stream for events that are given up, by default
       `{<stream>}:<group>:dead`.
-    * `codec`: how entries are read, if not like the broker's. `middleware`: runs around the handler, the first
-      outermost.
-    * `unknown`: what becomes of events that no handler of the subscription takes: `"dead_letter"`, or `"skip"`
-      to acknowledge them.
-    * `on_lost`: what becomes of a handler whose event another consumer has taken over, after this process was
-      frozen or cut off for longer than `lease`: `"cancel"` cancels it, `"continue"` lets it go on, with
-      `delivery.lost` to ask.
-    * `deduplicate`: seconds for which an event of the same `event_id` is dropped once one of it was handled. The
-      mark is written in one step with the acknowledgement: a crash before it means a second run, never a loss.
-    * `batch`: the handler takes a list of up to so many payloads (`list[Click]`, and `BatchDelivery`), each with
-      a fate of its own. `within`: seconds that a batch may wait to be full (0.1 where nothing is said).
+    * `codec`: reads the entries instead of the broker's codec. `middleware`: functions that run around the handler,
+      the first outermost.
+    * `unknown`: the fate of events that no handler of the subscription takes: `"dead_letter"`, or `"skip"` to
+      acknowledge them.
+    * `on_lost`: what happens to a running handler when another consumer has taken over its event, after this process
+      was frozen or cut off for longer than `lease`: `"cancel"` cancels it, `"continue"` lets it continue, and it can
+      check `delivery.lost`.
+    * `deduplicate`: seconds after an event was handled in which other events with its `event_id` are dropped. The mark
+      is written in one step with the acknowledgement: a crash before it causes a second run, never a loss.
+    * `batch`: the handler takes a list of up to `batch` payloads (`list[Click]`, and `BatchDelivery`), each with its
+      own fate. `within`: the longest time that a batch waits until it is full (default 0.1).
 
     `concurrency`, `order`, `key`, `start`, `lease`, `dead_letter`, `unknown`, `batch` and `within` belong to the
-    subscription: handlers that share stream and group must agree. Raises `HandlerDefinitionError` when the
-    function or an option cannot work.
+    subscription: they must be equal for all handlers with the same stream and group. Raises `HandlerDefinitionError`
+    if the function or an option cannot work.
     """
 
     group: str | None = None
@@ -106,7 +106,7 @@ class HandlerOptions(HandledStream, frozen=True, kw_only=True):
 
     @property
     def effective_order(self) -> Order:
-        """The order asked for, or the one that follows: a key means per key, concurrency 1 means per stream."""
+        """The given order, or the default: per key with `key`, per stream with concurrency 1."""
         if self.order is not None:
             return self.order
         if self.key is not None:
@@ -115,7 +115,7 @@ class HandlerOptions(HandledStream, frozen=True, kw_only=True):
 
 
 def problems(options: HandlerOptions) -> Iterator[str]:
-    """What cannot work, the first first; each names the option, shows its value and says what is expected."""
+    """Yield every problem of the options; each text names the option, shows its value and says what is expected."""
     yield from _name_problems(options)
     yield from _order_problems(options)
     yield from _key_problems(options)
@@ -126,7 +126,7 @@ def problems(options: HandlerOptions) -> Iterator[str]:
 
 
 def normal(options: HandlerOptions) -> HandlerOptions:
-    """The options without a problem, as they are kept: names as plain text, middleware as a tuple."""
+    """Return valid options in the form that is kept: names as plain text, middleware as a tuple."""
     return msgspec.structs.replace(
         options,
         middleware=tuple(options.middleware),
@@ -175,9 +175,9 @@ def _key_problems(options: HandlerOptions) -> Iterator[str]:
         return
     if not callable(key):
         example = f"lambda event: event.{key}" if isinstance(key, str) and key.isidentifier() else "lambda event: ..."
-        yield f"key={shown(key)}: expected a function that makes the key from the payload, e.g. key={example}"
+        yield f"key={shown(key)}: expected a function that returns the key of a payload, e.g. key={example}"
     elif kind_of(key).startswith("an async"):
-        yield f"key: is {kind_of(key)}; a key is made from the payload alone, without waiting"
+        yield f"key: is {kind_of(key)}; a key function takes the payload alone, and is not async"
     elif not takes(key, 1):
         yield f"key={name_of(key)}: cannot be called with the payload alone"
 
@@ -214,16 +214,16 @@ def _part_problems(options: HandlerOptions) -> Iterator[str]:
 
 
 def _policy_for(retry: object) -> str:
-    """What is meant by something that is not a policy."""
+    """Suggest the policy that the user may have meant."""
     if isinstance(retry, int) and is_number(retry, 1):
         return f"e.g. retry=RetryPolicy(max_failures={shown(retry)})"
     if retry is None or retry is False or (isinstance(retry, int) and is_number(retry)):
-        return "e.g. retry=RetryPolicy(max_failures=1), which tries nothing again; leave it out for the default"
+        return "e.g. retry=RetryPolicy(max_failures=1), which retries nothing; leave it out for the default"
     return "e.g. retry=RetryPolicy(); leave it out for the default"
 
 
 def middleware_problems(middleware: object) -> Iterator[str]:
-    """What cannot run around a handler."""
+    """Yield every problem of the middleware."""
     if isinstance(middleware, str) or not isinstance(middleware, Sequence):
         advice = f", e.g. middleware=[{name_of(middleware)}]" if callable(middleware) else ""
         yield f"middleware={shown(middleware)}: expected a list of async functions{advice}"
@@ -239,7 +239,7 @@ def middleware_problems(middleware: object) -> Iterator[str]:
 def _batch_problems(options: HandlerOptions) -> Iterator[str]:
     if options.batch is None:
         if options.within is not None:
-            yield f"within={shown(options.within)}: says how long a batch may wait to be full; give batch= too"
+            yield f"within={shown(options.within)}: is the time that a batch waits until it is full; give batch= too"
         return
     if not _is_whole(options.batch, _LARGEST_BATCH):
         yield f"batch={shown(options.batch)}: expected a whole number, 1 to {_LARGEST_BATCH}"

@@ -1,4 +1,4 @@
-"""Publishing, and the streams that are published to."""
+"""Publish events, and manage the streams that they go to."""
 
 from .producer import StreamProducer
 from .streams import StreamManager

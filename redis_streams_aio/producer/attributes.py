@@ -1,4 +1,4 @@
-"""What stands beside an event's payload: its key, its id, its headers. Checked before the network, each by its name."""
+"""Check the attributes beside an event's payload (key, event id, headers) before anything is sent."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ..checks.values import shown
 from ..exceptions import InvalidEventError
 
 MOST_BYTES = 1024 * 1024
-"""Largest size of event type, key, event id and headers together."""
+"""The largest size of event type, key, event id and headers together."""
 
 
 def checked_text(what: str, value: str) -> str:
-    """Text, as plain text. Raises `InvalidEventError`."""
+    """Return the text as a plain `str`. Raises `InvalidEventError` if it is not text."""
     if isinstance(value, str):
         return exact(value)
     raise InvalidEventError(f"{what}={shown(value)}: expected text, got {type(value).__name__}")
 
 
 def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """A mapping of text to text, as plain text. Raises `InvalidEventError`, which names the header."""
+    """Return the headers as plain text. Raises `InvalidEventError`, which names the wrong header."""
     if type(headers) is not dict and not isinstance(headers, Mapping):
         raise InvalidEventError(
             f"headers={shown(headers)}: expected a mapping of text to text, got {type(headers).__name__}"
@@ -43,7 +43,7 @@ def _plain(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def unwritable(fields: Sequence[str | bytes]) -> str:
-    """What to say of the text among an entry's fields that UTF-8 does not have."""
+    """Return the error text about the field that cannot be written as UTF-8."""
     for index, text in enumerate(fields):
         if isinstance(text, str) and not text.isascii():
             try:
@@ -54,7 +54,7 @@ def unwritable(fields: Sequence[str | bytes]) -> str:
 
 
 def too_large(fields: Sequence[str | bytes]) -> str:
-    """What to say of fields that are too large beside the payload; names the largest."""
+    """Return the error text about attributes that are too large together; it names the largest."""
     texts = {index: len(text.encode()) for index, text in enumerate(fields) if isinstance(text, str)}
     largest = max(texts, key=lambda index: texts[index])
     return (
@@ -64,7 +64,7 @@ def too_large(fields: Sequence[str | bytes]) -> str:
 
 
 def _named(fields: Sequence[str | bytes], index: int) -> str:
-    """What users call the field that a name or a value is of."""
+    """Return the users' name of a field, from the index of its name or value."""
     name = fields[index - index % 2]
     if isinstance(name, bytes):
         return name.decode()

@@ -1,8 +1,8 @@
-"""`Composer`: from an event to the XADD that writes it, checked and packed.
+"""`Composer` checks an event and packs the `XADD` that writes it.
 
-All that can be wrong with an event is found here, before the network (P24). Most events have nothing but a payload:
-for them everything around it is checked and packed once for each stream and event type, and an event costs its
-encoding and one more copy of the bytes.
+Every mistake in an event is found here, before anything is sent. Most events have only a payload. For them, everything
+around the payload is checked and packed once for each stream and event type, so an event costs its encoding and one
+more copy of the bytes.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from .attributes import MOST_BYTES, checked_headers, checked_text, too_large, un
 
 NO_HEADERS: Mapping[str, str] = {}
 _NAMELESS = (dict, bytes, bytearray, memoryview, str, int, float, list, tuple, bool, type(None))
-"""Payload types whose name says nothing about the event."""
+"""Payload types whose names cannot be event types."""
 _KEPT = 1024
-"""Streams, and pairs of stream and event type, whose packed parts are kept."""
+"""The most streams, and pairs of stream and event type, whose packed parts are kept."""
 _LONGEST_TURN = 0.004
-"""Seconds for which composing many events may hold the event loop."""
+"""The longest time in seconds that packing many events holds the event loop."""
 _SINGLE = (str, bytes, bytearray, memoryview, Mapping)
-"""What can be iterated over, and is one payload."""
+"""Iterable types that are a single payload."""
 _PAYLOAD = b"<payload>"
-"""Stands where a payload will."""
+"""Marks the place of the payload."""
 
 
 class Composer:
-    """See the module. Its methods raise `InvalidEventError`."""
+    """Checks and packs events. Its methods raise `InvalidEventError`."""
 
     def __init__(self, codec: PayloadCodec, settings: Settings) -> None:
         self._codec = codec
@@ -53,7 +53,7 @@ class Composer:
         event_id: str | None,
         headers: Mapping[str, str],
     ) -> Command:
-        """The XADD of an event, not packed."""
+        """Return the `XADD` of an event, not packed."""
         name = self._event_type(stream, type(payload), event_type)
         body = self._encode(payload)
         return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[0]
@@ -68,7 +68,7 @@ class Composer:
         event_id: str | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> bytes:
-        """The XADD as it is sent. With nothing but a payload, the rest is the same each time, and packed once."""
+        """Return the packed `XADD` of an event. Everything around a plain payload is packed only once."""
         name = self._event_type(stream, type(payload), event_type)
         body = self._encode(payload)
         if key is event_id is None and (headers is NO_HEADERS or _none_in(headers)):
@@ -78,9 +78,9 @@ class Composer:
     async def pack_many(
         self, stream: str, payloads: Iterable[object], event_type: str | None, headers: Mapping[str, str]
     ) -> list[bytes]:
-        """All of them, with a turn for others now and then: a hundred thousand take a while.
+        """Pack all payloads, and let other tasks run now and then.
 
-        Those that are there at the call: in their turn, others may change a collection.
+        A collection is copied first, because other tasks may change it meanwhile.
         """
         if isinstance(payloads, _SINGLE) or not isinstance(payloads, Iterable):
             raise InvalidEventError(f"payloads={values.shown(payloads)}: expected a list of payloads, or an iterator")
@@ -97,7 +97,7 @@ class Composer:
         return packed
 
     def _packer(self, stream: str, event_type: str | None, headers: Mapping[str, str]) -> Callable[[object], bytes]:
-        """Pack payloads of one stream. What surrounds them is looked up once for all of a type, not for each."""
+        """Return the function that packs payloads of one stream. It looks up the surrounding parts once per type."""
         if headers is not NO_HEADERS and not _none_in(headers):
             return lambda payload: self.pack(stream, payload, event_type, headers=headers)
         encode = self._encode
@@ -114,7 +114,7 @@ class Composer:
         return pack_one
 
     def _event_type(self, stream: str, kind: type[object], event_type: str | None) -> str:
-        """The event's type, where the stream and the type are such that they can be sent."""
+        """Return the event type, after a check of stream and type."""
         if not isinstance(stream, str) or stream not in self._heads:
             self._head(stream)
         if event_type is None:
@@ -125,7 +125,7 @@ class Composer:
         return event_type
 
     def _name_of(self, kind: type[object]) -> str:
-        """The name of a payload's type, where it says something about the event."""
+        """Return the name of the payload's type as the event type, unless it is a type such as `dict`."""
         if issubclass(kind, _NAMELESS):
             raise InvalidEventError(
                 f"event_type: is needed for a payload of type {kind.__name__}, e.g. publish(..., "
@@ -139,7 +139,7 @@ class Composer:
         body = self._codec.encode(payload)
         if type(body) is not bytes:
             if not isinstance(body, bytes | bytearray | memoryview):
-                raise EncodeError(f"payload: the codec {self._codec!r:.80} made {values.shown(body)} of it, not bytes")
+                raise EncodeError(f"payload: the codec {self._codec!r:.80} returned {values.shown(body)}, not bytes")
             body = bytes(body)
         if len(body) > self._settings.max_payload_bytes:
             limit = self._settings.max_payload_bytes
@@ -160,7 +160,7 @@ class Composer:
         event_id: str | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> tuple[Command, bytes]:
-        """The command, as it is and packed: only packing finds out whether all of it can be written."""
+        """Return the command, not packed and packed. Packing finds text that cannot be written."""
         fields = wire_format.compose(
             name,
             body,
@@ -179,12 +179,12 @@ class Composer:
         return command, packed
 
     def _around(self, stream: str, name: str, kind: type[object]) -> tuple[bytes, bytes]:
-        """What stands before and after the payload of an event that has nothing else."""
+        """Return the packed bytes before and after the payload of an event that has only a payload."""
         known = (stream, name, self._codec.content_type, kind)
         return self._plain.get(known) or self._new_plain(*known)
 
     def _new_plain(self, stream: str, name: str, content_type: str | None, kind: type[object]) -> tuple[bytes, bytes]:
-        """Pack what stands around such a payload, and keep it."""
+        """Pack and keep the bytes around such a payload."""
         command = self._compose(stream, name, _PAYLOAD, kind)[0]
         at = next(index for index, argument in enumerate(command) if argument is _PAYLOAD)
         plain = pack_around(command[:at], command[at + 1 :])
@@ -193,7 +193,7 @@ class Composer:
         return plain
 
     def _head(self, stream: str) -> tuple[str | int, ...]:
-        """The command up to the fields, checked and made once for each stream."""
+        """Return the command up to the fields, which is checked and made once for each stream."""
         if head := self._heads.get(stream) if isinstance(stream, str) else None:
             return head
         stream = names.checked("stream", stream, InvalidEventError)
@@ -205,5 +205,5 @@ class Composer:
 
 
 def _none_in(headers: Mapping[str, str]) -> bool:
-    """Whether there are plainly no headers; what is not a `dict` is looked into when it is checked."""
+    """Whether the headers are an empty `dict`; other mappings are checked later."""
     return type(headers) is dict and not headers

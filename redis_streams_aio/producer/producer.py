@@ -1,10 +1,10 @@
-"""`StreamProducer`: publishes events.
+"""`StreamProducer` publishes events.
 
-`publish` checks everything before the network (P24), encodes once, and posts one XADD on the shared publishing
-link, where concurrent calls share round trips (P23). An XADD is sent at most once: what fails before it was sent
-waits for the connection up to `command_timeout`; what Redis refused for now (LOADING, READONLY, OOM, ...) is tried
-again within that time; what was sent and not answered raises `UnansweredError` and is not repeated (P25), as Redis
-may have it.
+`publish` checks everything before sending, encodes once, and posts one `XADD` on the shared publishing link, where
+concurrent calls share round trips. An `XADD` is sent at most once. Without a connection, a call waits for up to
+`command_timeout`. If Redis refuses for the moment (LOADING, READONLY, OOM, ...), the call tries again within that time.
+An `XADD` that was sent and not answered raises `UnansweredError` and is not repeated, because Redis may have executed
+it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .composer import NO_HEADERS, Composer
 
 
 class StreamProducer:
-    """Publishes events."""
+    """Publishes events on a `Connection`."""
 
     def __init__(
         self, connection: Connection, *, codec: PayloadCodec | None = None, settings: Settings | None = None
@@ -56,14 +56,14 @@ class StreamProducer:
         event_id: str | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> str:
-        """Add one event to a stream, and return the entry id that Redis gave it.
+        """Add one event to a stream, and return its entry id.
 
-        `event_type` defaults to the name of the payload's type; `dict`, `bytes` and the like have none of their
-        own and need it. Calls of one task are in the stream in their order. Raises `InvalidEventError` before
-        anything is sent; `RedisUnavailableError` when it was not sent or refused for `command_timeout` seconds;
-        `UnansweredError` when it was sent and may or may not be in the stream; `ServerError`.
+        `event_type` defaults to the name of the payload's type; it is required for `dict`, `bytes` and the like. The
+        calls of one task keep their order in the stream. Raises `InvalidEventError` before anything is sent;
+        `RedisUnavailableError` if the event was not sent, or refused for `command_timeout` seconds; `UnansweredError`
+        if it was sent and may or may not be in the stream; `ServerError`.
         """
-        link = self._connection.link("publish")  # before anything is touched: it may not be ours to use
+        link = self._connection.link("publish")  # checks first that this loop and process may use the connection
         packed = self._composer.pack(stream, payload, event_type, key=key, event_id=event_id, headers=headers)
         give_up = monotonic() + self._settings.command_timeout
         answer: _Fate = _UNASKED
@@ -84,14 +84,14 @@ class StreamProducer:
         event_type: str | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> list[str]:
-        """Add events to a stream, in their order and together in few round trips; return their entry ids.
+        """Add events to a stream, in order and in few round trips, and return their entry ids.
 
-        A round trip has up to 1,000 events or 256 KiB, and `command_timeout` of its own. All events are checked before
-        the first is sent, with a turn for other tasks now and then: payloads must not be changed before it returns. No
-        transaction: other publishers' events may stand between.
-        Raises as `publish` does, and `PartialPublishError` (with the ids of the others) when Redis refused some.
+        A round trip has up to 1,000 events or 256 KiB, and its own `command_timeout`. All events are checked before the
+        first is sent. Other tasks run meanwhile, so do not change the payloads before the call returns. This is not a
+        transaction: events of other publishers may be in between. Raises the errors of `publish`, and
+        `PartialPublishError` (with the ids of the published events) if some were not published.
         """
-        self._connection.link("publish")  # before anything is touched: it may not be ours to use
+        self._connection.link("publish")  # checks first that this loop and process may use the connection
         packed = await self._composer.pack_many(stream, payloads, event_type, headers)
         answers: list[_Fate] = []
         failed: list[RedisStreamsError] = []
@@ -119,11 +119,11 @@ class StreamProducer:
         event_id: str | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Command:
-        """The XADD of an event, for those who send it themselves. Raises `InvalidEventError`, as `publish` does."""
+        """Return the `XADD` of an event without sending it. Raises the errors that `publish` raises before sending."""
         return self._composer.command(stream, payload, event_type, key=key, event_id=event_id, headers=headers)
 
     async def _send_part(self, packed: list[bytes], give_up: float) -> list[_Fate]:
-        """Send XADDs in one round trip, and again those that Redis refuses."""
+        """Send commands in one round trip, and send those again that Redis refuses."""
         answers: list[_Fate] = [_UNASKED] * len(packed)
         if self._gate.is_open:
             answers = await self._ask(packed)
@@ -132,9 +132,10 @@ class StreamProducer:
         return answers
 
     async def _insist(self, packed: list[bytes], answers: list[_Fate], give_up: float) -> list[_Fate]:
-        """Send those that Redis refuses again, in order, until `command_timeout` is over.
+        """Send the refused commands again, in order, until `command_timeout` is over.
 
-        While Redis refuses, one call at a time asks, and the others wait (P16); each asks once before it gives up.
+        While Redis refuses, only one call at a time tries, and the others wait. Each call tries once before it gives
+        up.
         """
         self._insisting += 1
         try:
@@ -152,15 +153,15 @@ class StreamProducer:
         finally:
             self._insisting -= 1
             if not self._insisting:
-                self._gate.passed()  # nobody waits: the next one may ask at once
+                self._gate.passed()  # no call is waiting: the next one may try at once
 
     async def _turn(self, give_up: float) -> None:
-        """Wait for this call's turn to ask, or until its time is up."""
+        """Wait until this call may try, or until its time is over."""
         while (wait := self._gate.wait(monotonic())) and (left := give_up - monotonic()) > 0:  # noqa: ASYNC110  # by time
             await asyncio.sleep(min(wait, left))
 
     async def _ask(self, packed: list[bytes]) -> list[_Fate]:
-        """Send XADDs in one round trip; where it is lost, all of them have that error."""
+        """Send commands in one round trip. If it is lost, each command gets that error."""
         try:
             link = self._connection.link("publish")
             return [_id_or_error(answer) for answer in await link.send(b"".join(packed), len(packed))]
@@ -169,16 +170,16 @@ class StreamProducer:
 
 
 _Fate = str | RedisStreamsError
-"""What became of an event: its entry id, or why it has none."""
+"""The result of a publish: the entry id, or the error."""
 _UNASKED = RedisRefusedError("not asked yet")
 _PART = 1000
-"""Events in one round trip."""
+"""The most events in one round trip."""
 _PART_BYTES = 256 * 1024
-"""Bytes in one round trip: on a slow line, others' events have their turn between two of them."""
+"""The most bytes in one round trip, so that on a slow line other events are sent between two of them."""
 
 
 def _parts(packed: list[bytes]) -> Iterator[list[bytes]]:
-    """What belongs into one round trip each."""
+    """Yield the commands for each round trip."""
     sizes = list(accumulate(map(len, packed)))
     start, sent = 0, 0
     while start < len(packed):
@@ -188,9 +189,9 @@ def _parts(packed: list[bytes]) -> Iterator[list[bytes]]:
 
 
 def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError:
-    """What the events behind a failed one have: they would be refused too, or overtake it, or be lost as well."""
+    """Return the error of the events behind a failed one, which are not sent: they could overtake it or be lost too."""
     if isinstance(error, RedisUnavailableError) and not isinstance(error, RedisRefusedError):
-        return RedisUnavailableError(f"not sent, as those before it failed: {error}")
+        return RedisUnavailableError(f"not sent, because the events before it failed: {error}")
     return error
 
 
@@ -199,7 +200,7 @@ def _id_or_error(answer: Reply | RedisStreamsError) -> str | RedisStreamsError:
 
 
 def _naming(error: RedisStreamsError, stream: str) -> RedisStreamsError:
-    """An error about the stream with its name, which Redis leaves out."""
+    """Return the error with the stream's name, which Redis leaves out."""
     if isinstance(error, StreamTypeError | PermissionDeniedError):
         return type(error)(f"stream {stream!r}: {error}")
     return error

@@ -1,4 +1,4 @@
-"""`StreamManager`: makes, describes, measures, trims and deletes streams."""
+"""`StreamManager` creates, describes, measures, trims and deletes streams."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..telemetry import SILENT, StreamPastBound, Telemetry
 
 _MAKER = "redis_streams_aio:create_stream"
 LengthCallback = Callable[[str, int], None]
-"""Called with the stream's name and its length."""
+"""A function that is called with the stream's name and its length."""
 
 
 class StreamManager:
-    """Makes, describes, measures, trims and deletes streams.
+    """Creates, describes, measures, trims and deletes streams.
 
-    Raises `InvalidEventError` for names that cannot be, `ConfigError` for other arguments.
+    Raises `InvalidEventError` for invalid names, `ConfigError` for other wrong arguments.
     """
 
     def __init__(self, connection: Connection, *, telemetry: Telemetry = SILENT) -> None:
@@ -28,13 +28,13 @@ class StreamManager:
         self._past: set[str] = set()
 
     async def create_stream(self, stream: str) -> StreamInfo:
-        """Make an empty stream if it is not there, and describe it.
+        """Create an empty stream if it does not exist, and describe it.
 
-        Raises `StreamTypeError` when the key holds something else.
+        Raises `StreamTypeError` if the key holds something else.
         """
         stream = _checked(stream)
         if replies.integer(await self._connection.call("EXISTS", stream)) == 0:
-            # Redis makes a stream with its first entry or its first group; a group leaves nothing behind when it goes
+            # Redis creates a stream with its first entry or group; a destroyed group leaves no trace
             commands = [
                 ("MULTI",),
                 ("XGROUP", "CREATE", stream, _MAKER, "$", "MKSTREAM"),
@@ -47,9 +47,9 @@ class StreamManager:
         return await self.get_stream_info(stream)
 
     async def delete_stream(self, stream: str) -> bool:
-        """Delete a stream with its groups.
+        """Delete a stream with its groups, and return whether it existed.
 
-        Whether there was one. What is pending is lost. Raises `StreamTypeError` for other keys.
+        Pending entries are lost. Raises `StreamTypeError` if the key holds something else.
         """
         stream = _checked(stream)
         try:
@@ -64,32 +64,27 @@ class StreamManager:
         return replies.stream_info(stream, await self._connection.call("XINFO", "STREAM", stream))
 
     async def length(self, stream: str) -> int:
-        """Number of entries in the stream; 0 when there is none. Raises `StreamTypeError`."""
+        """Return the number of entries in the stream; 0 if it does not exist. Raises `StreamTypeError`."""
         stream = _checked(stream)
         return replies.integer(await self._connection.call("XLEN", stream))
 
     async def trim(self, stream: str, *, maxlen: int, exact: bool = False) -> int:
-        """Drop the oldest entries beyond `maxlen`, whether or not they were read; how many went. Raises
-        `StreamTypeError`.
+        """Delete the oldest entries beyond `maxlen`, read or not, and return their number. Raises `StreamTypeError`.
 
-        Without `exact`, Redis stops at whole nodes of about 100 entries, which is far cheaper.
+        Without `exact`, Redis deletes only whole nodes of about 100 entries, which is far cheaper.
         """
         maxlen = values.whole("maxlen", maxlen, 0)
         how = "=" if values.instance("exact", exact, bool) else "~"
         return replies.integer(await self._connection.call("XTRIM", _checked(stream), "MAXLEN", how, maxlen))
 
     def watch_length(self, stream: str, bound: int, callback: LengthCallback | None = None) -> None:
-        """From the next `check_lengths` on, tell (a fact, and the callback) when the stream grows past `bound`
-        entries.
-        """
+        """Watch the length of a stream: `check_lengths` emits a fact and calls `callback` when it exceeds `bound`."""
         if callback is not None:
             functions.function("callback", callback, "stream, length")
         self._bounds[_checked(stream)] = (values.whole("bound", bound, 1), callback)
 
     async def check_lengths(self) -> dict[str, int]:
-        """Measure the streams that are watched, and tell once for each that has passed its bound since it was last
-        within it.
-        """
+        """Measure the watched streams, and report each that exceeds its bound, once until it is within it again."""
         lengths = {stream: await self.length(stream) for stream in self._bounds}
         for stream, length in lengths.items():
             bound, callback = self._bounds[stream]

@@ -78,7 +78,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"key": len, "order": "none"}, 'key with order="none": a key means order="key"; leave one of them out'),
     (
         {"key": on_key, "concurrency": 2},
-        "key: is an async function; a key is made from the payload alone, without waiting",
+        "key: is an async function; a key function takes the payload alone, and is not async",
     ),
     ({"order": "stream", "concurrency": 2}, 'order="stream" with concurrency=2: stream order means one at a time'),
     ({"lease": 0.049}, "lease=0.049: expected seconds, 0.05 to 86400"),
@@ -95,7 +95,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         f"deduplicate={TEN_YEARS + 1}: expected seconds above 0, up to {TEN_YEARS}, or None",
     ),
     ({"deduplicate": True}, f"deduplicate=True: expected seconds above 0, up to {TEN_YEARS}, or None"),
-    ({"within": 1}, "within=1: says how long a batch may wait to be full; give batch= too"),
+    ({"within": 1}, "within=1: is the time that a batch waits until it is full; give batch= too"),
     ({"batch": 0}, "batch=0: expected a whole number, 1 to 10000"),
     ({"batch": 10_001}, "batch=10001: expected a whole number, 1 to 10000"),
     ({"batch": True}, "batch=True: expected a whole number, 1 to 10000"),

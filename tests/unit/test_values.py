@@ -463,7 +463,7 @@ def test_p24_a_codec_that_makes_no_bytes_is_told() -> None:
         def encode(self, payload: object) -> bytes:
             return payload  # type: ignore[return-value]
 
-    with pytest.raises(EncodeError, match=r"made \{'n': 1\} of it, not bytes$"):
+    with pytest.raises(EncodeError, match=r"returned \{'n': 1\}, not bytes$"):
         Composer(Wrong(), Settings()).pack("orders", {"n": 1}, "E")
     assert Composer(Wrong(), Settings()).pack("orders", bytearray(b"x"), "E")
 

@@ -302,7 +302,7 @@ def declare_one(owner: Broker | Router, **given: Any) -> Declaration:
     [
         ({"retry": 3}, "retry=3: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=3)"),
         ({"retry": None}, "retry=None: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=1), which tries"),
-        ({"retry": 0}, "retry=0: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=1), which tries nothing"),
+        ({"retry": 0}, "retry=0: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=1), which retries nothing"),
         ({"retry": True}, "retry=True: expected a RetryPolicy, e.g. retry=RetryPolicy()"),
         ({"retry": RetryPolicy}, "expected a RetryPolicy, e.g. retry=RetryPolicy()"),
         ({"lease": timedelta(seconds=30)}, "expected seconds, 0.05 to 86400 (this timedelta has 30)"),
@@ -312,7 +312,7 @@ def declare_one(owner: Broker | Router, **given: Any) -> Declaration:
         ({"concurrency": 10_001}, "concurrency=10001: expected a whole number, 1 to 10000"),
         ({"key": "customer"}, "e.g. key=lambda event: event.customer"),
         ({"key": key_of_two}, "key=key_of_two: cannot be called with the payload alone"),
-        ({"key": Around()}, "key: is an async function; a key is made from the payload alone"),
+        ({"key": Around()}, "key: is an async function; a key function takes the payload alone"),
         ({"key": functools.partial(around)}, "key: is an async function"),
         ({"key": generator}, "key: is an async generator"),
         ({"event_type": Order}, "expected text; leave it out to use the name of the payload's type"),
