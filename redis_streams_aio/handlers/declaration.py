@@ -55,6 +55,6 @@ def _event_type(payload_type: type[object]) -> str | None:
     """Return the type's name; `None` for `dict`, `Any` and other types without their own name."""
     if get_origin(payload_type) is Annotated:
         payload_type = get_args(payload_type)[0]
-    if payload_type is Any or not isinstance(payload_type, type):  # whether `Any` is a type depends on the Python version
+    if payload_type is Any or not isinstance(payload_type, type):  # `Any` is a type since 3.11
         return None
     return None if payload_type.__module__ == "builtins" else payload_type.__name__

@@ -21,12 +21,12 @@ class HandlerDecorator(Protocol):
 
 
 class DeclaresHandlers(Protocol):
-    """A broker, or a router."""
+    """A broker or a router."""
 
     def _declare(self, options: HandlerOptions) -> HandlerDecorator: ...
 
 
 @taking(HandlerOptions)
 def handler(self: DeclaresHandlers, *stream: str, **options: object) -> HandlerDecorator:
-    """Declare a handler. `HandlerOptions` has the docstring that users see."""
+    """Declare a handler. Users see the docstring of `HandlerOptions`."""
     return self._declare(HandlerOptions(*stream, **options))  # type: ignore[arg-type]  # the signature checks them

@@ -1,4 +1,4 @@
-"""Fates: what becomes of a delivery, as values. `retry.decide` decides on failures, `consumer.settle` carries out."""
+"""Fates of deliveries as values. `retry.decide` decides on failures; `consumer.settle` writes fates to Redis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .error_texts import forget_locals
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """Acknowledge: the event was handled, or it is a copy of one that was, or no handler has to handle it."""
+    """Acknowledge the event: it was handled, or it is a copy of a handled event, or no handler takes it."""
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class Complete(msgspec.Struct, frozen=True):
     follow_ups: tuple[FollowUp, ...]
     """Events to publish."""
     remember: float | None
-    """Seconds for which copies of the event are dropped as duplicates; `None`: copies are handled too."""
+    """Seconds for which copies of the event are dropped as duplicates; `None` to handle copies too."""
 
 
 class Abandon(msgspec.Struct, frozen=True):
@@ -28,16 +28,16 @@ class Abandon(msgspec.Struct, frozen=True):
 
 
 class Postpone(msgspec.Struct, frozen=True):
-    """Wait until a moment and keep the place in the order: the handler cannot begin now. Redis is told nothing."""
+    """Wait until a moment and keep the place in the order: the handler cannot begin now. Nothing is written."""
 
     until: float
     """On the event loop's clock."""
 
 
 class AwaitCopy(msgspec.Struct, frozen=True):
-    """Wait until a moment outside the order: another copy of the event is being handled, and may have to pass.
+    """Wait until a moment and let other events pass, because another copy of the event is being handled.
 
-    Redis is told nothing.
+    Nothing is written.
     """
 
     until: float
@@ -47,7 +47,7 @@ class AwaitCopy(msgspec.Struct, frozen=True):
 class Failure:
     """The exception of an attempt, and how long the attempt took.
 
-    A fate carries its failure along for reports. The failure decides nothing: fates that differ in it alone are equal.
+    A fate carries its failure for reports. Two fates that differ only in their failure are equal.
     """
 
     __slots__ = ("exception", "is_told", "seconds")
@@ -59,7 +59,9 @@ class Failure:
         """Whether its traceback is logged with another event of the same batch."""
 
     def forget_locals(self) -> None:
-        """Let go of the local variables that the traceback holds: the exception may be kept until Redis is back."""
+        """Release the local variables that the traceback holds, because the exception may be kept until Redis is
+        back.
+        """
         forget_locals(self.exception)
 
     def __eq__(self, other: object) -> bool:
@@ -79,7 +81,7 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """Give the event up: move it to the dead letters."""
+    """Give up on the event: move it to the dead letters."""
 
     reason: str
     """A word for filters: `failures`, `gave_up`, `deadline`, `rejected`, `deliveries`, `undecodable`, `unhandled`."""

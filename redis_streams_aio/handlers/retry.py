@@ -1,8 +1,7 @@
-"""`RetryPolicy`, and `decide`: the fate of a delivery whose handler raised.
+"""`RetryPolicy`, and `decide`, which decides the fate of a delivery whose handler raised an error.
 
-Pure: no clock, no randomness that is not passed in, no input or output. Two counters have two limits:
-`failures` grows when a handler raises and for no other reason; `deliveries` is Redis's count of how often the
-entry was handed out, and catches events that kill the process.
+Pure: no clock, no input or output. There are two counters with two limits. `failures` grows only when a handler fails.
+`deliveries` is Redis's count of how often the entry was delivered; its limit catches events that kill the process.
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ else:  # msgspec, which may read a policy as part of a configuration, knows no s
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When and how often a failed event is tried again. Times in seconds.
+    """When and how often a failed event is retried. Times are seconds.
 
     The n-th failure waits up to `base * factor ** (n - 1)`, at most `cap`: with `jitter` a random part of that
     ("full jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), without it all of
-    it. Raises `ConfigError` for values that make no sense.
+    it. Raises `ConfigError` for wrong values.
     """
 
     max_failures: int = 5
-    """At this many failures the event is dead-lettered."""
+    """The number of failures at which the event is dead-lettered."""
     max_deliveries: int = 20
-    """Handed out more often than this, it is dead-lettered unhandled: it probably kills the process."""
+    """An event that was delivered more often is dead-lettered without a handler: it probably kills the process."""
     base: float = 1.0
     factor: float = 2.0
     cap: float = 300.0
     jitter: bool = True
     retry_on: ExceptionTypes = (Exception,)
-    """Only these are tried again; others are dead-lettered at once. One class or several; kept as a tuple."""
+    """Only these errors are retried; others are dead-lettered at once. A class or several; kept as a tuple."""
     give_up_on: ExceptionTypes = ()
-    """These are dead-lettered at once; wins over `retry_on`."""
+    """These errors are dead-lettered at once; overrides `retry_on`."""
     deadline: float | None = None
     """No retry begins later than this after the first failure."""
 
@@ -60,7 +59,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("retry_on", "give_up_on"):
             given = getattr(self, name)
             kinds = _exception_types(given)
-            _require(kinds is not None, name, given, "exception types, such as (ValueError, KeyError)")
+            _require(kinds is not None, name, given, "exception types, e.g. (ValueError, KeyError)")
             msgspec.structs.force_setattr(self, name, kinds)
         in_time = self.deadline is None or (is_number(self.deadline) and self.deadline > 0)
         _require(in_time, "deadline", self.deadline, "seconds above 0, or None")
@@ -95,11 +94,11 @@ def _exception_types(given: object) -> tuple[type[BaseException], ...] | None:
 
 
 def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for: float = 0.0) -> Retry | DeadLetter:
-    """The fate of a delivery whose handler raised `error`.
+    """Return the fate of a delivery whose handler raised `error`.
 
-    `failures` counts the earlier ones; `failing_for` is the time in seconds since the first of them. In a group of
-    exceptions the strongest word decides: `Reject`, then `give_up_on`; `RetryLater` where nothing else is in it; else
-    every exception in it must be one that is tried again. Raises whatever the user's classes raise when asked.
+    `failures` counts the earlier failures; `failing_for` is the time in seconds since the first one. In a group of
+    exceptions, a `Reject` decides, then an exception of `give_up_on`, then `RetryLater` if nothing else is inside; else
+    the event is retried if all exceptions inside are in `retry_on`. Errors of user classes are raised.
     """
     inside = leaves(error)
     if (wished := _wished_by_all(inside)) is not None:
@@ -112,7 +111,7 @@ def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for
 def _decide_by_policy(
     error: BaseException, inside: list[BaseException], failures: int, policy: RetryPolicy, failing_for: float
 ) -> Retry | DeadLetter:
-    """The fate that the policy has for an error; `failures` counts this one too."""
+    """Return the fate of a failure by the policy; `failures` includes this one."""
     text = describe(error)
     if _is_hopeless(error, inside, policy):
         return DeadLetter("gave_up", text, failures, traceback_of(error))
@@ -127,7 +126,7 @@ def _decide_by_policy(
 
 
 def decide_by_default(error: BaseException, failures: int, failing_for: float = 0.0) -> Retry | DeadLetter:
-    """The fate of a delivery where deciding raised: the default policy's, whatever the exception is. Does not raise."""
+    """Return the fate by the default policy, for an exception that `decide` could not examine. Does not raise."""
     told = decide(RuntimeError(), failures, _DEFAULT, failing_for)
     if isinstance(told, Retry):
         return Retry(told.delay, told.failures, describe(error))
@@ -135,7 +134,7 @@ def decide_by_default(error: BaseException, failures: int, failing_for: float = 
 
 
 def _is_hopeless(error: BaseException, inside: list[BaseException], policy: RetryPolicy) -> bool:
-    """Whether an exception, or one of those inside of it, is not to be tried again."""
+    """Whether an exception, or one inside it, must not be retried."""
     give_up_on = cast("tuple[type[BaseException], ...]", policy.give_up_on)
     retry_on = cast("tuple[type[BaseException], ...]", policy.retry_on)
     failed = _failures_in(inside)
@@ -147,7 +146,7 @@ def _is_hopeless(error: BaseException, inside: list[BaseException], policy: Retr
 
 
 def _failures_in(inside: list[BaseException]) -> list[BaseException]:
-    """The exceptions that count: a `RetryLater` beside failures, and a cancellation because of them, do not."""
+    """Return the exceptions that count, without a `RetryLater` or a cancellation beside other failures."""
     return [each for each in inside if not isinstance_of(each, RetryLater | asyncio.CancelledError)] or inside
 
 
@@ -156,14 +155,14 @@ def _is_group(kind: type[BaseException]) -> bool:
 
 
 def _wished_by_all(inside: list[BaseException]) -> float | None:
-    """The longest delay, where every exception is a `RetryLater` with one; else `None`."""
+    """Return the longest delay if every exception is a `RetryLater` with a delay; else `None`."""
     wishes = [_wish(each) for each in inside if isinstance_of(each, RetryLater)]
     wished = [wish for wish in wishes if wish is not None]
     return max(wished) if len(wished) == len(inside) else None
 
 
 def _wish(error: BaseException) -> float | None:
-    """The delay that a `RetryLater` asks for; `None` where a user's subclass has none that is one."""
+    """Return the delay of a `RetryLater`; `None` if a user's subclass has no valid delay."""
     delay = getattr(error, "delay", None)
     return float(delay) if is_delay(delay) else None
 
@@ -173,7 +172,7 @@ def _reason(error: BaseException) -> str:
     return shortened(reason) if isinstance(reason, str) else describe(error)
 
 
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:  # noqa: FBT001  # it is the point
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:  # noqa: FBT001  # the check itself
     if not holds:
         raise ConfigError(f"RetryPolicy({name}={shown(value)}): expected {allowed}{in_seconds(value)}")
 

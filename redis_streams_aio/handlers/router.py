@@ -1,4 +1,4 @@
-"""`Router`: collects handlers, for modules that do not know the broker."""
+"""`Router` collects handlers, for modules that do not know the broker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _CodecNotKnown:
 
 
 class Router:
-    """Handlers that a broker takes over with `broker.include(router)`.
+    """Collects handlers; a broker takes them over with `broker.include(router)`.
 
     ```python
     router = Router()
@@ -46,7 +46,7 @@ class Router:
             plan, group=_GROUP_NOT_KNOWN, codec=_CodecNotKnown()
         )
         self.included: bool = False
-        """Whether a broker has taken its handlers over."""
+        """Whether a broker has taken over the handlers."""
         self._is_open: Callable[[], bool] = lambda: False
 
     @classmethod
@@ -73,7 +73,7 @@ class Router:
 
     @property
     def declarations(self) -> Sequence[Declaration]:
-        """What was declared, in order."""
+        """The declared handlers, in order."""
         return tuple(self._declarations)
 
     handler = handler
@@ -106,11 +106,11 @@ class Router:
         router.included = True
 
     def plans(self) -> list[Plan]:
-        """The subscriptions that the handlers make."""
+        """Return the subscriptions of the handlers."""
         return self._plan(self._declarations)
 
     def prefixed(self, prefix: str) -> list[Declaration]:
-        """The handlers with `prefix` before the names of their streams. Raises `HandlerDefinitionError`."""
+        """Return the handlers with `prefix` before the names of their streams. Raises `HandlerDefinitionError`."""
         if not isinstance(prefix, str):
             raise HandlerDefinitionError(f"include(prefix={shown(prefix)}): expected text")
         return [_with_stream(declared, prefix + declared.options.stream) for declared in self._declarations]
@@ -122,7 +122,7 @@ class Router:
             )
         if self.included:
             raise HandlerDefinitionError(
-                f"{what} too late: a broker has taken the router's handlers over; declare all before include(router)"
+                f"{what} too late: a broker has included this router; declare all handlers before include(router)"
             )
 
 
@@ -142,6 +142,6 @@ def _check_parentheses(stream: object) -> None:
     """Raises `HandlerDefinitionError` for `@broker.handler` without parentheses, which gets the function."""
     if callable(stream) or isinstance(stream, staticmethod | classmethod):
         raise HandlerDefinitionError(
-            f"handler {name_of(stream)}: is {kind_of(stream)} in place of the stream's name; name the stream that it "
-            'handles: @broker.handler("orders")'
+            f"handler {name_of(stream)}: is {kind_of(stream)} instead of a stream's name; name the stream: "
+            '@broker.handler("orders")'
         )

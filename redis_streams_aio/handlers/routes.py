@@ -1,4 +1,4 @@
-"""Routing: which handler takes an entry. Pure functions and frozen records.
+"""Routes: find the handler of an entry. Pure functions and frozen records.
 
 `plan` groups handlers into subscriptions (one for each stream and group) and checks that they agree;
 `RouteTable.find` picks the handler of an entry by its event type.
@@ -26,7 +26,7 @@ from .retry import RetryPolicy
 
 
 class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What belongs to a subscription as a whole, and must agree between its handlers."""
+    """The options of a subscription as a whole, which must be equal for all its handlers."""
 
     stream: str
     group: str
@@ -37,60 +37,60 @@ class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease: float
     unknown: Unknown
     dead_letter: str
-    """The stream of its dead letters."""
+    """The stream of the dead letters."""
     batch: int | None
-    """Most events that a batch handler gets at once; `None`: handlers get one."""
+    """The most events in a batch; `None` if handlers get single events."""
     within: float
-    """Seconds that a batch may wait to be full."""
+    """The longest time in seconds that a batch waits until it is full."""
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A handler, ready to be called."""
+    """A handler that is ready to be called."""
 
     name: str
     handler: Handler
     """The user's own function, without middleware."""
     decode: Callable[[Fields], object]
     call: Call
-    """Takes the payload and the delivery, or the list of payloads and the batch. Raises `TimeoutError` in time."""
+    """Takes the payload and the delivery, or the list of payloads and the batch. Raises `TimeoutError` at `timeout`."""
     retry: RetryPolicy
     on_lost: OnLost
     deduplicate: float | None
     shows_delivery: bool
-    """Whether the handler or a middleware is given the delivery, and so may ask for its payload at any time."""
+    """Whether the handler or a middleware gets the delivery, so that it may read the payload at any time."""
 
 
 class RouteTable(msgspec.Struct, frozen=True):
-    """Which handler takes which event type."""
+    """Maps event types to handlers."""
 
     by_event_type: Mapping[bytes, Route]
     catch_all: Route | None
     only: Route | None
-    """The subscription's only handler: it also gets entries that name no event type, as those of other writers do."""
+    """The subscription's only handler, if there is one; it also gets entries without an event type."""
     deduplicates: bool
     """Whether any handler drops duplicates."""
 
     @property
     def all(self) -> list[Route]:
-        """The handlers, each once."""
+        """All handlers, each once."""
         routes = [*self.by_event_type.values(), self.catch_all, self.only]
         return list({id(route): route for route in routes if route is not None}.values())
 
     def find(self, fields: Fields) -> Route | None:
-        """The handler for an entry, `None` when none takes it."""
-        # our own entries begin with it: the call is saved, once for each event
+        """Return the handler of an entry; `None` if no handler takes it."""
+        # entries of this library begin with the type: this saves a call for each event
         typed = len(fields) > 1 and fields[0] == wire_format.EVENT_TYPE
         event_type = fields[1] if typed else wire_format.event_type_of(fields)
         return self.by_event_type.get(event_type) or self.catch_all or (None if event_type else self.only)
 
     def handler_name(self, fields: Fields) -> str:
-        """The name of the handler for an entry, `""` when none takes it."""
+        """Return the name of the handler of an entry; `""` if no handler takes it."""
         route = self.find(fields)
         return "" if route is None else route.name
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One subscription: its options and its handlers."""
+    """The options and handlers of one subscription."""
 
     options: SubscriptionOptions
     routes: RouteTable
@@ -104,9 +104,9 @@ def plan(
     middleware: Sequence[Middleware] = (),
     max_payload_bytes: int = MAX_PAYLOAD_BYTES,
 ) -> list[Plan]:
-    """One plan for each stream and group.
+    """Return one plan for each stream and group.
 
-    Raises `HandlerDefinitionError` when handlers of one subscription contradict each other.
+    Raises `HandlerDefinitionError` if handlers of one subscription contradict each other.
     """
     subscriptions: dict[tuple[str, str], list[Declaration]] = {}
     for declared in declarations:
@@ -182,7 +182,8 @@ def _check_agreement(
         if ours is not theirs and ours != theirs:
             raise HandlerDefinitionError(
                 f"handlers {first.name} and {second.name} share the subscription {options.stream}/{options.group} "
-                f"and differ in {field}: {shown(ours)} and {shown(theirs)}; make them equal, or give one another group"
+                f"and differ in {field}: {shown(ours)} and {shown(theirs)}; make them equal, or give one of them "
+                "another group"
             )
 
 
@@ -197,14 +198,14 @@ def _route_table(routes: Sequence[tuple[Declaration, Route]]) -> RouteTable:
 
 
 def _check_event_types(declarations: Iterable[Declaration]) -> None:
-    """Raises `HandlerDefinitionError` where two handlers take the same event type."""
+    """Raise `HandlerDefinitionError` if two handlers take the same event type."""
     taken: dict[str | None, Declaration] = {}
     for declared in declarations:
         if (other := taken.setdefault(declared.event_type, declared)) is not declared:
             what = "every event type" if declared.event_type is None else f"event type {declared.event_type!r}"
             raise HandlerDefinitionError(
                 f"handlers {other.name} and {declared.name} both take {what} of {declared.options.stream!r} "
-                "in one group; give one another event_type= or group="
+                "in one group; give one of them another event_type= or group="
             )
 
 
@@ -230,10 +231,10 @@ def _route(declared: Declaration, defaults: _Defaults) -> Route:
 
 
 def _decoder(declared: Declaration, codec: Codec, limit: int) -> Callable[[Fields], object]:
-    """What decodes a handler's payloads. Raises `HandlerDefinitionError` where the codec says that it cannot."""
+    """Return the decoder of a handler's payloads. Raises `HandlerDefinitionError` if the codec refuses the type."""
     try:
         return bounded(codec, declared.payload_type, limit)
-    except Exception as error:  # a codec of the user's may raise anything
+    except Exception as error:  # a user's codec may raise anything
         told = message_of(error) if type(error) is TypeError else describe(error)
         raise HandlerDefinitionError(f"handler {declared.name}: {told}") from error
 

@@ -1,8 +1,8 @@
-"""What a handler's function takes: the payload, the delivery, or both; and how it is called with them. Pure.
+"""Read the signature of a handler: which parameters get the payload and the delivery. Pure.
 
-The delivery goes to the parameter that is annotated `Delivery` (of a batch handler, `BatchDelivery`), wherever it
-stands; the payload to the other one. A payload that is annotated `EventMessage[Order]` is the event, with the `Order`
-in it. A handler that takes the delivery alone asks it for the payload.
+The parameter annotated `Delivery` (in a batch handler, `BatchDelivery`) gets the delivery, wherever it is; the other
+one gets the payload. A parameter annotated `EventMessage[Order]` gets the event, with an `Order` in it. A handler may
+take the delivery alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .options import Handler
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """How a handler is called."""
+    """How to call a handler."""
 
     payload_type: type[object]
     call: Call
@@ -34,13 +34,13 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 def read(handler: Handler, *, batch: bool) -> Signature:
-    """How a handler is to be called. Raises `HandlerDefinitionError`, which says what to change."""
+    """Read how to call a handler. Raises `HandlerDefinitionError`, which says what to change."""
     reader = _Reader(handler, BatchDelivery if batch else Delivery)
     return reader.signature()
 
 
 def check_kind(handler: object) -> None:
-    """Raises `HandlerDefinitionError` for what is not an async function, saying what it is."""
+    """Raise `HandlerDefinitionError` if the object is not an async function; the error says what it is."""
     if is_async(handler):
         return
     kind, name = kind_of(handler), name_of(handler)
@@ -50,15 +50,15 @@ def check_kind(handler: object) -> None:
 
 
 def _advice_for(handler: object, name: str) -> str:
-    """How to declare an object as a handler that is not an async function."""
+    """Say how to declare an object that is not an async function as a handler."""
     if isinstance(handler, type):
         return f"decorate an async function, or declare a method of an instance: handler(...)({name}(...).method)"
     if inspect.isasyncgenfunction(code_of(handler)):
-        return "it ends when the event is handled: take the 'yield' out"
+        return "remove the 'yield'"
     if isinstance(handler, classmethod | property):
-        return "declare it below the class, as a method that is bound: handler(...)(Service.method)"
+        return "declare it below the class, as a bound method: handler(...)(Service.method)"
     if inspect.iscoroutine(handler):
-        return "give the function, without calling it"
+        return "pass the function, without calling it"
     if inspect.ismethod(code_of(handler)) and not inspect.isroutine(handler):
         return "write its method as 'async def __call__(self, ...)'"
     return f"write it as 'async def {name}(...)'"
@@ -88,7 +88,7 @@ class _Reader:
         return Signature(cast("type[object]", payload_type), call, takes_delivery=delivery is not None or is_event)
 
     def _payload_and_delivery(self) -> tuple[Parameter | None, Parameter | None]:
-        """The parameters that are given the payload and the delivery: one of them at least."""
+        """Return the parameters for the payload and the delivery; at least one of them exists."""
         deliveries = [each for each in self._parameters if _asks_for(self._hints.get(each.name), self._wanted)]
         others = [each for each in self._parameters if each not in deliveries]
         if not deliveries and not others:
@@ -105,11 +105,11 @@ class _Reader:
         return self._error(f"takes (payload) or (payload, delivery: {wanted}), not {shown}{advice}")
 
     def _to_be_given(self) -> list[Parameter]:
-        """The parameters that a call can fill; those that a `partial` has filled by name are not among them."""
+        """Return the parameters that a call can fill, without those that a `partial` has filled by name."""
         try:
             parameters = inspect.signature(self._handler).parameters.values()
         except (TypeError, ValueError) as error:
-            raise self._error(f"has no signature that can be read: {error}") from None
+            raise self._error(f"its signature cannot be read: {error}") from None
         bound = getattr(self._handler, "keywords", {})
         found = [
             each
@@ -131,11 +131,11 @@ class _Reader:
                 f"{error}; define the payload's type at the top of the module, above the handler (and not under "
                 "TYPE_CHECKING)"
             ) from None
-        except Exception as error:  # noqa: BLE001  # what an annotation evaluates may raise anything
+        except Exception as error:  # noqa: BLE001  # evaluating an annotation may raise anything
             raise self._error(f"its annotations cannot be read: {type(error).__name__}: {error}") from None
 
     def _payload_type(self, payload: Parameter) -> object:
-        """The type of the payload, or of each one in a batch."""
+        """Return the type of the payload, or of each payload of a batch."""
         if payload.name not in self._hints:
             raise self._error(f"annotate {payload.name!r} with the payload's type, e.g. '{payload.name}: dict'")
         annotated: object = self._hints[payload.name]
@@ -154,7 +154,7 @@ class _Reader:
         return item
 
     def _check_rest(self, rest: Sequence[Parameter]) -> None:
-        """Parameters beside the payload and the delivery get nothing, so they must be seen to want nothing."""
+        """Refuse further parameters, because nothing is passed to them, unless their default binds a value early."""
         for each in rest:
             self._check_other_delivery(each)
             if _asks_for(self._hints.get(each.name), self._wanted):
@@ -164,12 +164,12 @@ class _Reader:
             if len(self._parameters) > 2:
                 raise self._wrong_parameters(each)
             raise self._error(
-                f"annotate {each.name!r} with {self._wanted.__name__}, it is what a second parameter gets"
+                f"annotate {each.name!r} with {self._wanted.__name__}, which is what a second parameter gets"
                 f"{self._advice(each)}"
             )
 
     def _advice(self, parameter: Parameter) -> str:
-        """What to do where a parameter wants something else."""
+        """Say what to do if a parameter was meant for something else."""
         if _is_event(self._hints.get(parameter.name)):
             return "; the event is its .event"
         if parameter.default is not parameter.empty and parameter.default is not None:
@@ -177,10 +177,10 @@ class _Reader:
         return ""
 
     def _check_other_delivery(self, parameter: Parameter) -> None:
-        """Whether it asks for the delivery of the other kind of handler."""
+        """Refuse the delivery type of the other kind of handler."""
         hint, name = self._hints.get(parameter.name), parameter.name
         if self._is_batch and _asks_for(hint, Delivery):
-            raise self._error(f"annotate {name!r} with BatchDelivery, it is what a second parameter gets")
+            raise self._error(f"annotate {name!r} with BatchDelivery, which is what a second parameter gets")
         if not self._is_batch and _asks_for(hint, BatchDelivery):
             raise self._error(
                 f"{name!r} is a BatchDelivery, which needs batch=; give batch=, or annotate it with Delivery"
@@ -192,7 +192,7 @@ def _is_event(hint: object) -> bool:
 
 
 def _asks_for(hint: object, wanted: type[object]) -> bool:
-    """Whether an annotation is this type, also beside others or with notes: `Delivery | None`."""
+    """Whether an annotation is this type, also in a union or in `Annotated`: `Delivery | None`."""
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
@@ -201,13 +201,12 @@ def _asks_for(hint: object, wanted: type[object]) -> bool:
 
 
 def _binds_early(parameter: Parameter, *, is_annotated: bool) -> bool:
-    """Whether a default is there to bind a value of the place where the handler is written, as in a loop: `name=name`.
+    """Whether a default binds a value early, as in a loop: `name=name`.
 
-    Where it may be taken for something that is to be given (`retries: int = 3`, `db=Depends(...)`, `db: Db = None`), it
-    is not.
+    A default that looks like a dependency (`retries: int = 3`, `db=Depends(...)`, `db: Db = None`) does not.
     """
     default = parameter.default
-    if parameter.kind is Parameter.POSITIONAL_ONLY:  # what comes after it could not be passed
+    if parameter.kind is Parameter.POSITIONAL_ONLY:  # the arguments after it could not be passed
         return False
     if type(default) in (list, dict, set):
         return True
@@ -215,9 +214,9 @@ def _binds_early(parameter: Parameter, *, is_annotated: bool) -> bool:
 
 
 def _signature_of(handler: Handler) -> str:
-    """The signature as it is written; without defaults where these cannot be shown."""
+    """Return the signature as text, without defaults if these cannot be shown."""
     signature = inspect.signature(handler)
     try:
         return str(signature)
-    except Exception:  # noqa: BLE001  # a default is the user's, and so is its `__repr__`
+    except Exception:  # noqa: BLE001  # the `__repr__` of a default is user code
         return f"({', '.join(signature.parameters)})"

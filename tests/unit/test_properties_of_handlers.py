@@ -192,8 +192,8 @@ async def unknown_type(order: Nonsense) -> None: ...  # type: ignore[name-define
         ),
         (no_list_but_a_set, {"batch": 2}, "a batch handler takes a list; annotate 'orders' e.g. 'orders: list[dict]'"),
         (bare_list, {"batch": 2}, "a batch handler takes a list; annotate 'orders' e.g. 'orders: list[dict]'"),
-        (wrong_second, {}, "annotate 'other' with Delivery, it is what a second parameter gets"),
-        (cancel, {"batch": 2}, "annotate 'delivery' with BatchDelivery, it is what a second parameter gets"),
+        (wrong_second, {}, "annotate 'other' with Delivery, which is what a second parameter gets"),
+        (cancel, {"batch": 2}, "annotate 'delivery' with BatchDelivery, which is what a second parameter gets"),
         (untyped, {}, "annotate 'order' with the payload's type, e.g. 'order: dict'"),
         (no_coroutine, {}, "is a function without 'async'; write it as 'async def no_coroutine(...)'"),
         (
@@ -281,7 +281,7 @@ def test_handlers_of_one_subscription_that_contradict_each_other() -> None:
         planned(declare(bill, OPTIONS), declare(cancel, options(lease=5)))
     assert str(raised.value) == (
         "handlers bill and cancel share the subscription orders/g and differ in lease: 30.0 and 5; make them equal, "
-        "or give one another group"
+        "or give one of them another group"
     )
     for pair, what in (
         ((bill, bill_too), "event type 'Order'"),
@@ -291,7 +291,7 @@ def test_handlers_of_one_subscription_that_contradict_each_other() -> None:
             planned(*(declare(handler, OPTIONS) for handler in pair))
         assert str(raised.value) == (
             f"handlers {pair[0].__name__} and {pair[1].__name__} both take {what} of 'orders' in one group; give one "
-            "another event_type= or group="
+            "of them another event_type= or group="
         )
     with pytest.raises(HandlerDefinitionError) as raised:
         planned(declare(bill, OPTIONS), group=None)

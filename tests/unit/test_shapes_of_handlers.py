@@ -315,7 +315,7 @@ INSTANCE = "is a method without its instance; declare it bound, e.g. handler(...
 TAKES = "takes (payload) or (payload, delivery: Delivery), not "
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (generator, {}, "is a generator; write it as 'async def generator(...)'"),
-    (async_generator, {}, "is an async generator; it ends when the event is handled: take the 'yield' out"),
+    (async_generator, {}, "is an async generator; remove the 'yield'"),
     (Service, {}, "is a class; decorate an async function, or declare a method of an instance"),
     (Service.bill, {}, f"{INSTANCE}.bill)"),
     (Sync(), {}, "is a function without 'async'; write its method as 'async def __call__(self, ...)'"),
@@ -333,12 +333,20 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (anything, {}, f"{TAKES}(*args: 'object') -> 'None'"),
     (third, {}, "; 'retries' would get nothing; give it another value with functools.partial(third, retries=...)"),
     (third_required, {}, "; 'db' would get nothing"),
-    (injected, {}, "annotate 'retries' with Delivery, it is what a second parameter gets; give it another value with"),
-    (injected_object, {}, "annotate 'db' with Delivery, it is what a second parameter gets; give it another value"),
+    (
+        injected,
+        {},
+        "annotate 'retries' with Delivery, which is what a second parameter gets; give it another value with",
+    ),
+    (injected_object, {}, "annotate 'db' with Delivery, which is what a second parameter gets; give it another value"),
     (broken_third, {}, f"{TAKES}(order, delivery, db); 'db' would get nothing"),
-    (unannotated_delivery, {}, "annotate 'delivery' with Delivery, it is what a second parameter gets"),
-    (required, {}, "annotate 'word' with Delivery, it is what a second parameter gets"),
-    (second_event, {}, "annotate 'event' with Delivery, it is what a second parameter gets; the event is its .event"),
+    (unannotated_delivery, {}, "annotate 'delivery' with Delivery, which is what a second parameter gets"),
+    (required, {}, "annotate 'word' with Delivery, which is what a second parameter gets"),
+    (
+        second_event,
+        {},
+        "annotate 'event' with Delivery, which is what a second parameter gets; the event is its .event",
+    ),
     (two_deliveries, {}, "'other' asks for the delivery a second time"),
     (batch_without, {}, "'batch' is a BatchDelivery, which needs batch=; give batch=, or annotate it with Delivery"),
     (batch_alone, {}, "'batch' is a BatchDelivery, which needs batch="),
@@ -347,7 +355,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (list_of_deliveries, {"batch": 2}, "annotate 'deliveries' with BatchDelivery, which has each Delivery"),
     (event, {"batch": 2}, "a batch handler takes a list; annotate 'event' e.g. 'event: list[dict]'"),
     (wrong_attribute, {}, "its annotations cannot be read: AttributeError: module 'types' has no attribute 'Nonsense'"),
-    (functools.partial(alone, 1, 2, 3), {}, "has no signature that can be read: "),
+    (functools.partial(alone, 1, 2, 3), {}, "its signature cannot be read: "),
 ]
 
 
@@ -361,7 +369,7 @@ def test_what_cannot_work_is_told_what_it_is(handler: Any, given: dict[str, Any]
 
 def test_a_coroutine_in_place_of_its_function() -> None:
     """It is closed: nothing is told of one that was never awaited."""
-    with pytest.raises(HandlerDefinitionError, match="is a coroutine, .* call of a function; give the function"):
+    with pytest.raises(HandlerDefinitionError, match="is a coroutine, .* call of a function; pass the function"):
         declare(alone(ORDER), HandlerOptions(stream="orders"))
 
 
@@ -387,11 +395,11 @@ def test_a_method_that_its_class_decorates() -> None:
 
 @pytest.mark.parametrize("owner", [Broker("memory://", group="g"), Router()])
 def test_the_decorator_without_parentheses(owner: Broker | Router) -> None:
-    expected = r'handler alone: is an async function in place .*: @broker.handler\("orders"\)'
+    expected = r'handler alone: is an async function instead .*: @broker.handler\("orders"\)'
     with pytest.raises(HandlerDefinitionError, match=expected):
         owner.handler(alone)  # type: ignore[arg-type]
     for given in (Service, vars(Billing)["without_self"], Billing(), print):
-        with pytest.raises(HandlerDefinitionError, match="in place of the stream's name"):
+        with pytest.raises(HandlerDefinitionError, match="instead of a stream's name"):
             owner.handler(given)  # type: ignore[arg-type]
 
 

@@ -301,8 +301,11 @@ def declare_one(owner: Broker | Router, **given: Any) -> Declaration:
     ("given", "told"),
     [
         ({"retry": 3}, "retry=3: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=3)"),
-        ({"retry": None}, "retry=None: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=1), which tries"),
-        ({"retry": 0}, "retry=0: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=1), which retries nothing"),
+        ({"retry": None}, "retry=None: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=1), which retries"),
+        (
+            {"retry": 0},
+            "retry=0: expected a RetryPolicy, e.g. retry=RetryPolicy(max_failures=1), which retries nothing",
+        ),
         ({"retry": True}, "retry=True: expected a RetryPolicy, e.g. retry=RetryPolicy()"),
         ({"retry": RetryPolicy}, "expected a RetryPolicy, e.g. retry=RetryPolicy()"),
         ({"lease": timedelta(seconds=30)}, "expected seconds, 0.05 to 86400 (this timedelta has 30)"),
