@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nox
@@ -20,18 +22,21 @@ nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = [
+nox.options.sessions = ["gate"]
+TOGETHER = [
     "tests",
-    "pythons",
-    "lowest",
     "servers(server='valkey-8.1')",
     "servers(server='redis-8.2')",
     "servers(server='redis-7.0')",
-    "lint",
+    "pythons",
+    "lowest",
     "types",
     "demo",
+    "lint",
 ]
 """What `nox` runs: left out are long forms, what `tests` has in it anyway, and what may differ from day to day."""
+SESSIONS_AT_ONCE = 2
+"""While one installs something, or waits for its last tests, another has the cores."""
 
 LOCK = "requirements/all.txt"
 """Pinned versions with hashes of everything that is installed here. pip takes no such constraints, uv does."""
@@ -101,6 +106,29 @@ def install(session: nox.Session, *groups: str, package: str = "-e.") -> None:
     session.env["UV_BUILD_CONSTRAINT"] = LOCK
     of_groups = [option for group in groups for option in ("--group", group)]
     session.install("-c", LOCK, *([package] if package else []), *of_groups)
+
+
+@nox.session(python=False)
+def gate(session: nox.Session) -> None:
+    """All that `nox` runs, two sessions at a time; what a session has to say comes in one piece when it has ended."""
+    with ThreadPoolExecutor(SESSIONS_AT_ONCE) as lanes:
+        ends = {lanes.submit(_run_by_itself, each, session.posargs): each for each in TOGETHER}
+        failed = []
+        for end in as_completed(ends):
+            code, output = end.result()
+            print(output, end="", flush=True)  # noqa: T201  # as nox does
+            if code:
+                failed.append(ends[end])
+    if failed:
+        session.warn("failed: " + ", ".join(failed))
+        session.error()
+
+
+def _run_by_itself(name: str, options: list[str]) -> tuple[int, str]:
+    """Run a session in a nox of its own; its exit code and all that it said."""
+    command = [sys.executable, "-m", "nox", "-s", name, *(["--", *options] if options else [])]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # noqa: S603
+    return ended.returncode, ended.stdout
 
 
 @nox.session(python=MAIN_PYTHON)

@@ -54,7 +54,9 @@ def read(lines: Iterable[str]) -> tuple[list[Session], list[str]]:
             elif found := BEGAN.match(line):
                 ran.append(Session(found["name"]))
             elif found := ENDED.match(line):
-                ran[-1].end = found["good"] or found["bad"].upper()
+                # the last of that name: those that `gate` runs begin and end within it
+                session = [each for each in ran if each.name == found["name"]][-1]
+                session.end = found["good"] or found["bad"].upper()
     return ran, left_out
 
 

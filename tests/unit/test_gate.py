@@ -9,6 +9,7 @@ import pytest
 
 SUMMARY = runpy.run_path(str(Path(__file__).parent.parent.parent / ".ci" / "summary.py"), run_name="summary")
 LOG = """\
+nox > Running session gate
 nox > Running session tests-3.11
 nox > coverage run -m pytest -q -n 3
 ..........                                                               [100%]
@@ -29,6 +30,8 @@ nox > Session servers(server='redis-8.2') failed.
 nox > Running session lint
 All checks passed!
 nox > Session lint was successful in a second.
+nox > failed: servers(server='redis-8.2')
+nox > Session gate aborted.
 nox > Running session latest
 nox > pytest -q tests/unit
 100 passed in 9.00s
@@ -48,6 +51,7 @@ def test_each_session_is_told_with_its_tests(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.splitlines() == [
         "",
         "session by session:",
+        "  gate: ABORTED",
         "  tests-3.11: successful in 5 minutes, 2507 passed, 3 skipped",
         "  servers(server='redis-8.2'): FAILED, 1 failed, 400 passed, 2 error",
         "  lint: successful in a second",
