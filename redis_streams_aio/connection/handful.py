@@ -1,11 +1,12 @@
-"""How many entries to ask for in one step, where a reply may be too big to come through (P6). Pure.
+"""Choose how many entries to ask for in one step, because a reply may be too big to arrive. Pure.
 
-A slow line, or a limit of the server's on what it has ready for one client, loses the reply to a step that asks for
-too much, and would lose it again each time. So after a loss half as many are asked for, down to one. What comes through
-in full lets the number grow again by one, and up to what was lost last only slowly: each loss costs a new connection.
+A slow connection, or a limit of the server on the output for one client, loses the reply to a step that asks for too
+much, and would lose it again each time. So after a loss the next step asks for half as many entries, down to one. Each
+complete reply lets the number grow by one, and more slowly near the last loss, because each loss costs a new
+connection.
 
-So that nothing is lost in the first place, and memory is bounded, a step asks for no more than fits into
-`REPLY_BYTES`, as the entries weighed that came lately.
+To avoid losses at all, and to limit memory, a step asks only for as many entries as fit into `REPLY_BYTES`, by the size
+of recent entries.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from typing import Protocol
 from ..exceptions import UnansweredError
 
 SLOWLY = 1.05
-"""By how much the bound grows with each step that comes through in full."""
+"""The growth of the bound with each complete reply."""
 REPLY_BYTES = 2 * 1024 * 1024
-"""How big a reply should be at most."""
+"""The largest size that a reply should have."""
 SAMPLES = 8
-"""Entries of a reply that are weighed: all of them would cost more than to read them."""
+"""The number of entries of a reply that are measured; measuring all would cost more than reading them."""
 FADES = 0.75
-"""What is left of the last weight with each reply of lighter entries: big ones may come again."""
+"""The rest of the last weight after a reply with smaller entries, because big entries may come again."""
 
 
 class Entry(Protocol):
-    """An entry of a stream, whatever stands around it."""
+    """An entry of a stream."""
 
     @property
     def fields(self) -> Sequence[bytes] | None:
-        """Its fields; `None`: it was deleted."""
+        """The entry's fields; `None` if the entry was deleted."""
 
 
 class Handful:
@@ -45,16 +46,16 @@ class Handful:
 
     @property
     def size(self) -> int:
-        """How many to ask for now."""
+        """The number of entries to ask for now."""
         return min(self._size, self.within(REPLY_BYTES))
 
     def within(self, size: int) -> int:
-        """How many entries there are in so many bytes, going by those that came lately: at least one."""
+        """Return how many entries fit into `size` bytes, by the size of recent entries; at least one."""
         return max(1, int(size / self._weight)) if self._weight else size
 
     @contextmanager
     def asking_for(self, count: int) -> Iterator[None]:
-        """A step that asks for so many; when its answer is lost, the next one is to ask for less."""
+        """Watch a step that asks for `count` entries; after a lost answer the next step asks for fewer."""
         try:
             yield
         except UnansweredError:
@@ -62,19 +63,19 @@ class Handful:
             raise
 
     def lost(self, count: int) -> None:
-        """The reply to a step that asked for so many was lost."""
+        """Learn that the reply to a step that asked for `count` entries was lost."""
         asked = min(count, self.size)
         self._bound = max(1.0, asked - 1)
         self._size = max(1, asked // 2)
 
     def came(self, count: int) -> None:
-        """So many came in one step."""
+        """Learn that `count` entries came in one step."""
         if self._size <= count and self._size < self._most:
             self._bound = min(self._bound * SLOWLY, self._most)
             self._size = min(self._size + 1, int(self._bound))
 
     def weigh(self, entries: Sequence[Entry]) -> None:
-        """Learn how big entries are, from some of those that came."""
+        """Learn the size of entries from a sample of a reply."""
         if entries:
             samples = entries[:: -(-len(entries) // SAMPLES)]
             weight = sum(sum(map(len, entry.fields or ())) for entry in samples) / len(samples)

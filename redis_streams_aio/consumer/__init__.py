@@ -1,6 +1,6 @@
-"""Consuming.
+"""Consume events: groups, reading, leases, retries and dead letters.
 
-Groups, reading, leases, retries, dead letters. `StreamConsumer` puts the parts together for use without a broker.
+`StreamConsumer` combines the parts for use without a broker.
 """
 
 from .groups import ConsumerGroupManager

@@ -5,7 +5,7 @@ batch, are released at once, so that another consumer handles them. So are entri
 read that was under way, or an event whose handler fails during the drain. Fates that are decided and could not be
 written stay until the end.
 
-When things fail: a release that Redis did not take is tried again each second, and once more when the broker closes.
+When things fail: a release that Redis refused is tried again each second, and once more when the broker closes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .settle.settlement import Settlement
 from .work.schedule import Schedule
 
 LONGEST_TRY = 2.0
-"""Seconds after which one try is left to the end of the drain: a Redis that does not answer must not hold that up."""
+"""Seconds after which a try is postponed to the end of the drain, so that a silent Redis does not delay the drain."""
 
 
 async def release_waiting(
@@ -35,7 +35,7 @@ async def release_waiting(
 ) -> None:
     """Release the entries of the schedule, and those that come into it, until no more can come.
 
-    `freed` is set whenever an entry may have come; `failed` is told why a release failed.
+    `freed` is set whenever an entry may have come; `failed` is called with the error of a failed release.
     """
     left: list[Delivery] = []
     while True:
@@ -52,7 +52,7 @@ async def release_waiting(
 
 
 async def _failure_to_release(left: list[Delivery], settlement: Settlement) -> RedisStreamsError | None:
-    """Release entries; return the error when Redis did not take that."""
+    """Release entries, and return the error if Redis refused."""
     if not left:
         return None
     try:

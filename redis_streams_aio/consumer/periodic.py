@@ -1,4 +1,4 @@
-"""How a periodic duty is repeated: a step, an interval, and patience when Redis is away (P16)."""
+"""Repeat a periodic duty: a step, an interval, and a backoff while Redis is away."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..exceptions import RedisStreamsError
 from ..telemetry import Fact, StepFailed
 
 JITTER = 0.1
-"""Part of the interval that is left to chance, so that the processes of a fleet do not act in step."""
+"""The random part of the interval, so that many processes do not act at the same moment."""
 
 
 async def repeat(
@@ -21,10 +21,10 @@ async def repeat(
     emit: Callable[[Fact], None],
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Do the step now and then every `interval` seconds (0: again at once), until `stop`.
+    """Run the step now and then every `interval` seconds (0: again at once), until `stop` is set.
 
-    A step that has begun is done to its end. What Redis refuses is told and tried again with backoff, never later than
-    the next turn; any other error is a bug of ours and ends the broker (P14).
+    A step that has begun runs to its end. If Redis refuses, the step is repeated with backoff, at the latest at the
+    next turn, and each failure is emitted as a fact. Any other error is a bug in this library, and ends the broker.
     """
     stop = stop or asyncio.Event()
     longest = max(LONGEST, interval / 10)
@@ -43,7 +43,7 @@ async def repeat(
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until the event is set, at most so long; whether it is."""
+    """Wait until the event is set, for at most `seconds`, and return whether it is set."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

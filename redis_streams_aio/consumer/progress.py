@@ -1,4 +1,4 @@
-"""Progress: whether a step that is done again and again comes back (P19). What readiness is made of."""
+"""Progress: whether a repeated step comes back. Readiness is computed from it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from ..exceptions import RedisStreamsError
 
 LATE = 1.0
-"""Seconds that a step may take longer than it says before it counts as stuck."""
+"""Seconds after its announced time at which a step counts as stuck."""
 
 
 class Progress:
-    """Good until a step fails or is overdue; good again when one comes back."""
+    """Is good until a step fails or is overdue, and good again when a step comes back."""
 
     def __init__(self) -> None:
         self.failing_since: float | None = None
-        """When the first of the steps that have failed in a row did, on the event loop's clock; `None`: none has."""
+        """When the current series of failed steps began, on the event loop's clock; `None` if there is none."""
         self._overdue_at: float | None = None
 
     @contextmanager
     def step(self, seconds: float) -> Iterator[None]:
-        """A step that takes up to so many seconds."""
+        """Watch a step that should take at most `seconds`."""
         self._overdue_at = asyncio.get_running_loop().time() + seconds + LATE
         try:
             yield
@@ -36,6 +36,6 @@ class Progress:
 
     @property
     def good(self) -> bool:
-        """Whether the last step came back with an answer, and the one under way is not overdue."""
+        """Whether the last step succeeded, and the current one is not overdue."""
         overdue = self._overdue_at is not None and asyncio.get_running_loop().time() > self._overdue_at
         return self.failing_since is None and not overdue

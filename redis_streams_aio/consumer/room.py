@@ -1,9 +1,9 @@
-"""How many entries a subscription may ask for now (P6).
+"""Count how many entries a subscription may ask for now.
 
-Held = running + buffered + delayed. New entries are read into what is free of that, so whatever waits is backpressure.
-Entries that are pending already, here or at consumers that are gone, are let in beside what only waits: that may be
-waiting for one of them, or for so long that whoever is gone would not be replaced. What is held grows by no more than
-as much again.
+Held = running + buffered + delayed. New entries are read only into free room, so waiting entries cause backpressure.
+Entries that are already pending, here or at consumers that are gone, are also taken when waiting entries fill the room:
+a waiting entry may wait for one of them, or for so long that nobody would take over from a dead consumer. This at most
+doubles the number of held entries.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .work.pool import Pool
 from .work.schedule import Schedule
 
 BUFFERED_BYTES = 8 * 1024 * 1024
-"""How much may wait for a worker."""
+"""The most bytes that wait for a worker."""
 
 
 class Room:
-    """Counts what is held against what may be."""
+    """Compares the number of held entries with the limit."""
 
     def __init__(
         self,
@@ -47,38 +47,40 @@ class Room:
         self._pool = pool
         self.pace: Pace = Pace(2 * count)
         self.asked: int = 0
-        """Entries that are asked for: until they are here, the room they will take is nobody else's."""
+        """The number of entries that were requested; their room is reserved until they arrive."""
 
     @property
     def for_new(self) -> int:
-        """How many new entries to read."""
+        """The number of new entries to read."""
         return self._within(self._most_held - self._held)
 
     @property
     def for_old(self) -> int:
-        """How many of those to take that are pending: at first no more than `few`."""
+        """The number of pending entries to take; at first at most `few`."""
         could_run = self._schedule.ready + self._pool.busy * self._size
         return self._within(min(self._most_held - could_run, 2 * self._most_held - self._held))
 
     def few(self, count: int) -> int:
-        """Of what was in other hands, no more than can be begun one by one: it may kill this process too, and then
-        counts as delivered whatever is held beside it.
+        """Return the upper bound for entries taken over at once.
+
+        An entry that killed another process may kill this one too. Such a crash counts one delivery for every entry
+        held, so take over only as many as workers can start now.
         """
         return max(1, min(count, max(self._limit, self._concurrency - self._pool.busy)))
 
     @property
     def _limit(self) -> int:
-        """How many may be buffered: what is handled in a moment, and not too many bytes."""
+        """The most entries in the buffer: as many as are handled in a moment, and not too many bytes."""
         return min(self.pace.limit, self._handful.within(BUFFERED_BYTES))
 
     @property
     def _held(self) -> int:
-        """What is held and not settled."""
+        """The number of entries that are held and not settled."""
         return len(self._holdings) - len(self._acks)
 
     def _within(self, free: int) -> int:
         idle = (self._concurrency - self._pool.busy) * self._size
-        # what is behind another one of its lane is no work for a free worker; in stream order all is in one
+        # an entry behind another one of its lane is not work for a free worker; in stream order there is one lane
         buffered = self._schedule.buffered if self._in_one_lane else self._schedule.ready
         return min(
             self._handful.size,

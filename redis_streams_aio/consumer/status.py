@@ -1,4 +1,4 @@
-"""`SubscriptionStatus`: what one subscription is doing, for people and probes."""
+"""`SubscriptionStatus`: the state of one subscription, for people and probes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
-    """What a subscription is doing."""
+    """The state of a subscription."""
 
     stream: str
     group: str
@@ -14,13 +14,13 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     running: int
     """Deliveries in a handler."""
     buffered: int
-    """Deliveries that wait for a free worker, or behind another of their lane."""
+    """Deliveries that wait for a free worker, or for another delivery of their lane."""
     delayed: int
-    """Deliveries that wait for their retry, for a copy to end, or for Redis to take their fate."""
+    """Deliveries that wait for their retry, for a copy of their event, or for Redis to accept their fate."""
     unwritten: int
     """Acknowledgements that Redis has not confirmed yet."""
     settled: int
-    """Deliveries settled since the start."""
+    """Deliveries that were settled since the start."""
     vanished: int
     """Entries that were deleted or trimmed while they were pending, since the start."""
     ready: bool

@@ -138,12 +138,12 @@ def _check_dead_letters(plans: Sequence[Plan]) -> None:
             )
             raise HandlerDefinitionError(
                 f"handler {each.routes.all[0].name}: dead_letter={shown(each.options.dead_letter)}: is {by_way}; a bad "
-                "event would be handled again for ever: name another stream, or leave it out"
+                "event would be handled again forever: name another stream, or leave it out"
             )
 
 
 class _Defaults(msgspec.Struct, frozen=True):
-    """What the broker says of all its handlers."""
+    """The broker's defaults for all its handlers."""
 
     codec: Codec
     middleware: tuple[Middleware, ...]

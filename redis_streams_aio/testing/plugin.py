@@ -1,7 +1,7 @@
-"""The pytest plugin: fixtures with brokers to test with. pytest loads it by itself where this package is installed.
+"""The pytest plugin: fixtures with brokers for tests. pytest loads it automatically if this package is installed.
 
-Every pytest run in that environment imports this module, also one that tests something else: so this module imports
-nothing of ours before a test asks for a fixture.
+Every pytest run in that environment imports this module, even if it tests something else. So this module imports the
+rest of the package only when a test asks for a fixture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SUITE = "redis_streams_aio.testing.conformance"
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Add the options of the conformance suite to a run of it. In other runs, `--redis-url` may be anybody's."""
+    """Add the options of the conformance suite to a run of it. In other runs, another plugin may use `--redis-url`."""
     if any(_SUITE in argument.replace("/", ".") for argument in args):
         early_config.pluginmanager.import_plugin(f"{_SUITE}.options")
 
@@ -33,7 +33,7 @@ def redis_streams_broker() -> Broker:
 
 @pytest.fixture
 def redis_streams_embedded_broker() -> Broker:
-    """Return a closed broker on `embedded://`, without handlers: a Valkey of the test's own. Needs `embedded`.
+    """Return a closed broker on `embedded://`, without handlers: with its own Valkey. Needs `embedded`.
 
     `testing.harness(redis_streams_embedded_broker)` opens it.
     """
@@ -41,6 +41,6 @@ def redis_streams_embedded_broker() -> Broker:
 
 
 def _closed(url: str) -> Broker:
-    from redis_streams_aio import Broker  # noqa: PLC0415  # only where a test asks for a fixture: see the module
+    from redis_streams_aio import Broker  # noqa: PLC0415  # imported only when a test asks for a fixture
 
     return Broker(url, group="test")

@@ -1,1 +1,1 @@
-"""Intake: where a consumer's entries come from, and how it keeps them."""
+"""Intake: get entries from Redis, and keep them by renewing leases."""

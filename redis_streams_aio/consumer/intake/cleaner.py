@@ -1,8 +1,8 @@
-"""The cleaner: takes the names of consumers that are gone out of the group (P22).
+"""The cleaner removes the names of consumers that are gone from the group.
 
-A consumer that crashed leaves its name behind. When its entries were taken over and it has been idle for long, the
-name is removed by a script that looks once more, in the same step: `XGROUP DELCONSUMER` throws away what is pending.
-A consumer that was only quiet is none the worse for it, Redis makes the name again with its next read.
+A consumer that crashed leaves its name behind. When its entries were taken over and it has been idle for a long time, a
+script removes the name. The script checks again in the same step, because `XGROUP DELCONSUMER` deletes pending entries.
+A consumer that was only quiet loses nothing: Redis recreates the name with its next read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..holdings import Holdings
 
 
 async def remove_idle_consumers(holdings: Holdings, expiry: float) -> list[str]:
-    """Remove consumers with nothing pending that have been idle for `expiry` seconds; their names.
+    """Remove consumers with nothing pending that have been idle for `expiry` seconds, and return their names.
 
     Raises `RedisUnavailableError`, `ServerError`.
     """

@@ -1,7 +1,6 @@
-"""The fetcher: reads new entries for one consumer, no more than there is room for (P6).
+"""The fetcher reads new entries for one consumer, at most as many as there is room for.
 
-A group that is lost under it (stream deleted, `FLUSHALL`, failover) is made again by `rejoin`, and the read goes
-on (P17).
+If the group is lost (stream deleted, `FLUSHALL`, failover), `rejoin` recreates it, and reading continues.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Fetcher:
-    """Reads with `XREADGROUP ... >`."""
+    """Reads new entries with `XREADGROUP ... >`."""
 
     def __init__(
         self, holdings: Holdings, acks: Acknowledgements, reader: Reader, rejoin: Callable[[], Awaitable[str | None]]
@@ -33,10 +32,10 @@ class Fetcher:
         self._rejoin = rejoin
 
     async def run_once(self, count: int, block: float) -> list[Delivery]:
-        """Up to `count` new deliveries, after at most `block` seconds; `[]` when none came.
+        """Return up to `count` new deliveries, after at most `block` seconds.
 
-        Raises `RedisUnavailableError` and `ServerError`. After a failure the reader is `interrupted`: entries may
-        be pending unseen.
+        Raises `RedisUnavailableError` and `ServerError`. After a failure the reader is `interrupted`: entries may be
+        pending without having arrived here.
         """
         holdings = self._holdings
         try:
@@ -49,20 +48,20 @@ class Fetcher:
         return holdings.take(entries)
 
     async def _read(self, count: int, block: float) -> Sequence[NewEntry]:
-        """Read, and take along what has been handled."""
+        """Read, and send the acknowledgements that have gathered with the read."""
         holdings = self._holdings
         read = partial(self._reader.read, holdings.stream, holdings.group, holdings.consumer, count=count, block=block)
-        group = self._acks.depart() if self._reader.is_connected else None  # connecting may take its time
+        group = self._acks.depart() if self._reader.is_connected else None  # connecting may take long
         if group is None:
             return await read()
         try:
             return await read(ahead=group.commands(), answered=group.arrive)
         finally:
-            group.stay()  # where no answer came
+            group.stay()  # if no answer came
 
     async def _recreate_group(self) -> None:
         position = await self._rejoin()
-        if position is not None:  # else another consumer was first
+        if position is not None:  # `None`: another consumer was first
             self._holdings.telemetry.emit(
                 GroupRecreated(stream=self._holdings.stream, group=self._holdings.group, position=position)
             )

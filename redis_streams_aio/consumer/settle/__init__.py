@@ -1,1 +1,1 @@
-"""Settling: how the fates of deliveries are written to Redis."""
+"""Settle deliveries: write their fates to Redis."""

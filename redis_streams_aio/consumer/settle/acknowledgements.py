@@ -1,12 +1,12 @@
-"""Acknowledgements: gathered, and written together.
+"""Gather acknowledgements, and write them together.
 
-Those that have gathered leave with the next read, in the same write on its connection, as long as reads follow one
-another; where none comes for a moment, they leave on their own. While one group is under way the next gathers: one
-round trip for many. Until Redis has answered, an entry stays held here and is renewed. Acknowledging twice, or after
-the lease was lost, is harmless: an XACK whose answer did not come is sent again.
+Gathered acknowledgements are sent with the next read, in the same write on its connection. If no read comes for a
+moment, they are sent alone. While one group is under way the next one gathers, so one round trip serves many. Until
+Redis has answered, an entry stays held here and is renewed. Acknowledging twice, or after the lease was lost, is
+harmless, so an `XACK` without an answer is sent again.
 
-An acknowledgement is *gathered* -> *under way*, with its group (`depart`) -> *written* (`Group.arrive`); or gathered
-again, where no answer came (`Group.stay`) or Redis refused it.
+The states of an acknowledgement: *gathered* -> *under way*, with its group (`depart`) -> *written* (`Group.arrive`); or
+gathered again if no answer came (`Group.stay`) or Redis refused.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ...telemetry.logs import log
 from ..holdings import Holdings
 
 IDS_AT_ONCE = 1000
-"""Ids in one XACK; more would hold up the server (10,000 block it for 3 to 8 ms)."""
+"""The most ids in one `XACK`; more would block the server (10,000 block it for 3 to 8 ms)."""
 LONGEST_WAIT = 0.001
-"""Seconds for a read to come and take acknowledgements along, before they leave on their own."""
+"""Seconds that acknowledgements wait for a read that takes them along, before they are sent alone."""
 
 
 class Acknowledgements:
-    """Of one consumer."""
+    """Collects acknowledgements of one consumer and writes them in groups."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
@@ -40,24 +40,24 @@ class Acknowledgements:
         self._none_under_way.set()
 
     def __len__(self) -> int:
-        """Those that Redis has not confirmed yet."""
+        """Return the number of acknowledgements that Redis has not confirmed yet."""
         return len(self._gathered)
 
     def add(self, delivery: Delivery) -> None:
-        """Acknowledge with the next group. Does not wait and cannot fail."""
+        """Acknowledge a delivery with the next group. Does not wait and cannot fail."""
         delivery.settled = True
         self._gathered.append(delivery)
         if self._alarm is None:
             self._set_alarm()
 
     async def overdue(self) -> None:
-        """Until there is something to flush that no read has taken along in time."""
+        """Wait until acknowledgements are overdue, because no read has taken them along."""
         await self._overdue.wait()
 
     async def flush(self) -> None:
-        """Write those that have gathered.
+        """Write the gathered acknowledgements.
 
-        Raises `RedisUnavailableError`, `ServerError`; what was not written is kept.
+        Raises `RedisUnavailableError`, `ServerError`; acknowledgements that were not written are kept.
         """
         while self._gathered:
             if (group := self.depart()) is None:
@@ -72,13 +72,13 @@ class Acknowledgements:
                 raise refusal
 
     async def flush_if_possible(self) -> None:
-        """Write what is done before something is begun that may kill the process: it must not count as undone then."""
+        """Write acknowledgements before an event is begun that may kill the process: handled events stay handled."""
         if self._gathered:
             with suppress(RedisStreamsError):
                 await self.flush()
 
     def depart(self) -> Group | None:
-        """Those that are to be sent now, by whoever asks; `None` when there are none, or others are under way."""
+        """Return a group for the caller to send; `None` if nothing has gathered, or a group is under way."""
         if not self._gathered or not self._none_under_way.is_set():
             return None
         self._stop_alarm()
@@ -92,7 +92,7 @@ class Acknowledgements:
             self._set_alarm()
 
     def _set_alarm(self) -> None:
-        """A timer, and no task that sleeps: where the next read takes them along, nobody is woken for nothing."""
+        """Start a timer; a sleeping task would wake up for nothing whenever a read takes the acknowledgements along."""
         self._alarm = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._overdue.set)
 
     def _stop_alarm(self) -> None:
@@ -103,9 +103,9 @@ class Acknowledgements:
 
 
 class Group:
-    """Acknowledgements that are under way together.
+    """Acknowledgements that are sent together.
 
-    Ends with `arrive` or `stay`, whichever is called first; the other does nothing then.
+    Ends with the first call of `arrive` or `stay`; later calls do nothing.
     """
 
     def __init__(self, holdings: Holdings, deliveries: Sequence[Delivery], returned: Callable[[int], None]) -> None:
@@ -114,7 +114,7 @@ class Group:
         self._returned: Callable[[int], None] | None = returned
 
     def commands(self) -> list[Command]:
-        """What writes them."""
+        """Return the commands that write the acknowledgements."""
         holdings, ids = self._holdings, [delivery.raw_id for delivery in self._deliveries]
         commands: list[Command] = [("XACK", holdings.stream, holdings.group, *ids)]
         if recorded := [delivery.raw_id for delivery in self._deliveries if delivery.recorded or delivery.lost]:
@@ -122,7 +122,7 @@ class Group:
         return commands
 
     def arrive(self, answers: Sequence[Answer]) -> RedisStreamsError | None:
-        """What Redis said to the commands; what it refused them with, and `None` when they are written."""
+        """Take the answers to the commands; return the refusal, or `None` if the acknowledgements are written."""
         acknowledged, *others = answers
         if isinstance(acknowledged, RedisStreamsError):
             self.stay()
@@ -131,15 +131,17 @@ class Group:
             self._holdings.settled(self._deliveries)
         for answer in others:
             if isinstance(answer, RedisStreamsError):
-                log.error("failure records of %s/%s stay: %s", self._holdings.stream, self._holdings.group, answer)
+                log.error(
+                    "cannot delete failure records of %s/%s: %s", self._holdings.stream, self._holdings.group, answer
+                )
         return None
 
     def stay(self) -> None:
-        """They are to be sent again."""
+        """Keep the acknowledgements, to be sent again."""
         self._end(written=0)
 
     def _end(self, *, written: int) -> bool:
-        """Whether this is the end, and not one after it."""
+        """End the group, and return whether it had not ended before."""
         returned, self._returned = self._returned, None
         if returned is not None:
             returned(written)

@@ -1,4 +1,4 @@
-"""What is told of an event that failed: its facts, and the traceback of its first failure."""
+"""Report failed events: their facts, and the traceback of the first failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..holdings import Holdings
 
 
 def of_retry(holdings: Holdings, delivery: Delivery, fate: Retry) -> None:
-    """Tell that an event failed and will be handled again."""
+    """Report that an event failed and will be retried."""
     exception, seconds = _how(fate.failure)
     fact = RetryScheduled(
         **holdings.about(delivery),
@@ -23,13 +23,13 @@ def of_retry(holdings: Holdings, delivery: Delivery, fate: Retry) -> None:
 
 
 def of_wish(holdings: Holdings, delivery: Delivery, fate: Retry) -> None:
-    """Tell that a handler asked for its event later."""
+    """Report that a handler asked to retry its event later."""
     _, seconds = _how(fate.failure)
     holdings.telemetry.emit(Postponed(**holdings.about(delivery), delay=round(fate.delay, 3), seconds=seconds))
 
 
 def of_dead_letter(holdings: Holdings, delivery: Delivery, fate: DeadLetter) -> None:
-    """Tell that an event was given up."""
+    """Report that an event was dead-lettered."""
     exception, seconds = _how(fate.failure)
     fact = DeadLettered(
         **holdings.about(delivery),
@@ -47,5 +47,5 @@ def _how(failure: Failure | None) -> tuple[BaseException | None, float | None]:
 
 
 def _traced(failure: Failure | None, failures: int) -> BaseException | None:
-    """The exception whose traceback is logged: of an event's first failure, and once for all events of a batch."""
+    """Return the exception whose traceback is logged: the first failure of an event, and once for a whole batch."""
     return failure.exception if failure is not None and failures <= 1 and not failure.is_told else None

@@ -1,1 +1,1 @@
-"""Work: what is done with the entries that a consumer holds."""
+"""Work: handle the entries that a consumer holds."""

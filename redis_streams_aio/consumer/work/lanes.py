@@ -1,4 +1,4 @@
-"""Lanes: which deliveries of a subscription wait for each other (P7)."""
+"""Lanes decide which deliveries of a subscription wait for each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ONE_LANE = "stream"
 
 
 class Lanes:
-    """Chooses the lane of each delivery by the order that its subscription keeps."""
+    """Chooses the lane of each delivery by the order of its subscription."""
 
     def __init__(self, plan: Plan, context: Context) -> None:
         self._order = plan.options.order
@@ -23,7 +23,7 @@ class Lanes:
         self._context = context
 
     def assign(self, deliveries: Sequence[Delivery]) -> None:
-        """Put deliveries into their lanes; one that waits for no other has none."""
+        """Set the lane of each delivery; a delivery without a lane waits for no other."""
         if self._order == "stream":
             for delivery in deliveries:
                 delivery.lane = _ONE_LANE
@@ -37,5 +37,5 @@ class Lanes:
     def _by_key(self, delivery: Delivery) -> object:
         if self._key is None:
             return lane_by_key(delivery, self._routes, None)
-        # the user's code, as a handler is: it begins in a context of its own
+        # the key function is user code, so it runs in its own context
         return self._context.copy().run(lane_by_key, delivery, self._routes, self._key)

@@ -1,35 +1,35 @@
-"""How much to buffer (P6): what the handlers get through in a quarter of a second, as measured, not guessed. Pure.
+"""Choose how much to buffer: as many entries as the handlers do in a quarter of a second, measured. Pure.
 
-A worker that is slow thus sits on no entries that an idle one elsewhere could handle, and a fast one is never left
-waiting for a round trip.
+So a slow worker holds no entries that an idle worker elsewhere could handle, and a fast worker never waits for a round
+trip.
 """
 
 from __future__ import annotations
 
 HORIZON = 0.25
-"""Seconds of work to have at hand."""
+"""Seconds of work in the buffer."""
 GROWTH = 4
-"""At most so many times more from one measurement to the next: one lucky sample proves little."""
+"""The largest growth from one measurement to the next, because one fast sample proves little."""
 
 
 class Pace:
-    """The number of deliveries to have buffered, between none and `most`."""
+    """The number of deliveries to buffer, between 0 and `most`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.limit: int = 0
 
     def measured(self, done: int, seconds: float) -> None:
-        """`done` deliveries came to an end within `seconds` in which there was always one more to begin."""
+        """Learn that `done` deliveries ended within `seconds` in which more deliveries were always waiting."""
         affordable = int(done / max(seconds, 1e-6) * HORIZON)
         self.limit = min(affordable, max(self.limit, 1) * GROWTH, self._most)
 
 
 def room(*, free: int, limit: int, buffered: int, idle: int) -> int:
-    """How many entries to read now; 0: none yet.
+    """Return how many entries to read now; 0 to wait.
 
-    `free`: what may be held beyond what is; `idle`: workers without work. Reads are put off until the buffer is
-    half empty, as many small reads cost more than few big ones.
+    `free` is the number of entries that may still be held; `idle` is the number of workers without work. A read waits
+    until the buffer is half empty, because many small reads cost more than few big ones.
     """
     if buffered * 2 > limit and buffered >= idle:
         return 0
