@@ -16,7 +16,7 @@ from tests.pairs.traits import FAILOVER, TRAITS, Trait
 HEADING = "## Pairs\n"
 TESTED, ITSELF = "✓", "·"
 NO_SENSE: dict[tuple[str, str], str] = {
-    ("full cap", "many groups"): "each subscription has a cap of its own",
+    ("full cap", "many groups"): "each subscription has its own limit",
 }
 """Why there is no test, by names of traits."""
 
