@@ -1,19 +1,19 @@
-"""The schedule: which delivery is handled next. Pure: no tasks, no clock of its own.
+"""The schedule decides which delivery is handled next. Pure: no tasks, no clock.
 
-Every delivery has a *lane*; deliveries of one lane are handled one after another, in the order they came (P7). The
-three orders are three ways to choose it: `"stream"` has one lane for all, `"key"` one for each key, `"none"` no
-lanes. So one rule serves all three:
+Every delivery has a *lane*; deliveries of one lane are handled one after another, in the order in which they came. The
+three orders differ only in the lanes: `"stream"` has one lane for all, `"key"` one for each key, `"none"` has no lanes.
+So one rule serves all three:
 
-* a delivery is *ready* when nobody of its lane is before it,
-* one that failed is *delayed* until its retry is due, and keeps its lane: those behind it wait,
-* a copy of an event that another process is handling is *aside* until it is asked after again. It has left its lane:
-  the original may come here and need it, and nobody else is to wait either. Once it may be handled it *queues up*
-  first in its lane again,
-* when its fate is settled, it *leaves*, and the next of its lane is ready.
+* A delivery is *ready* when no earlier delivery of its lane is left.
+* A failed delivery is *delayed* until its retry is due. It keeps its lane, so later deliveries of the lane wait.
+* A copy of an event that another process is handling is *aside* until its state is asked again. It has left its lane,
+  because the original may come here and need the lane, and no other delivery should wait. When the copy may be handled,
+  it *queues up* first in its lane again.
+* When its fate is settled, a delivery *leaves*, and the next one of its lane is ready.
 
-A batch may have several of one lane, one behind the other; the lane is theirs together until the batch has ended.
-Those to be tried again then go back to the front of their lane, in their order, and come back together: those that
-are due go into a batch before any others.
+A batch may contain several deliveries of one lane, in order; they hold the lane together until the batch has ended.
+Deliveries to be retried then go back to the front of their lane, in order, and come back together: due deliveries go
+into a batch before any others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .timetable import Timetable
 
 
 class Schedule:
-    """Says which delivery is handled next."""
+    """Decides which delivery is handled next."""
 
     def __init__(self) -> None:
         self._ready: deque[Delivery] = deque()
@@ -37,12 +37,12 @@ class Schedule:
         ] = {}  # a lane is in here while one of it is ready, running or delayed
         self._delayed = Timetable()
         self._aside = Timetable()
-        self._first_due = math.inf  # of both: asked for each event
+        self._first_due = math.inf  # of both timetables; read for each event
         self._waiting = 0
 
     @property
     def buffered(self) -> int:
-        """Deliveries that are ready, or wait behind another of their lane."""
+        """The number of deliveries that are ready, or wait for another one of their lane."""
         return len(self._ready) + self._waiting
 
     @property
@@ -77,9 +77,9 @@ class Schedule:
             self._start(delivery)
 
     def take(self, now: float) -> Delivery | None:
-        """The next delivery to handle, `None` when there is none now. Those that are due go before newer ones.
+        """Return the next delivery to handle; `None` if there is none now. Due deliveries go before newer ones.
 
-        The first may be one that is aside: it has no lane, and it is to be asked after.
+        It may be a copy that was aside: it has no lane, and its state must be asked.
         """
         if self._first_due <= now:
             return self._take_due(now)
@@ -91,17 +91,17 @@ class Schedule:
         return delivery
 
     def _timed(self) -> None:
-        """What waits for a time has changed."""
+        """Update the time of the first delivery that waits for a time."""
         self._first_due = min(self._delayed.first, self._aside.first)
 
     def peek(self, now: float) -> Delivery | None:
-        """What `take` would give, but for those that are aside."""
+        """Return the delivery that `take` would return, apart from copies that are aside."""
         if self._delayed.first <= now:
             return self._delayed.peek()
         return self._ready[0] if self._ready else None
 
     def fills(self, most: int) -> bool:
-        """Whether what could be begun now fills a batch; what waits behind a lane that is busy could not."""
+        """Whether deliveries that could begin now fill a batch; those behind a busy lane could not."""
         if self.buffered < most:
             return False
         count = 0
@@ -112,9 +112,9 @@ class Schedule:
         return False
 
     def take_batch(self, now: float, most: int) -> list[Delivery]:
-        """Up to `most` deliveries to handle together, of a lane in its order; a suspect comes alone.
+        """Return up to `most` deliveries to handle together, each lane in order; a suspect comes alone.
 
-        Those that come back come first, in the order in which they were: what is new goes behind all of them.
+        Deliveries that come back are first, in their old order; new deliveries follow all of them.
         """
         batch: list[Delivery] = []
         lanes: dict[object, None] = {}
@@ -145,7 +145,7 @@ class Schedule:
     def _take_behind(
         self, lanes: Iterable[object], batch: list[Delivery], most: int, now: float, *, back: bool = False
     ) -> None:
-        """Take along what is next in these lanes; where it is to come `back`, nothing that was never taken."""
+        """Add the next deliveries of these lanes to the batch; with `back`, only those that come back."""
         for lane in lanes:
             behind = self._behind.get(lane)
             while behind and len(batch) < most and not is_suspect(behind[0]) and behind[0].due <= now:
@@ -156,21 +156,21 @@ class Schedule:
                 self._waiting -= 1
 
     def delay(self, delivery: Delivery, due: float) -> None:
-        """Have a delivery that was taken out wait until `due`; its lane waits."""
+        """Let a taken delivery wait until `due`; its lane waits too."""
         self._delayed.add(delivery, due)
         self._timed()
 
     def set_aside(self, delivery: Delivery, due: float) -> None:
-        """Have a copy wait until `due` without a lane: whoever sets it aside has left its lane, or does."""
+        """Let a copy wait until `due` without a lane; the caller makes it leave its lane."""
         self._aside.add(delivery, due)
         self._timed()
 
     def is_aside_due(self, now: float) -> bool:
-        """Whether there is one that is aside and to be asked after now."""
+        """Whether the state of a copy that is aside must be asked now."""
         return self._aside.first <= now
 
     def take_aside(self, until: float, most: int) -> list[Delivery]:
-        """Up to `most` of those that are aside and to be asked after by then."""
+        """Return up to `most` copies that are aside and due by then."""
         due: list[Delivery] = []
         while len(due) < most and self._aside.first <= until:
             due.append(self._aside.pop())
@@ -178,7 +178,7 @@ class Schedule:
         return due
 
     def queue_up(self, deliveries: Sequence[Delivery]) -> None:
-        """Those that were aside may be handled, in this order: ready, or first behind the one of their lane."""
+        """Let copies that were aside be handled in this order: at once, or next in their lane."""
         for delivery in reversed(deliveries):
             lane = delivery.lane
             if lane is not None and (behind := self._behind.get(lane)) is not None:
@@ -200,19 +200,19 @@ class Schedule:
         self._timed()
 
     def forget(self, delivery: Delivery) -> None:
-        """A delivery is lost: if it waits for its time, it waits no longer, and the next of its lane is ready."""
+        """Remove a lost delivery that waits for its time; the next one of its lane is ready."""
         kept_its_lane = not self._aside.discard(delivery) and self._delayed.discard(delivery)
         self._timed()
         if kept_its_lane:
             self.leave(delivery)
 
     def leave(self, delivery: Delivery) -> None:
-        """A delivery that was taken out is done with: the next of its lane is ready."""
+        """End a taken delivery; the next one of its lane is ready."""
         if delivery.lane is not None:
             self._start_next(delivery.lane)
 
     def end_batch(self, batch: Sequence[Delivery], again: Sequence[Delivery]) -> None:
-        """A batch that was taken out is done with, but for those to be handled `again` at their `due` time."""
+        """End a taken batch, except for the deliveries to handle `again` at their `due` time."""
         for delivery in again:
             if delivery.lane is None:
                 self.delay(delivery, delivery.due)
@@ -224,7 +224,7 @@ class Schedule:
             self._start_next(lane)
 
     def clear(self) -> list[Delivery]:
-        """Take all out that has not begun, in no order to rely on; lanes stay those of whoever is running."""
+        """Remove and return all deliveries that have not begun, in any order. Running deliveries keep their lanes."""
         everything = [*self._ready, *chain(*self._behind.values()), *self._delayed.clear(), *self._aside.clear()]
         self._ready.clear()
         for behind in self._behind.values():
@@ -248,7 +248,5 @@ class Schedule:
 
 
 def is_suspect(delivery: Delivery) -> bool:
-    """Whether it may hold up others, or drag them down: whoever had it before came to no end with it, it failed before,
-    its fate is still to be written, or it is not ours any more.
-    """
+    """Whether a delivery may harm others: it was delivered or failed before, is lost, or has an unwritten fate."""
     return delivery.deliveries > 1 or delivery.failures > 0 or delivery.fate is not None or delivery.lost

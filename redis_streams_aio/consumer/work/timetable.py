@@ -1,7 +1,7 @@
-"""A timetable: deliveries that wait for a time, by that time. Pure.
+"""A timetable keeps deliveries that wait for a time, sorted by that time. Pure.
 
-Whichever leaves before its time is only marked, and its row is dropped when it comes to the front: losing a thousand
-leases at once looks through nothing a thousand times.
+A delivery that leaves before its time is only marked, and its row is dropped when it comes to the front. So losing a
+thousand leases at once does not search the table a thousand times.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from itertools import count
 from ...events.delivery import Delivery
 
 _FEW = 32
-"""Rows without a delivery that are not worth tidying up."""
+"""The number of dropped rows below which tidying up is not worth it."""
 
 
 class Timetable:
-    """Deliveries by the time at which they are due; those that are equally due as they were added."""
+    """Deliveries by the time at which they are due; equal times in the order of adding."""
 
     def __init__(self) -> None:
         self.first: float = math.inf
-        """When the first one is due."""
+        """When the first delivery is due."""
         self._rows: list[tuple[float, int, Delivery]] = []
-        self._numbers: dict[Delivery, int] = {}  # of the row that counts
+        self._numbers: dict[Delivery, int] = {}  # of the valid row
         self._next_number = count()
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def add(self, delivery: Delivery, due: float) -> None:
-        """Have it wait until `due`."""
+        """Let a delivery wait until `due`."""
         delivery.due = due
         number = self._numbers[delivery] = next(self._next_number)
         heapq.heappush(self._rows, (due, number, delivery))
         self.first = self._rows[0][0]
 
     def peek(self) -> Delivery:
-        """The first one. Raises `IndexError`."""
+        """Return the first delivery. Raises `IndexError`."""
         return self._rows[0][2]
 
     def pop(self) -> Delivery:
-        """Take the first one out: it waits no longer. Raises `IndexError`."""
+        """Remove and return the first delivery. Raises `IndexError`."""
         delivery = heapq.heappop(self._rows)[2]
         del self._numbers[delivery]
         delivery.due = 0.0
@@ -49,7 +49,7 @@ class Timetable:
         return delivery
 
     def discard(self, delivery: Delivery) -> bool:
-        """Take one out, whenever it is due; whether it was in here."""
+        """Remove a delivery, and return whether it was in the timetable."""
         if self._numbers.pop(delivery, None) is None:
             return False
         if len(self._rows) > 2 * len(self._numbers) + _FEW:
@@ -67,7 +67,7 @@ class Timetable:
         self._tidy()
 
     def clear(self) -> list[Delivery]:
-        """Take all out, the first first."""
+        """Remove and return all deliveries, in order."""
         rows = sorted(filter(self._counts, self._rows), key=lambda row: row[:2])
         self._rows, self._numbers, self.first = [], {}, math.inf
         for _, _, delivery in rows:
@@ -78,7 +78,7 @@ class Timetable:
         return self._numbers.get(row[2]) == row[1]
 
     def _tidy(self) -> None:
-        """Have a delivery in the first row, if there is any."""
+        """Drop invalid rows at the front."""
         while self._rows and not self._counts(self._rows[0]):
             heapq.heappop(self._rows)
         self.first = self._rows[0][0] if self._rows else math.inf
