@@ -18,7 +18,7 @@ from typing import Protocol
 
 from .checks import values
 from .connection import Connection, replies
-from .connection.group_scripts import CHECKPOINT
+from .connection.steps.checkpoints import checkpoint as checkpoint_of
 from .events import entry_ids, keys
 from .exceptions import CheckpointStoreError, RedisStreamsError, StreamTypeError
 from .telemetry import SILENT, CheckpointSaved, Telemetry
@@ -121,12 +121,7 @@ async def current(connection: Connection, stream: str, group: str) -> str:
 
     Raises `GroupNotFoundError`, `RedisUnavailableError`, `ServerError`.
     """
-    return (await _current(connection, stream, group))[0]
-
-
-async def _current(connection: Connection, stream: str, group: str, store: str = "") -> tuple[str, bool]:
-    key = keys.checkpoint(stream, group)
-    return replies.checkpoint(await connection.run(CHECKPOINT, stream, key, group, store))
+    return (await checkpoint_of(connection, stream, group)).id
 
 
 class CheckpointWriter:
@@ -153,7 +148,8 @@ class CheckpointWriter:
         Raises what `current` and the store raise.
         """
         if self.is_atomic:
-            checkpoint, saved = await _current(self._connection, self._stream, self._group, "store")
+            stored = await checkpoint_of(self._connection, self._stream, self._group, store=True)
+            checkpoint, saved = stored.id, stored.is_new
         else:
             checkpoint, saved = await self._copy()
         if saved and self._telemetry.active:

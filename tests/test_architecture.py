@@ -30,7 +30,6 @@ LAYERS: list[list[str]] = [
     ["handlers"],
     ["connection.address", "connection.backoff", "connection.errors", "connection.packing"],
     ["connection.handful", "connection.home", "connection.naming", "connection.replies", "connection.steps.script"],
-    ["connection.scripts", "connection.group_scripts"],
     ["connection.credentials", "connection.embedded", "connection.route", "connection.wire"],
     ["connection.endpoints"],
     ["connection.dial", "connection.link", "connection.reader"],
@@ -63,9 +62,10 @@ WORK_KNOWS_NOTHING_OF_REDIS = "connection"
 """What is done with an event is decided and ordered in `consumer/work/` without Redis."""
 
 EXCEPTIONS = {
-    ("consumer.work.duplicates", "connection.packing"): "asks Redis who handles an event: its step is one call",
-    ("consumer.work.duplicates", "connection.replies"): "see above",
-    ("consumer.work.duplicates", "connection.scripts"): "see above",
+    (
+        "consumer.work.duplicates",
+        "connection.steps.duplicates",
+    ): "asks Redis who handles an event",
 }
 """Imports that the rules forbid and that are there for a reason. One that is there no more fails the test."""
 

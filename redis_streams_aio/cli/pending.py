@@ -9,8 +9,8 @@ import msgspec
 from ..config import Settings
 from ..connection import Connection, replies
 from ..connection.replies import Reply
+from ..connection.steps.records import parse
 from ..consumer import ConsumerGroupManager, StreamConsumer
-from ..consumer.intake.records import parse
 from ..events import keys
 from ..models import PendingMessage
 from .session import connect, stream_named

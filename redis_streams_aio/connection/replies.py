@@ -1,7 +1,7 @@
 """The one place that turns raw replies (RESP2: nested lists of bytes and integers) into our records. Pure.
 
-What cannot be read is no reply of Redis: something else answers there, or something between changes what it says.
-That raises `ServerError`, and nothing else does.
+A reply that cannot be read is not Redis's own: something else answers there, or changes it on its way. The
+reader raises `ServerError` then, and no other error.
 """
 
 from __future__ import annotations
@@ -51,14 +51,6 @@ class Server(NamedTuple):
     client_id: int
 
 
-class PendingHistory(NamedTuple):
-    """What the script `HISTORIES` knows of an entry; `None` where there is no such record."""
-
-    deliveries: int
-    failures: bytes | None
-    replay: bytes | None
-
-
 def reads(parse: Callable[P, T]) -> Callable[P, T]:
     """A parser that raises `ServerError` for what it cannot read."""
 
@@ -76,7 +68,7 @@ def reads(parse: Callable[P, T]) -> Callable[P, T]:
 @reads
 def entries(reply: Reply) -> list[RawEntry]:
     """`XRANGE`, the middle of `XAUTOCLAIM`: `[[id, fields], ...]`."""
-    return [_entry(_id(entry_id), fields) for entry_id, fields in map(_row, _rows(reply))]
+    return [entry(entry_id, fields) for entry_id, fields in map(_row, _rows(reply))]
 
 
 @reads
@@ -84,7 +76,7 @@ def new_entries(reply: Reply) -> list[NewEntry]:
     """`XREADGROUP ... >` over one stream: `[[stream, [[id, fields], ...]]]`, or nothing.
 
     This is the hot path: the reply's own lists are handed on when all of it is checked, by few calls for all entries.
-    What is made anew for each would cost as much again, and the garbage collector comes to look through it.
+    New objects for each entry would cost as much again, and the garbage collector would look through them.
     """
     if reply is None:
         return []
@@ -97,15 +89,15 @@ def new_entries(reply: Reply) -> list[NewEntry]:
     return found  # type: ignore[return-value]  # lists of two
 
 
-def _entry(entry_id: Reply, fields: Reply) -> RawEntry:
-    if not isinstance(entry_id, bytes):
-        raise TypeError
+def entry(entry_id: Reply, fields: Reply) -> RawEntry:
+    """An entry, for parsers that say what they read."""
     if fields is not None:
         b"".join(fields)  # type: ignore[arg-type]  # the fastest way to find out that all of them are bytes
-    return RawEntry(entry_id, fields)  # type: ignore[arg-type]
+    return RawEntry(checked_id(entry_id), fields)  # type: ignore[arg-type]
 
 
-def _id(reply: Reply) -> bytes:
+def checked_id(reply: Reply) -> bytes:
+    """An entry id."""
     if isinstance(reply, bytes) and entry_ids.is_id(reply.decode()):
         return reply
     raise ValueError
@@ -114,42 +106,18 @@ def _id(reply: Reply) -> bytes:
 @reads
 def ids(reply: Reply) -> list[bytes]:
     """Entry ids."""
-    return list(map(_id, _rows(reply)))
+    return list(map(checked_id, _rows(reply)))
 
 
-@reads
-def released(reply: Reply) -> tuple[int, list[bytes]]:
-    """The script `RELEASE`: how many, and the ids of those that are gone."""
-    count, gone = _rows(reply)
-    return integer(count), ids(gone)
-
-
-@reads
-def taken(reply: Reply) -> list[RawEntry]:
-    """The script `CLAIM`: `[[id, fields], ...]`, or `[id]` for entries that were deleted."""
-    return [_entry(_id(entry_id), *(fields or [None])) for entry_id, *fields in map(_row, _rows(reply))]
-
-
-@reads
-def histories(count: int, reply: Reply) -> tuple[int, list[PendingHistory]]:
-    """The script `HISTORIES` for so many entries: the time in milliseconds, and what is known of each of them."""
-    now_ms, *found = _rows(reply)
-    if len(found) != count:
-        raise ValueError
-    return integer(now_ms), [_history(*_rows(row)) for row in found]
-
-
-def _history(deliveries: Reply, failures: Reply, replay: Reply) -> PendingHistory:
-    return PendingHistory(_count(deliveries), _optional_bytes(failures), _optional_bytes(replay))
-
-
-def _optional_bytes(reply: Reply) -> bytes | None:
+def optional_bytes(reply: Reply) -> bytes | None:
+    """A bulk string, or none, for parsers that say what they read."""
     if reply is None or isinstance(reply, bytes):
         return reply
     raise TypeError
 
 
-def _count(reply: Reply) -> int:
+def count(reply: Reply) -> int:
+    """A number that is not below 0, for parsers that say what they read."""
     number = integer(reply)
     if number < 0:
         raise ValueError
@@ -162,15 +130,15 @@ def _how_many(reply: Reply) -> int:
 
 
 def _age(reply: Reply) -> float:
-    """Milliseconds as seconds. What was in the future when a clock was set back is now."""
+    """Milliseconds as seconds. A time in the future, as after a clock was set back, counts as now."""
     return max(0, integer(reply)) / 1000
 
 
 @reads
-def words(count: int, reply: Reply) -> list[bytes]:
+def words(expected: int, reply: Reply) -> list[bytes]:
     """So many bulk strings."""
     found = [word for word in _rows(reply) if isinstance(word, bytes)]
-    if len(found) != count:
+    if len(found) != expected:
         raise ValueError
     return found
 
@@ -180,13 +148,6 @@ def clock(reply: Reply) -> float:
     """`TIME`, in seconds."""
     seconds, microseconds = map(integer, _rows(reply))
     return seconds + microseconds / 1_000_000
-
-
-@reads
-def checkpoint(reply: Reply) -> tuple[str, bool]:
-    """The script `CHECKPOINT`: the group's checkpoint, and whether another one was stored."""
-    position, replaced = _rows(reply)
-    return _id(position).decode(), integer(replaced) == 1
 
 
 def text(reply: Reply) -> str:
@@ -241,9 +202,9 @@ def mapping(reply: Reply) -> dict[str, Reply]:
 
 @reads
 def pending(reply: Reply, *, idle: float = -math.inf) -> list[PendingMessage]:
-    """`XPENDING` with a range: entries that were idle for so many seconds, or that have no consumer."""
+    """`XPENDING` with a range: entries that were idle for `idle` seconds, or that have no consumer."""
     return [
-        PendingMessage(_id(entry_id).decode(), text(consumer), _age(since), _how_many(deliveries))
+        PendingMessage(checked_id(entry_id).decode(), text(consumer), _age(since), _how_many(deliveries))
         for entry_id, consumer, since, deliveries in map(_row, _rows(reply))
         if integer(since) >= idle * 1000 or not consumer
     ]
@@ -252,7 +213,7 @@ def pending(reply: Reply, *, idle: float = -math.inf) -> list[PendingMessage]:
 @reads
 def last_id(reply: Reply) -> bytes:
     """The id of the last of some entries: of `XPENDING`'s, `XRANGE`'s."""
-    return _id(_row(_rows(reply)[-1])[0])
+    return checked_id(_row(_rows(reply)[-1])[0])
 
 
 @reads
@@ -265,14 +226,14 @@ def stream_info(name: str, reply: Reply) -> StreamInfo:
         groups=_how_many(known["groups"]),
         first_id=_entry_id(known["first-entry"]),
         last_id=_entry_id(known["last-entry"]),
-        last_generated_id=_id(known["last-generated-id"]).decode(),
+        last_generated_id=checked_id(known["last-generated-id"]).decode(),
         entries_added=_how_many(known["entries-added"]),
     )
 
 
 def _entry_id(entry: Reply) -> str | None:
     items = _rows(entry)
-    return _id(items[0]).decode() if items else None
+    return checked_id(items[0]).decode() if items else None
 
 
 @reads
@@ -283,7 +244,7 @@ def group_infos(reply: Reply) -> list[GroupInfo]:
             name=text(known["name"]),
             consumers=_how_many(known["consumers"]),
             pending=_how_many(known["pending"]),
-            last_delivered_id=_id(known["last-delivered-id"]).decode(),
+            last_delivered_id=checked_id(known["last-delivered-id"]).decode(),
             entries_read=_count_if_known(known.get("entries-read")),
             lag=_count_if_known(known.get("lag")),
         )

@@ -10,8 +10,9 @@ from datetime import datetime
 
 from ..checks import names, times, values
 from ..connection import Connection, replies
-from ..connection.group_scripts import CREATE_GROUP, DELETE_CONSUMER, DELETE_GROUP
-from ..events import entry_ids, keys
+from ..connection.steps import groups as steps
+from ..connection.steps.consumer import Consumer
+from ..events import entry_ids
 from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, InvalidEventError, StreamNotFoundError
 from ..models import ConsumerInfo, GroupInfo
 
@@ -56,8 +57,7 @@ class ConsumerGroupManager:
             return None
 
     async def _create(self, stream: str, group: str, position: str, start: str) -> str:
-        touched = (stream, keys.deleted(stream, group))
-        return replies.text(await self._connection.run(CREATE_GROUP, *touched, group, position, start))
+        return await steps.create_group(self._connection, stream, group, position, start)
 
     async def _exists(self, stream: str, group: str) -> bool:
         try:
@@ -79,10 +79,7 @@ class ConsumerGroupManager:
         again at once, there. One atomic step. Dead letters stay. Raises `StreamTypeError`.
         """
         stream, group = _checked(stream), _checked_group(group)
-        beside = [
-            name(stream, group) for name in (keys.deleted, keys.checkpoint, keys.failures, keys.releases, keys.leases)
-        ]
-        return replies.integer(await self._connection.run(DELETE_GROUP, stream, *beside, group, DELETED_FOR_MS)) == 1
+        return await steps.delete_group(self._connection, stream, group, DELETED_FOR_MS)
 
     async def reset_group(self, stream: str, group: str, start: str | datetime) -> None:
         """Move an existing group.
@@ -119,9 +116,7 @@ class ConsumerGroupManager:
         consumer = values.text("consumer", consumer)
         if not times.is_number(idle) or idle < 0:
             raise ConfigError(f"idle={values.shown(idle)}: expected seconds, 0 or more")
-        touched = (stream, keys.leases(stream, group))
-        reply = await self._connection.run(DELETE_CONSUMER, *touched, group, consumer, round(idle * 1000))
-        return replies.integer(reply) == 1
+        return await steps.delete_consumer(self._connection, Consumer(stream, group, consumer), round(idle * 1000))
 
 
 def _checked(stream: str) -> str:

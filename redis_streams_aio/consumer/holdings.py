@@ -14,8 +14,8 @@ from ..connection import Connection
 from ..connection.backoff import Gate
 from ..connection.packing import Command
 from ..connection.replies import IdAndFields
+from ..connection.steps import records
 from ..connection.steps.consumer import Consumer
-from ..events import keys
 from ..events.delivery import Compose, Delivery, Origin
 from ..events.replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
 from ..events.wire_format import Fields, event_type_of
@@ -55,8 +55,6 @@ class Holdings:
         self.lease = lease
         """Seconds without renewal after which another consumer may take an entry over."""
         self.telemetry = telemetry
-        self.failures_key: str = keys.failures(stream, group)
-        self.releases_key: str = keys.releases(stream, group)
         self.by_id: dict[bytes, Delivery] = {}
         self.uncertain: dict[bytes, bool] = {}
         """Entries that may be pending for this consumer, as the answer to a claim of them was lost or is awaited; and
@@ -159,8 +157,7 @@ class Holdings:
 
     def forget_command(self, ids: Iterable[bytes]) -> Command:
         """The command that forgets what Redis knows of the failures and replays of entries that are settled or gone."""
-        known = tuple(ids)
-        return ("HDEL", self.failures_key, *known, *(entry_id + b":history" for entry_id in known))
+        return records.forget(self.who, ids)
 
     def report_vanished(self, ids: Iterable[bytes]) -> None:
         """Tell of entries that were deleted or trimmed while they were pending (P20)."""

@@ -21,6 +21,7 @@ from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
 from ..checks import names, values
 from ..connection import Connection
 from ..connection.handful import Handful
+from ..connection.steps.dead_letters import DeadLetterOptions
 from ..connection.steps.leases import note_lease
 from ..events import entry_ids, keys
 from ..events.delivery import Compose, Delivery
@@ -42,7 +43,7 @@ from .intake.cleaner import remove_idle_consumers
 from .intake.group import Fetcher
 from .intake.leases import LeaseKeeper
 from .intake.own import recover_own
-from .settle.settlement import DeadLetterOptions, Settlement
+from .settle.settlement import Settlement
 
 if TYPE_CHECKING:
     from ..connection.reader import Reader

@@ -24,6 +24,7 @@ from ..codecs import Codec, JsonCodec, bounded, reading_codec
 from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
 from ..connection.backoff import delays
+from ..connection.steps.dead_letters import DeadLetterOptions
 from ..events import entry_ids
 from ..events.delivery import Delivery
 from ..events.replays import FOR_ANOTHER_GROUP
@@ -42,7 +43,6 @@ from ..models import EventMessage, PendingMessage
 from ..telemetry import SILENT, StepFailed, Telemetry
 from ..telemetry.logs import log
 from .member import Member, MemberOptions
-from .settle.settlement import DeadLetterOptions
 
 T = TypeVar("T")
 State = Literal["starting", "running", "draining", "stopped", "failed"]

@@ -15,6 +15,7 @@ from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection import Connection
 from ..connection.backoff import LONGEST
+from ..connection.steps.dead_letters import DeadLetterOptions
 from ..events.delivery import Compose, Delivery
 from ..handlers.routes import Plan
 from ..telemetry import ReadingAgain, StepFailed, Subscribed, Telemetry
@@ -24,7 +25,6 @@ from .member import Member, MemberOptions
 from .periodic import repeat, wait_for
 from .progress import Progress
 from .room import Room
-from .settle.settlement import DeadLetterOptions
 from .status import SubscriptionStatus
 from .work.batches import Batches
 from .work.lanes import Lanes

@@ -19,8 +19,8 @@ from ..checks import names, times, values
 from ..connection import Connection, replies
 from ..connection.handful import Handful
 from ..connection.replies import RawEntry
-from ..connection.scripts import REPLAY
-from ..events import dead_letter, entry_ids, keys, replays
+from ..connection.steps.replaying import Letter, Replayed, replay
+from ..events import dead_letter, entry_ids, keys
 from ..exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError, UnansweredError
 from ..models import DeadLetterMessage, ReplayReport
 
@@ -115,13 +115,13 @@ class DeadLetters:
         """
         if rate is not None and (not times.is_number(rate) or not rate > 0):
             raise ConfigError(f"rate={values.shown(rate)}: expected a number of events a second, above 0")
-        how_often = dict.fromkeys(("in place", "copied", "gone"), 0)
+        how_often = dict.fromkeys(Replayed, 0)
         began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay
         async for letter in self._chosen(ids, reason, since, until):
             if rate is not None and not dry_run:
                 await _pause(began + sum(how_often.values()) / rate)
             how_often[await step(letter)] += 1
-        return ReplayReport(how_often["in place"], how_often["copied"], how_often["gone"])
+        return ReplayReport(how_often[Replayed.IN_PLACE], how_often[Replayed.COPIED], how_often[Replayed.GONE])
 
     async def purge(
         self,
@@ -224,25 +224,18 @@ class DeadLetters:
 
     # -- replaying --------------------------------------------------------------------------------------------
 
-    async def _replay(self, letter: DeadLetterMessage) -> str:
+    async def _replay(self, letter: DeadLetterMessage) -> Replayed:
         history = dead_letter.history_of(letter)
-        reply = await self._connection.run(
-            REPLAY,
-            *(self._stream, keys.failures(self._stream, self._group), self._key),
-            *(keys.checkpoint(self._stream, self._group), keys.releases(self._stream, self._group)),
-            *(self._group, letter.id, _entry_id(letter), keys.RELEASED, replays.encode(history)),
-            entry_ids.previous(_entry_id(letter)),
-            *replays.wrap(list(letter.fields), self._group, history),
-        )
-        return replies.text(reply)
+        given_up = Letter(self._key, letter.id, _entry_id(letter), letter.fields, history)
+        return await replay(self._connection, self._stream, self._group, given_up)
 
-    async def _would_replay(self, letter: DeadLetterMessage) -> str:
+    async def _would_replay(self, letter: DeadLetterMessage) -> Replayed:
         groups = replies.group_infos(await self._connection.call("XINFO", "GROUPS", self._stream))
         if all(group.name != self._group for group in groups):
             raise GroupNotFoundError(f"stream {self._stream!r} has no group {self._group!r}")
         entry_id = _entry_id(letter)
         there = await self._connection.call("XRANGE", self._stream, entry_id, entry_id)
-        return "in place" if there else "copied"
+        return Replayed.IN_PLACE if there else Replayed.COPIED
 
     def __repr__(self) -> str:
         return f"<DeadLetters {self._stream}/{self._group} in {self._key}>"

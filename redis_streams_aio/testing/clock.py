@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection
 
 from ..connection import Connection, replies
+from ..connection.steps.records import COMPOSE, PARSE
 from ..connection.steps.script import Script
 from ..events import keys
 from ..exceptions import GroupNotFoundError
@@ -21,14 +22,16 @@ from ..exceptions import GroupNotFoundError
 _PAGE = 1000
 
 _AGE = Script(
-    """
+    COMPOSE
+    + PARSE
+    + """
 -- ARGV: group, milliseconds, page size, then the consumers whose entries keep their age.
 local records = redis.call('HGETALL', KEYS[2])
 for i = 1, #records, 2 do
-  local failures, first, due, error = string.match(records[i + 1], '^(%d+) (%d+) (%d+) (.*)$')
+  local failures, first, due, delay, error = parsed(records[i + 1])
   if failures and string.sub(records[i], -8) ~= ':history' then
-    local times = string.format('%.0f %.0f', math.max(0, first - ARGV[2]), math.max(0, due - ARGV[2]))
-    redis.call('HSET', KEYS[2], records[i], failures .. ' ' .. times .. ' ' .. error)
+    first, due = math.max(0, first - ARGV[2]), math.max(0, due - ARGV[2])
+    redis.call('HSET', KEYS[2], records[i], composed(failures, first, due, delay, error))
   end
 end
 local living = {}

@@ -16,7 +16,20 @@ from redis_streams_aio import DeadLetters, LagWatcher, RedisStreamsError, Stream
 from redis_streams_aio.checkpoint import RedisCheckpointStore, current
 from redis_streams_aio.connection import errors, replies
 from redis_streams_aio.connection.replies import RawEntry, Reply
-from redis_streams_aio.connection.steps import leases
+from redis_streams_aio.connection.steps import (
+    checkpoints,
+    claims,
+    completing,
+    dead_letters,
+    groups,
+    histories,
+    leases,
+    releasing,
+    replaying,
+    retrying,
+)
+from redis_streams_aio.connection.steps import duplicates as duplicate_steps
+from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
 from redis_streams_aio.consumer import ConsumerGroupManager
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.intake.abandoned import Reclaimer
@@ -24,7 +37,7 @@ from redis_streams_aio.consumer.intake.cleaner import remove_idle_consumers
 from redis_streams_aio.consumer.intake.leases import LeaseKeeper
 from redis_streams_aio.consumer.intake.own import recover_own
 from redis_streams_aio.consumer.intake.records import take_pending
-from redis_streams_aio.consumer.settle.settlement import DeadLetterOptions, Settlement
+from redis_streams_aio.consumer.settle.settlement import Settlement
 from redis_streams_aio.consumer.work import duplicates
 from redis_streams_aio.handlers.fates import DeadLetter, Retry
 from redis_streams_aio.telemetry import Telemetry
@@ -43,7 +56,17 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     replies.server,
     leases.leases,
     leases.renewed,
-    replies.checkpoint,
+    checkpoints.checkpoint_read,
+    claims.claimed,
+    completing.completed,
+    dead_letters.dead_lettered,
+    lambda reply: duplicate_steps.begun([b"5-0", b"6-0"], reply),
+    groups.created,
+    groups.deleted,
+    lambda reply: histories.recalled(1, reply),
+    releasing.parked,
+    replaying.replayed,
+    lambda reply: retrying.failures_written(2, reply),
 )
 
 ENTRY: Reply = [b"1700000000000-0", [b"event_type", b"Order", b"payload", b"{}"]]
@@ -191,10 +214,10 @@ async def _letters(holdings: Holdings) -> None:
 
 
 async def _groups(holdings: Holdings) -> None:
-    groups = ConsumerGroupManager(holdings.connection)
-    await groups.join("orders", "billing", "0", "5-0")
-    await groups.get_group_info("orders", "billing")
-    await groups.delete_group("orders", "billing")
+    manager = ConsumerGroupManager(holdings.connection)
+    await manager.join("orders", "billing", "0", "5-0")
+    await manager.get_group_info("orders", "billing")
+    await manager.delete_group("orders", "billing")
 
 
 async def _streams(holdings: Holdings) -> None:

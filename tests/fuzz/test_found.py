@@ -17,10 +17,11 @@ from redis_streams_aio.cli import pending, show
 from redis_streams_aio.config import yaml_files
 from redis_streams_aio.connection import address, reader, replies
 from redis_streams_aio.connection.replies import RawEntry, Reply, Server
-from redis_streams_aio.connection.steps import leases
+from redis_streams_aio.connection.steps import checkpoints, claims, leases
+from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.intake.records import take_pending
-from redis_streams_aio.consumer.settle.settlement import DeadLetterOptions, Settlement
+from redis_streams_aio.consumer.settle.settlement import Settlement
 from redis_streams_aio.events import entry_ids, replays, wire_format
 from redis_streams_aio.handlers.fates import Retry
 from redis_streams_aio.models import PendingMessage
@@ -196,8 +197,8 @@ def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: py
         (replies.new_entries, [[b"orders", [b"ab"]]]),
         (replies.entries, [[b"no id", []]]),
         (leases.renewed, [[[b"1-0"]], []]),
-        (replies.taken, [[]]),
-        (replies.checkpoint, None),
+        (claims.claimed, [[]]),
+        (checkpoints.checkpoint_read, None),
         (replies.clock, [b"soon", b"0"]),
         (replies.group_infos, [[b"name"]]),
         (replies.stream_info, [b"length", 1]),

@@ -24,7 +24,7 @@ from redis_streams_aio import (
     StreamTypeError,
 )
 from redis_streams_aio.checkpoint import CheckpointWriter, current
-from redis_streams_aio.connection.group_scripts import CHECKPOINT
+from redis_streams_aio.connection.steps.checkpoints import CHECKPOINT
 from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.events import entry_ids
 from redis_streams_aio.telemetry import CheckpointSaved, Fact, Telemetry

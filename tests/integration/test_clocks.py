@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, Delivery, RetryLater, RetryPolicy, Settings
-from redis_streams_aio.consumer.intake.records import FailureRecord, parse
+from redis_streams_aio.connection.steps.records import FailureRecord, parse
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.events import keys
 from redis_streams_aio.telemetry import SILENT

@@ -10,8 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, DeadLetters, Delivery, RetryPolicy, Settings, UnansweredError
-from redis_streams_aio.connection.group_scripts import CLAIM, HISTORIES
-from redis_streams_aio.connection.scripts import RELEASE
+from redis_streams_aio.connection.steps.claims import CLAIM
+from redis_streams_aio.connection.steps.histories import HISTORIES
+from redis_streams_aio.connection.steps.releasing import RELEASE
 from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.handlers.fates import ABANDON, DeadLetter, Retry

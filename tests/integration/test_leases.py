@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import BatchDelivery, Broker, Connection, Delivery, RetryPolicy, Settings
-from redis_streams_aio.connection.group_scripts import CLAIM
+from redis_streams_aio.connection.steps.claims import CLAIM
 from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.telemetry import SILENT, DeadLettered, Fact, LeaseLost, RetryScheduled

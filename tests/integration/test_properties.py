@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from redis_streams_aio import Connection
 from redis_streams_aio.checkpoint import current
-from redis_streams_aio.connection.group_scripts import CHECKPOINT
-from redis_streams_aio.connection.scripts import REPLAY
+from redis_streams_aio.connection.steps.checkpoints import CHECKPOINT
+from redis_streams_aio.connection.steps.replaying import REPLAY
 from redis_streams_aio.consumer.holdings import Holdings
 from redis_streams_aio.consumer.intake.abandoned import Reclaimer
 from redis_streams_aio.events import entry_ids

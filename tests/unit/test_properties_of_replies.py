@@ -258,35 +258,17 @@ def test_p16_a_certificate_that_is_refused_is_told_with_what_to_do(problem: str,
     assert "XX" not in told
 
 
-def test_scripts_answers_are_read() -> None:
-    assert replies.histories(2, [b"1700", [3, b"record", None], [0, None, b"{}"]]) == (
-        1700,
-        [replies.PendingHistory(3, b"record", None), replies.PendingHistory(0, None, b"{}")],
-    )
-    assert replies.histories(1, [b"1700", [b"0", None, None]])[1][0].deliveries == 0
-    for odd in ([b"1", [-1, None, None]], [b"1", [1, 5, None]], [b"1", [1, None, 5]], [b"1"]):
-        with pytest.raises(ServerError, match="cannot be read as histories"):
-            replies.histories(1, odd)
+def test_ids_numbers_and_words_are_read() -> None:
+    assert replies.ids([b"1-0", b"2-7"]) == [b"1-0", b"2-7"]
     with pytest.raises(ServerError, match="cannot be read as ids"):
         replies.ids([b"no id"])
     assert replies.integer(2**64 - 1) == 2**64 - 1
     with pytest.raises(ServerError):
         replies.integer(2**64)
-
-
-def test_scripts_that_take_renew_and_release_answer_with_ids() -> None:
-    assert replies.ids([b"1-0", b"2-7"]) == [b"1-0", b"2-7"]
-    assert replies.released([b"2", [b"3-0"]]) == (2, [b"3-0"])
-    assert replies.taken([[b"1-0", [b"a", b"b"]], [b"2-0"]]) == [RawEntry(b"1-0", [b"a", b"b"]), RawEntry(b"2-0", None)]
-    assert replies.checkpoint([b"1-0", 1]) == ("1-0", True)
-    assert replies.checkpoint([b"2-0", 0]) == ("2-0", False)
     assert replies.words(2, [b"a", b"b"]) == [b"a", b"b"]
     for odd in ([b"a"], [b"a", 1], [b"a", b"b", b"c"]):
         with pytest.raises(ServerError, match="cannot be read as words"):
             replies.words(2, odd)
-    for odd in ([[b"no id"]], [[b"no id", [b"a", b"b"]]], [b"1-0"]):
-        with pytest.raises(ServerError, match="cannot be read as taken"):
-            replies.taken(odd)
 
 
 def test_a_page_of_what_is_pending_has_those_that_are_idle_for_long_enough_or_have_no_consumer() -> None:

@@ -28,6 +28,9 @@ def _scripts() -> Iterator[tuple[str, Script]]:
 SCRIPTS = dict(_scripts())
 OPERATORS = {"replaying.REPLAY"}
 """Steps that a consumer never takes, but `dead-letters replay` does."""
+DONE_WITHOUT = {("dead_letters.DEAD_LETTER", "dead_letters"): {"xdel"}}
+"""Commands that the ACL file leaves out: this one undoes a dead letter whose entry may not be acknowledged, which the
+file's consumers may."""
 MANAGERS = {"groups.DELETE_GROUP"}
 """Steps of a program of the user's own, for which docs/connections.md has a line."""
 
@@ -61,7 +64,7 @@ def test_all_keys_of_a_step_are_on_one_slot(script: str, stream: str, group: str
 
 
 def test_no_two_keys_beside_a_stream_are_the_same() -> None:
-    names = {name for script in SCRIPTS.values() for name in script.keys}
+    names = {name.rstrip("*") for script in SCRIPTS.values() for name in script.keys}
     made = [key(name, "orders", "billing") for name in names]
     assert len({one for one in made if one is not None}) == sum(one is not None for one in made)
 
@@ -126,20 +129,23 @@ def pattern(name: str, group: str) -> str:
     return found.replace("billing", group) if name != "done" else found
 
 
-def missing(script: Script, granted: Mapping[str, set[str]], plain: set[str], group: str) -> dict[str, set[str]]:
-    lacks = {name: set(needed) - granted.get(pattern(name, group), set()) for name, needed in script.keys.items()}
-    lacks["without a key"] = set(script.also) - plain
+def missing(script: str, granted: Mapping[str, set[str]], plain: set[str], group: str) -> dict[str, frozenset[str]]:
+    lacks = {
+        name: needed - granted.get(pattern(name, group), set()) - DONE_WITHOUT.get((script, name), set())
+        for name, needed in SCRIPTS[script].keys.items()
+    }
+    lacks["without a key"] = SCRIPTS[script].also - plain
     return {name: commands for name, commands in lacks.items() if commands}
 
 
 @pytest.mark.parametrize("script", sorted(SCRIPTS.keys() - OPERATORS - MANAGERS))
 def test_the_acl_file_permits_consumers_their_steps(script: str) -> None:
-    assert missing(SCRIPTS[script], *rights("consumer"), "billing") == {}
+    assert missing(script, *rights("consumer"), "billing") == {}
 
 
-@pytest.mark.parametrize("script", sorted(OPERATORS & SCRIPTS.keys()))
+@pytest.mark.parametrize("script", sorted(OPERATORS))
 def test_the_acl_file_permits_operators_their_steps(script: str) -> None:
-    assert missing(SCRIPTS[script], *rights("operator"), "*") == {}
+    assert missing(script, *rights("operator"), "*") == {}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

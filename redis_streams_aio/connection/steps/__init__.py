@@ -1,6 +1,6 @@
 """The atomic steps at Redis: each is one typed function, in one file with its Lua, its keys, arguments and reply.
 
-Nothing outside of a step's file knows the order of a script's arguments or the form of its reply. What holds for all:
+Nothing outside of a step's file knows the order of a script's arguments or the form of its reply. Rules of all steps:
 
 * All keys of a step are on one Cluster slot (`events.keys.sibling`).
 * A step that must not write after its lease was lost asks first: `XPENDING key group id id 1 consumer` finds the entry

@@ -1,4 +1,4 @@
-"""`Consumer`: who asks for a step; and the result of a step that found an entry in other hands."""
+"""`Consumer`: who asks for a step; and `NOT_OURS`, the result for an entry held by another consumer."""
 
 from __future__ import annotations
 

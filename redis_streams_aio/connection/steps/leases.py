@@ -71,11 +71,11 @@ class Renewal(NamedTuple):
 
 
 class Renewed(msgspec.Struct, frozen=True):
-    """The result of a renewal. What is in neither list is another consumer's now, or settled."""
+    """The result of a renewal. Entries in neither list are another consumer's by now, or settled."""
 
     kept: list[bytes]
     gone: list[bytes]
-    """Those whose entries were deleted."""
+    """Ids of entries that were deleted."""
 
 
 async def note_lease(connection: Connection, who: Consumer, lease_ms: int) -> None:
@@ -133,7 +133,7 @@ def renewed(reply: Reply) -> Renewed:
 
 @reads
 def leases(reply: Reply) -> dict[str, float]:
-    """The hash of leases: seconds by consumer. What cannot be a lease is left out."""
+    """The hash of leases: seconds by consumer. Values that cannot be a lease are left out."""
     return {
         name: int(value) / 1000
         for name, value in mapping(reply).items()

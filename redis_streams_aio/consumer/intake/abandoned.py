@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...connection import replies
+from ...connection.steps.claims import Claim
 from ...connection.steps.leases import known_leases
 from ...events import entry_ids, keys
 from ...events.delivery import Delivery
@@ -31,7 +32,7 @@ from ...exceptions import PermissionDeniedError, StreamTypeError
 from ...models import ConsumerInfo, PendingMessage
 from ...telemetry import Reclaimed
 from ..holdings import Holdings
-from .claims import AT_ONCE, Claim, claim
+from .claims import AT_ONCE, claim
 from .records import take_pending
 
 PAGE = 2_500

@@ -7,24 +7,14 @@ or was renewed, is left alone. One step claims a bounded number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from ...connection import replies
-from ...connection.group_scripts import CLAIM
 from ...connection.replies import RawEntry
+from ...connection.steps import claims as step
+from ...connection.steps.claims import Claim
 from ..holdings import Holdings
 
 AT_ONCE = 100
 """Most entries that one step claims: about a millisecond of the server's time."""
-
-
-class Claim(NamedTuple):
-    """An entry that is to be claimed."""
-
-    owner: str
-    idle_ms: int
-    """For how long it must have been idle."""
-    id: bytes
 
 
 async def claim(holdings: Holdings, claims: Sequence[Claim]) -> list[RawEntry]:
@@ -34,11 +24,8 @@ async def claim(holdings: Holdings, claims: Sequence[Claim]) -> list[RawEntry]:
     """
     if not claims:
         return []
-    arguments = [argument for one in claims for argument in one]
-    found = replies.taken(
-        await holdings.connection.run(CLAIM, holdings.stream, holdings.group, holdings.consumer, *arguments)
-    )
-    if gone := [entry.id for entry in found if entry.fields is None]:
-        holdings.report_vanished(gone)
-        await holdings.connection.call(*holdings.forget_command(gone))
-    return [entry for entry in found if entry.fields is not None]
+    claimed = await step.claim(holdings.connection, holdings.who, claims)
+    if claimed.gone:
+        holdings.report_vanished(claimed.gone)
+        await holdings.connection.call(*holdings.forget_command(claimed.gone))
+    return claimed.entries

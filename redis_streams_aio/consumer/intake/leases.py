@@ -1,4 +1,4 @@
-"""The lease keeper: tells Redis that this process is alive and still has what it holds (P3).
+"""The lease keeper: tells Redis that this process is alive and still holds its entries.
 
 **Theory.** An entry's idle time in Redis is its lease: it starts to run when the entry is handed out, not when its
 handler starts, so what is buffered or waits for a retry ages too, and is renewed too. Renewing sets the idle time
@@ -8,7 +8,7 @@ Invariants:
 
 * Everything held is renewed at a third of the lease, until its fate is written, also during drain: two renewals
   may fail before it matters.
-* Renewing never takes an entry back (P4). The owner is checked and the entry renewed in one atomic step: a plain
+* Renewing never takes an entry back. The owner is checked and the entry renewed in one atomic step: a plain
   `XCLAIM` would steal it.
 * What does not come back is lost: another consumer has it, or it is gone. `delivery.lost` becomes true; a handler
   that is running may go on, and its success may still acknowledge (that is harmless), but its failure writes
@@ -22,8 +22,8 @@ they find lost is then handed back to the loop that handles.
 
 When things fail: Redis away: the step raises and is tried again soon; leases that ran out meanwhile are found
 lost, or still ours, at the next step that works. The process frozen or its event loop blocked for longer than a
-lease: the same. The group lost: nothing is pending any more; what is held runs on, and when the group is made
-again at its checkpoint, the same ids are held still and not handled twice.
+lease: the same. The group lost: nothing is pending any more; what is held runs on, and when the group is
+recreated at its checkpoint, the same ids are held still and not handled twice.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class LeaseKeeper:
         return await renew(self._link, renewals)
 
     async def _let_go(self, lost: Sequence[_Lost]) -> None:
-        """What is not ours any more is held no longer; of what was deleted Redis forgets what it knows."""
+        """Hold lost deliveries no longer; Redis forgets what it knows of deleted entries."""
         forgotten = [
             each.holdings.forget_command(one.raw_id for one in each.vanished) for each in lost if each.vanished
         ]
@@ -113,12 +113,12 @@ class LeaseKeeper:
 
 
 class _Lost(NamedTuple):
-    """What a renewal did not find ours."""
+    """Deliveries that were not renewed and are not settled: their leases are lost."""
 
     holdings: Holdings
     missing: Sequence[Delivery]
     vanished: Sequence[Delivery]
-    """Those of them whose entries were deleted."""
+    """The missing ones whose entries were deleted."""
 
     def let_go(self) -> None:
         """Let go of those that are held still: what was settled or released while the answer came is not lost."""
@@ -142,7 +142,7 @@ class _Part(NamedTuple):
         return Renewal(holdings.who, holdings.lease_ms, [delivery.raw_id for delivery in self.deliveries])
 
     def lost(self, renewed: Renewed) -> list[_Lost]:
-        """What was renewed no more, though it is not settled."""
+        """Return the deliveries that are lost: not renewed, and not settled."""
         kept, gone = set(renewed.kept), set(renewed.gone)
         missing = [one for one in self.deliveries if one.raw_id not in kept and not one.settled]
         vanished = [one for one in missing if one.raw_id in gone]

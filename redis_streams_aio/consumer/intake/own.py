@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from ...connection import replies
+from ...connection.steps.claims import Claim
 from ...events.delivery import Delivery
 from ...telemetry import Recovered
 from ..holdings import Holdings
-from .claims import Claim, claim
+from .claims import claim
 from .records import take_pending
 
 PAGE = 100

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ...connection import replies
-from ...connection.scripts import RELEASE
-from ...events import keys
+from ...connection.steps.releasing import Parked, park
 from ...events.delivery import Delivery
 from ...exceptions import StreamNotFoundError
 from ...telemetry import Released
@@ -42,25 +40,21 @@ async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
 
 async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> None:
     """Give a part back in one step. It counts as settled meanwhile: the lease keeper must not take it for lost."""
-    pairs = [item for delivery in part for item in (delivery.raw_id, max(0, delivery.deliveries - 1))]
-    touched = holdings.stream, holdings.releases_key
+    entries = [(delivery.raw_id, max(0, delivery.deliveries - 1)) for delivery in part]
     for delivery in part:
         delivery.settled = True
     try:
-        reply = await holdings.connection.run(
-            RELEASE, *touched, holdings.group, holdings.consumer, keys.RELEASED, *pairs, purpose="settle"
-        )
-        count, gone = replies.released(reply)
+        parked = await park(holdings.connection, holdings.who, entries)
     except StreamNotFoundError:
-        count, gone = 0, []  # the group is gone, and its pending list with it
+        parked = Parked(0, [])  # the group is gone, and its pending list with it
     except BaseException:
         for delivery in part:
             delivery.settled = False
         raise
-    holdings.released += count
+    holdings.released += parked.count
     for delivery in part:
         holdings.drop(delivery)
         delivery.settled = False
-    if gone:
-        holdings.report_vanished(gone)
-        await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
+    if parked.gone:
+        holdings.report_vanished(parked.gone)
+        await holdings.connection.call(*holdings.forget_command(parked.gone), purpose="settle")

@@ -1,8 +1,8 @@
 """How failures are written down: many in one step, so that those of a batch come back together (P11, P15).
 
 The entries stay pending under their own ids; a record beside the stream says how often each has failed and when it is
-due. One decision has one due time, in Redis too: entries of one script are due at one moment of the server's clock, and
-here those of one batch are due at the same moment as well, however many scripts they took.
+due. One decision has one due time, in Redis too: entries of one step are due at one moment of the server's clock, and
+here those of one batch are due at the same moment as well, however many steps they took.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ...connection import replies
-from ...connection.packing import Argument
-from ...connection.scripts import RETRY
+from ...connection.steps import retrying
+from ...connection.steps.consumer import NOT_OURS, NotOurs
 from ...events.delivery import Delivery
 from ...exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ...handlers.fates import Retry
@@ -21,11 +20,11 @@ from ..holdings import Holdings
 from . import reports
 
 AT_ONCE = 250
-"""Records in one script: three commands each, about a millisecond of the server's time."""
+"""Records in one step: three commands each, about a millisecond of the server's time."""
 
 Failed = tuple[Delivery, Retry]
 Written = tuple[Delivery, Retry, int]
-"""With the time of the first failure in ms, as the script says."""
+"""With the time of the first failure in ms, as Redis says."""
 
 
 async def write(holdings: Holdings, failed: Sequence[Failed]) -> list[Written]:
@@ -33,18 +32,12 @@ async def write(holdings: Holdings, failed: Sequence[Failed]) -> list[Written]:
 
     What Redis refuses for good stays pending and is dropped from our hands. Raises `RedisUnavailableError`.
     """
-    arguments: list[Argument] = []
-    for delivery, fate in failed:
-        first_ms = round(delivery.first_failure * 1000)
-        arguments += (delivery.raw_id, round(fate.delay * 1000), fate.failures, first_ms, fate.error)
-    keys = holdings.stream, holdings.failures_key
+    firsts: list[int | NotOurs]
+    records = [_record(delivery, fate) for delivery, fate in failed]
     try:
-        reply = await holdings.connection.run(
-            RETRY, *keys, holdings.group, holdings.consumer, *arguments, purpose="settle"
-        )
-        firsts = [replies.integer(word) if word else None for word in replies.words(len(failed), reply)]
+        firsts = await retrying.write_failures(holdings.connection, holdings.who, records)
     except StreamNotFoundError:
-        firsts = [None] * len(failed)  # the group is lost with all that was pending: recreated, it delivers these again
+        firsts = [NOT_OURS] * len(failed)  # the group is lost, all pending with it: recreated, it delivers these again
     except RedisUnavailableError:
         raise
     except RedisStreamsError as error:
@@ -56,11 +49,16 @@ async def write(holdings: Holdings, failed: Sequence[Failed]) -> list[Written]:
     written: list[Written] = []
     for (delivery, fate), first in zip(failed, firsts, strict=True):
         delivery.fate = None
-        if first is None:
+        if isinstance(first, NotOurs):
             holdings.lose(delivery)
         else:
             written.append((delivery, fate, first))
     return written
+
+
+def _record(delivery: Delivery, fate: Retry) -> retrying.Failed:
+    first_ms = round(delivery.first_failure * 1000)
+    return retrying.Failed(delivery.raw_id, round(fate.delay * 1000), fate.failures, first_ms, fate.error)
 
 
 def schedule(holdings: Holdings, written: Sequence[Written]) -> list[Delivery]:

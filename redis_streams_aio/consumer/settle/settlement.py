@@ -26,14 +26,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 
-import msgspec
-
-from ...connection import replies
-from ...connection.packing import Argument
-from ...connection.replies import Reply
-from ...connection.scripts import COMPLETE, DEAD_LETTER
-from ...events import dead_letter, keys
+from ...connection.steps.completing import Completion, complete
+from ...connection.steps.consumer import NOT_OURS, NotOurs
+from ...connection.steps.dead_letters import DeadLetterOptions, move_to_dead_letters, trim_dead_letters
+from ...events import dead_letter
 from ...events.delivery import Delivery, FollowUp
 from ...events.wire_format import EVENT_ID, get
 from ...exceptions import RedisStreamsError, RedisUnavailableError, ServerError, StreamNotFoundError
@@ -46,14 +44,8 @@ from .acknowledgements import Acknowledgements
 from .releasing import release
 from .retries import Failed, Written
 
-
-class DeadLetterOptions(msgspec.Struct, frozen=True):
-    """Where dead letters go, and how many are kept for how long."""
-
-    stream: str
-    maxlen: int | None = None
-    retention: float | None = None
-    """Seconds."""
+Step = Callable[[], Awaitable[bool | str | NotOurs]]
+"""A step at Redis that settles an entry."""
 
 
 class Settlement:
@@ -141,22 +133,8 @@ class Settlement:
         holdings = self._holdings
         atomic = [follow_up.command for follow_up in fate.follow_ups if follow_up.atomic]
         await self._send_before(follow_up for follow_up in fate.follow_ups if not follow_up.atomic)
-        marker: Argument = holdings.stream
-        if (event_id := get(delivery.fields, EVENT_ID)) is not None:
-            marker = keys.done(holdings.stream, holdings.group, event_id)
-        remember = "" if fate.remember is None else max(1, round(fate.remember * 1000))
-        await self._end(
-            delivery,
-            lambda: holdings.connection.run(
-                COMPLETE,
-                *(holdings.stream, holdings.failures_key, marker, *(command[1] for command in atomic)),
-                *(holdings.group, delivery.raw_id, remember),
-                *(argument for command in atomic for argument in (len(command) - 2, *command[2:])),
-                keys=3 + len(atomic),
-                purpose="settle",
-            ),
-            of_failure=False,
-        )
+        done = Completion(delivery.raw_id, get(delivery.fields, EVENT_ID), fate.remember, atomic)
+        await self._end(delivery, partial(complete, holdings.connection, holdings.who, done), of_failure=False)
 
     async def _send_before(self, follow_ups: Iterable[FollowUp]) -> None:
         for follow_up in follow_ups:
@@ -191,18 +169,8 @@ class Settlement:
         """Move the entry to the dead letters."""
         holdings, options = self._holdings, self._dead_letters
         letter = dead_letter.compose(delivery, fate, holdings.group, holdings.consumer)
-        ended = await self._end(
-            delivery,
-            lambda: holdings.connection.run(
-                DEAD_LETTER,
-                *(holdings.stream, holdings.failures_key, options.stream),
-                *(holdings.group, holdings.consumer, delivery.raw_id),
-                "" if options.maxlen is None else options.maxlen,
-                "" if options.retention is None else round(options.retention * 1000),
-                *letter,
-                purpose="settle",
-            ),
-        )
+        move = partial(move_to_dead_letters, holdings.connection, holdings.who, delivery.raw_id, letter, options)
+        ended = await self._end(delivery, move)
         if ended:
             reports.of_dead_letter(holdings, delivery, fate)
 
@@ -219,21 +187,16 @@ class Settlement:
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
-        options, call = self._dead_letters, self._holdings.connection.call
-        if options.retention is not None:
-            oldest = int(replies.clock(await call("TIME"))) - options.retention
-            await call("XTRIM", options.stream, "MINID", "=", max(0, round(oldest * 1000)))
-        if options.maxlen is not None:
-            await call("XTRIM", options.stream, "MAXLEN", "=", options.maxlen)
+        await trim_dead_letters(self._holdings.connection, self._dead_letters)
 
-    async def _end(self, delivery: Delivery, step: Callable[[], Awaitable[Reply]], *, of_failure: bool = True) -> bool:
+    async def _end(self, delivery: Delivery, step: Step, *, of_failure: bool = True) -> bool:
         """Do the write that settles a delivery; whether it did.
 
         It counts as settled while the write is under way: the lease keeper must not take for lost what is leaving.
         """
         delivery.settled = True
         try:
-            delivery.settled = await self._write(delivery, step, of_failure=of_failure) not in (None, b"")
+            delivery.settled = await self._write(delivery, step, of_failure=of_failure)
         except BaseException:
             delivery.settled = False
             raise
@@ -241,21 +204,19 @@ class Settlement:
             self._holdings.settled([delivery])
         return delivery.settled
 
-    async def _write(
-        self, delivery: Delivery, step: Callable[[], Awaitable[Reply]], *, of_failure: bool = True
-    ) -> Reply:
-        """Do a write. `None` when it cannot be done, and never will be.
+    async def _write(self, delivery: Delivery, step: Step, *, of_failure: bool) -> bool:
+        """Do a write; whether it was done. If not, it never will be.
 
         A delivery that is not ours any more is dropped. The write of a failure is left out for a delivery that was
         lost, and where Redis refuses it for good, the entry stays pending; for a success that is raised. Raises
         `RedisUnavailableError`.
         """
         if delivery.lost and of_failure:
-            return None
+            return False
         try:
-            reply = await step()
+            result = await step()
         except StreamNotFoundError:
-            reply = None  # the group is lost with all that was pending: made again, it brings this one again
+            result = NOT_OURS  # the group is lost with all that was pending: recreated, it brings this one again
         except RedisUnavailableError:
             raise
         except RedisStreamsError as error:
@@ -264,12 +225,13 @@ class Settlement:
                 raise
             log.error("%s cannot be settled and stays pending", delivery, error=error)
             self._holdings.leave(delivery)
-            return None
+            return False
         delivery.fate = None
-        if reply in (None, b""):
+        if result is NOT_OURS:
             delivery.settled = False
             self._holdings.lose(delivery)
-        return reply
+            return False
+        return True
 
 
 def _put_aside(kept: Iterable[tuple[Delivery, Fate]], until: float) -> list[Delivery]:

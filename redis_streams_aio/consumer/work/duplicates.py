@@ -22,10 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ...connection import replies
-from ...connection.packing import Argument
-from ...connection.scripts import BEGIN_EVENTS, DONE
-from ...events import keys
+from ...connection.steps.duplicates import Begun, begin_events
 from ...events.delivery import Delivery
 from ...events.wire_format import EVENT_ID, get
 from ...exceptions import RedisStreamsError
@@ -37,7 +34,7 @@ from .attempt import to_its_end
 from .schedule import Schedule
 
 ASKED_AT_ONCE = 250
-"""Events in one script: three commands each, about a millisecond of the server's time."""
+"""Events in one step: three commands each, about a millisecond of the server's time."""
 LOOK_AGAIN = 1.0
 """Seconds after which a copy asks again whether the other one is done; less where leases are short."""
 TOGETHER = 0.3
@@ -52,36 +49,36 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Fate
     asked = [(event_id, delivery.raw_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
     if not asked:
         return [None] * len(deliveries)
-    holders = await _holders(holdings, asked)
-    if isinstance(holders, Postpone):
-        return [holders] * len(deliveries)
+    begun = await _begun(holdings, asked)
+    if isinstance(begun, Postpone):
+        return [begun] * len(deliveries)
     look_again = asyncio.get_running_loop().time() + _pause(holdings)
-    found = iter(holders)
+    found = iter(begun)
     return [
         _fate(holdings, delivery, next(found), look_again) if event_id else None
         for delivery, event_id in zip(deliveries, ids, strict=True)
     ]
 
 
-async def _holders(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[bytes] | Postpone:
-    """Who handles each event; or until when to wait, as Redis cannot be asked."""
+async def _begun(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[Begun] | Postpone:
+    """Whether each event may be handled now; or until when to wait, as Redis cannot be asked."""
     loop = asyncio.get_running_loop()
     now = loop.time()
     if wait := holdings.gate.wait(now):
         return Postpone(now + wait)
     try:
-        holders = await _ask(holdings, asked)
+        begun = await _ask(holdings, asked)
     except RedisStreamsError as error:
         now = loop.time()
         wait = holdings.gate.refused(now)
         holdings.telemetry.emit(StepFailed.of("look for duplicates", error, wait))
         return Postpone(now + wait)
     holdings.gate.passed()
-    return holders
+    return begun
 
 
 def copies_to_ask_after(holdings: Holdings, schedule: Schedule, now: float) -> list[Delivery]:
-    """Copies that were set aside and that it is time to ask after, or nearly so: as many as one script takes."""
+    """Copies that were set aside and that it is time to ask after, or nearly so: as many as one step takes."""
     return schedule.take_aside(now + TOGETHER * _pause(holdings), ASKED_AT_ONCE)
 
 
@@ -107,28 +104,19 @@ async def ask_again(holdings: Holdings, schedule: Schedule, acks: Acknowledgemen
     schedule.queue_up(next_ones)
 
 
-async def _ask(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-    """Who is at each event."""
-    holders: list[bytes] = []
+async def _ask(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[Begun]:
+    """Begin each event, part by part."""
+    begun: list[Begun] = []
     for start in range(0, len(asked), ASKED_AT_ONCE):
-        holders += await _ask_at_once(holdings, asked[start : start + ASKED_AT_ONCE])
-    return holders
+        part = asked[start : start + ASKED_AT_ONCE]
+        begun += await begin_events(holdings.connection, holdings.who, part, round(FORGOTTEN_AFTER * 1000))
+    return begun
 
 
-async def _ask_at_once(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-    marks = [keys.done(holdings.stream, holdings.group, event_id) for event_id, _ in asked]
-    entry_ids = [entry_id for _, entry_id in asked]
-    arguments: list[Argument] = [holdings.group, round(FORGOTTEN_AFTER * 1000), *entry_ids]
-    reply = await holdings.connection.run(
-        BEGIN_EVENTS, holdings.stream, *marks, *arguments, keys=1 + len(marks), purpose="settle"
-    )
-    return replies.words(len(marks), reply)
-
-
-def _fate(holdings: Holdings, delivery: Delivery, holder: bytes, look_again: float) -> Fate | None:
-    if holder == delivery.raw_id:
+def _fate(holdings: Holdings, delivery: Delivery, begun: Begun, look_again: float) -> Fate | None:
+    if begun is Begun.OURS:
         return None
-    if holder == DONE:
+    if begun is Begun.DONE:
         holdings.telemetry.emit(DuplicateDropped(**holdings.about(delivery)))
         return ACK
     return AwaitCopy(look_again)

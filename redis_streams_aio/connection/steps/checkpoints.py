@@ -1,0 +1,70 @@
+"""Checkpoints: how far everything in a group is settled, as Redis knows it, read and stored in one step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...events import keys
+from ..replies import Reply, checked_id, integer, pair, reads
+from .script import Script
+
+if TYPE_CHECKING:
+    from ..connection import Connection
+
+CHECKPOINT = Script(
+    """
+-- ARGV: group, 'store' or ''. Returns the group's checkpoint, and whether another one was stored, which it replaces.
+-- One step: a replay in between would leave the stored one ahead of an entry that is pending again. An error when the
+-- group is not there.
+local function less_one(digits)  -- digit by digit: Lua's numbers are too short for some
+  local head, zeros = string.match(digits, '^(.-)(0*)$')
+  local last = string.char(string.byte(head, -1) - 1)
+  local less = string.gsub(string.sub(head, 1, -2) .. last .. string.rep('9', #zeros), '^0+(%d)', '%1')
+  return less
+end
+local function previous(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  if seq ~= '0' then return ms .. '-' .. less_one(seq) end
+  if ms ~= '0' then return less_one(ms) .. '-18446744073709551615' end
+  return '0-0'
+end
+local lowest = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1)
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local about = {}
+  for i = 1, #group, 2 do about[group[i]] = group[i + 1] end
+  if about['name'] == ARGV[1] then
+    local checkpoint = lowest[1] and previous(lowest[1][1]) or about['last-delivered-id']
+    local differs = ARGV[2] == 'store' and redis.pcall('GET', KEYS[2]) ~= checkpoint
+    if differs then redis.call('SET', KEYS[2], checkpoint) end
+    return {checkpoint, differs and 1 or 0}
+  end
+end
+""",
+    keys={"stream": "xpending xinfo|groups", "checkpoint": "get set"},
+)
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A group's checkpoint."""
+
+    id: str
+    is_new: bool
+    """Whether it was stored in place of another one."""
+
+
+async def checkpoint(connection: Connection, stream: str, group: str, *, store: bool = False) -> Checkpoint:
+    """Return the group's checkpoint; with `store`, it stands beside the stream, too, from here on.
+
+    Raises `GroupNotFoundError`, `RedisUnavailableError`, `ServerError`.
+    """
+    key, stored = keys.checkpoint(stream, group), "store" if store else ""
+    return checkpoint_read(await connection.run(CHECKPOINT, stream, key, group, stored))
+
+
+@reads
+def checkpoint_read(reply: Reply) -> Checkpoint:
+    """The reply of `CHECKPOINT`."""
+    position, replaced = pair(reply)
+    return Checkpoint(checked_id(position).decode(), integer(replaced) == 1)

@@ -1,0 +1,93 @@
+"""Completing: an entry is acknowledged together with what belongs to it, follow-ups and the mark of its event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...events import keys
+from ..packing import Argument, Command
+from ..replies import Reply, integer, reads
+from .consumer import Consumer
+from .records import FORGET
+from .script import Script
+
+if TYPE_CHECKING:
+    from ..connection import Connection
+
+COMPLETE = Script(
+    FORGET
+    + """
+-- KEYS: without an event id, the stream stands in the place of the event's key. ARGV: group, id, ms to remember the
+-- event for (or ''), then for each follow-up the number of the arguments of its XADD, and these arguments.
+-- One step: follow-ups added, event remembered, entry acknowledged; or none of it. An entry that somebody has
+-- acknowledged before is left alone: returns 0.
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then return 0 end
+if ARGV[3] ~= '' and redis.pcall('GET', KEYS[3]) == 'done' then  -- a copy was handled while this one was handled
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+  forget(KEYS[2], ARGV[2])
+  return 0
+end
+local added, at = {}, 4
+local function undone(problem)  -- scripts do not roll back
+  for i = 1, #added do redis.pcall('XDEL', KEYS[i + 3], added[i]) end
+  return problem
+end
+local function failed(answer) return type(answer) == 'table' and answer.err end
+for i = 4, #KEYS do
+  local count = tonumber(ARGV[at])
+  local id = redis.pcall('XADD', KEYS[i], unpack(ARGV, at + 1, at + count))
+  if failed(id) then return undone(id) end
+  added[#added + 1] = id
+  at = at + count + 1
+end
+if ARGV[3] ~= '' then
+  redis.pcall('DEL', KEYS[3])  -- a full Redis refuses only a script's first write: SET is not refused after this one
+  local remembered = redis.pcall('SET', KEYS[3], 'done', 'PX', ARGV[3])
+  if failed(remembered) then return undone(remembered) end
+end
+local acked = redis.pcall('XACK', KEYS[1], ARGV[1], ARGV[2])
+if failed(acked) then
+  if ARGV[3] ~= '' then redis.pcall('DEL', KEYS[3]) end
+  return undone(acked)
+end
+forget(KEYS[2], ARGV[2])
+return 1
+""",
+    keys={"stream": "xpending xack", "failures": "hdel", "done": "get set del", "follow-up*": "xadd xdel"},
+)
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """An entry that was handled, and what belongs to it."""
+
+    id: bytes
+    event_id: bytes | None
+    remember: float | None
+    """Seconds for which copies of the event are dropped; `None`: they are not."""
+    follow_ups: Sequence[Command]
+    """`XADD` commands."""
+
+
+async def complete(connection: Connection, who: Consumer, completion: Completion) -> bool:
+    """Acknowledge an entry together with what belongs to it; whether this step did.
+
+    `False`: it had been acknowledged, or a copy of its event had been handled, and nothing of it was added. Raises
+    `RedisUnavailableError`, `ServerError`.
+    """
+    mark: Argument = who.stream
+    if completion.event_id is not None:
+        mark = keys.done(who.stream, who.group, completion.event_id)
+    remember = "" if completion.remember is None else max(1, round(completion.remember * 1000))
+    touched = (who.stream, keys.failures(who.stream, who.group), mark, *(each[1] for each in completion.follow_ups))
+    added = [argument for each in completion.follow_ups for argument in (len(each) - 2, *each[2:])]
+    arguments = (who.group, completion.id, remember, *added)
+    return completed(await connection.run(COMPLETE, *touched, *arguments, keys=len(touched), purpose="settle"))
+
+
+@reads
+def completed(reply: Reply) -> bool:
+    """The reply of `COMPLETE`."""
+    return {0: False, 1: True}[integer(reply)]

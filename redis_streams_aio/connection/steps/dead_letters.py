@@ -1,0 +1,84 @@
+"""Dead letters: an entry is moved to the stream of dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...events import keys
+from ..packing import Argument
+from ..replies import Reply, checked_id, clock, reads
+from .consumer import NOT_OURS, Consumer, NotOurs
+from .records import FORGET
+from .script import Script
+
+if TYPE_CHECKING:
+    from ..connection import Connection
+
+DEAD_LETTER = Script(
+    FORGET
+    + """
+-- ARGV: group, consumer, id, most dead letters to keep (or ''), ms to keep them (or ''), then the dead letter's fields
+-- and values. One step: written there and acknowledged here.
+-- Returns the dead letter's id, or '' when the entry is not ours any more and nothing was written.
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return '' end
+local dead = redis.call('XADD', KEYS[3], '*', unpack(ARGV, 6))
+local acked = redis.pcall('XACK', KEYS[1], ARGV[1], ARGV[3])
+if type(acked) == 'table' and acked.err then  -- not permitted, for example: scripts do not roll back, so undo it here
+  redis.pcall('XDEL', KEYS[3], dead)
+  return acked
+end
+forget(KEYS[2], ARGV[3])
+if ARGV[4] ~= '' then redis.pcall('XTRIM', KEYS[3], 'MAXLEN', '=', ARGV[4]) end
+if ARGV[5] ~= '' then
+  local time = redis.call('TIME')
+  redis.pcall('XTRIM', KEYS[3], 'MINID', '=', string.format('%.0f', time[1] * 1000 - ARGV[5]))
+end
+return dead
+""",
+    keys={"stream": "xpending xack", "failures": "hdel", "dead_letters": "xadd xdel xtrim"},
+    also="time",
+)
+
+
+class DeadLetterOptions(msgspec.Struct, frozen=True):
+    """Where dead letters go, and how many are kept for how long."""
+
+    stream: str
+    maxlen: int | None = None
+    retention: float | None = None
+    """Seconds."""
+
+
+async def move_to_dead_letters(
+    connection: Connection, who: Consumer, moved: bytes, letter: Sequence[Argument], options: DeadLetterOptions
+) -> str | NotOurs:
+    """Add a dead letter and acknowledge its entry, in one step; return the dead letter's id.
+
+    Raises `RedisUnavailableError`, `ServerError`.
+    """
+    touched = (who.stream, keys.failures(who.stream, who.group), options.stream)
+    most = "" if options.maxlen is None else options.maxlen
+    kept_ms = "" if options.retention is None else round(options.retention * 1000)
+    arguments = (who.group, who.name, moved, most, kept_ms, *letter)
+    return dead_lettered(await connection.run(DEAD_LETTER, *touched, *arguments, purpose="settle"))
+
+
+@reads
+def dead_lettered(reply: Reply) -> str | NotOurs:
+    """The reply of `DEAD_LETTER`."""
+    return NOT_OURS if reply == b"" else checked_id(reply).decode()
+
+
+async def trim_dead_letters(connection: Connection, options: DeadLetterOptions) -> None:
+    """Drop dead letters that are past their time, and those beyond the bound, also when no new ones come.
+
+    Raises `RedisUnavailableError`, `ServerError`.
+    """
+    if options.retention is not None:
+        oldest = int(clock(await connection.call("TIME"))) - options.retention
+        await connection.call("XTRIM", options.stream, "MINID", "=", max(0, round(oldest * 1000)))
+    if options.maxlen is not None:
+        await connection.call("XTRIM", options.stream, "MAXLEN", "=", options.maxlen)

@@ -1,0 +1,63 @@
+"""Releasing: entries are parked under the reserved consumer name `redis_streams_aio:released`, claimable at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...events import keys
+from ..replies import Reply, count, ids, pair, reads
+from .consumer import Consumer
+from .script import Script
+
+if TYPE_CHECKING:
+    from ..connection import Connection
+
+RELEASE = Script(
+    """
+-- ARGV: group, consumer, the name to park them under, then pairs of id and the delivery count to leave behind. Makes
+-- the entries claimable at once, and counts that it did, for others to see; the delivery is not counted. Returns how
+-- many lie there, also those whose earlier answer was lost, and the ids of deleted entries.
+local released, gone = 0, {}
+for i = 4, #ARGV, 2 do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
+    local claimed = redis.call(
+      'XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, ARGV[i], 'IDLE', 86400000, 'RETRYCOUNT', ARGV[i + 1], 'JUSTID')
+    if #claimed == 1 then released = released + 1 else gone[#gone + 1] = ARGV[i] end
+  elseif #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[3]) == 1 then
+    released = released + 1
+  end
+end
+if released > 0 then redis.pcall('INCR', KEYS[2]) end
+return {released, gone}
+""",
+    keys={"stream": "xpending xclaim", "releases": "incr"},
+)
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """The result of a release. The entries in neither number were not ours any more."""
+
+    count: int
+    """How many lie there now."""
+    gone: list[bytes]
+    """Ids of entries that were deleted."""
+
+
+async def park(connection: Connection, who: Consumer, entries: Sequence[tuple[bytes, int]]) -> Parked:
+    """Release a consumer's entries: their ids, and the number of deliveries that each is to have.
+
+    Raises `RedisUnavailableError`, `ServerError`.
+    """
+    touched = (who.stream, keys.releases(who.stream, who.group))
+    pairs = [item for entry in entries for item in entry]
+    return parked(await connection.run(RELEASE, *touched, who.group, who.name, keys.RELEASED, *pairs, purpose="settle"))
+
+
+@reads
+def parked(reply: Reply) -> Parked:
+    """The reply of `RELEASE`."""
+    released, gone = pair(reply)
+    return Parked(count(released), ids(gone))
