@@ -7,11 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from ..config import Settings
-from ..connection import Connection, replies
-from ..connection.replies import Reply
-from ..connection.steps.records import parse
+from ..connection.steps.records import FailureRecord, failure_records
 from ..consumer import ConsumerGroupManager, StreamConsumer
-from ..events import keys
 from ..models import PendingMessage
 from .session import connect, stream_named
 from .show import NONE, age, local_time, number, visible
@@ -64,20 +61,14 @@ async def pending_of(
             info = await ConsumerGroupManager(connection).get_group_info(stream, group)
         reader: StreamConsumer[object] = StreamConsumer(connection, stream, group, payload_type=object)
         messages = await reader.get_pending(count, consumer=consumer)
-        records = await _failure_records(connection, stream, group, [message.id for message in messages])
+        records = await failure_records(connection, stream, group, [message.id for message in messages])
     return PendingEntries(info.pending, list(map(_row, messages, records)))
 
 
-async def _failure_records(connection: Connection, stream: str, group: str, ids: list[str]) -> list[Reply]:
-    if not ids:
-        return []
-    return replies.rows(await connection.call("HMGET", keys.failures(stream, group), *ids))
-
-
-def _row(message: PendingMessage, record: Reply) -> PendingRow:
+def _row(message: PendingMessage, known: FailureRecord | None) -> PendingRow:
     """Return the row for an entry, with its failure record if there is one."""
     row = PendingRow(id=message.id, consumer=message.consumer, idle=message.idle, deliveries=message.deliveries)
-    if not isinstance(record, bytes) or (known := parse(record)) is None:
+    if known is None:
         return row
     return msgspec.structs.replace(
         row,

@@ -7,13 +7,17 @@ One field by entry id has the text `failures first_ms due_ms delay_ms error`; ti
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...checks.times import LONGEST_DELAY
 from ...events import keys
 from ..packing import Command
+from ..replies import Reply, optional_bytes, reads, rows
 from .consumer import Consumer
+
+if TYPE_CHECKING:
+    from ..connection import Connection
 
 COMPOSE = """
 local function composed(failures, first, due, delay, error)
@@ -56,6 +60,27 @@ def parse(record: bytes) -> FailureRecord | None:
     if delay_ms > LONGEST_DELAY * 1000:
         return None  # longer than any retry waits
     return FailureRecord(failures, first_ms, due_ms, delay_ms, error.decode("utf-8", "replace"))
+
+
+async def failure_records(
+    connection: Connection, stream: str, group: str, ids: Sequence[str]
+) -> list[FailureRecord | None]:
+    """Return the failure record of each entry, `None` where there is none.
+
+    Raises `RedisUnavailableError`, `ServerError`.
+    """
+    if not ids:
+        return []
+    return records_read(len(ids), await connection.call("HMGET", keys.failures(stream, group), *ids))
+
+
+@reads
+def records_read(expected: int, reply: Reply) -> list[FailureRecord | None]:
+    """The reply of `HMGET` for `expected` entries."""
+    found = [optional_bytes(record) for record in rows(reply)]
+    if len(found) != expected:
+        raise ValueError
+    return [None if record is None else parse(record) for record in found]
 
 
 def forget(who: Consumer, ids: Iterable[bytes]) -> Command:

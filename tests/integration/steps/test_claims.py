@@ -10,7 +10,7 @@ from redis_streams_aio.connection.replies import RawEntry, Reply
 from redis_streams_aio.connection.steps.claims import Claim, Claimed, claim, claimed
 from redis_streams_aio.connection.steps.consumer import NOT_OURS
 from redis_streams_aio.connection.steps.histories import History, Recalled, recall, recalled
-from redis_streams_aio.connection.steps.records import FailureRecord, forget
+from redis_streams_aio.connection.steps.records import FailureRecord, failure_records, forget, records_read
 from tests.integration.steps.conftest import WHO, Deliver, pending
 
 FAILURES = "{orders}:billing:failures"
@@ -68,6 +68,10 @@ async def test_histories_are_recalled_and_deliveries_counted(
     ]
     assert abs(found.now_ms / 1000 - (await redis.time())[0]) < 60
     assert await deliveries(redis) == [2, 1, 1, 2], "a delivery of somebody else's is not counted by us"
+    entry_ids = [entry_id.decode() for entry_id in (counted, known, odd)]
+    records = await failure_records(connection, WHO.stream, WHO.group, entry_ids)
+    assert records == [None, FailureRecord(3, 1000, 5000, 4000, "ValueError: no\nnever"), None]
+    assert await failure_records(connection, WHO.stream, WHO.group, []) == []
     await connection.call(*forget(WHO, [known, odd]))
     assert not await redis.exists(FAILURES)
 
@@ -129,3 +133,9 @@ def test_another_form_of_reply_to_a_claim_is_told(reply: Reply) -> None:
 def test_another_form_of_reply_to_a_recall_is_told(reply: Reply) -> None:
     with pytest.raises(ServerError, match="cannot be read as"):
         recalled(1, reply)
+
+
+@pytest.mark.parametrize("reply", [None, b"OK", 1, [], [5], [[]], [None, None]])
+def test_another_form_of_reply_with_records_is_told(reply: Reply) -> None:
+    with pytest.raises(ServerError, match="cannot be read as"):
+        records_read(1, reply)
