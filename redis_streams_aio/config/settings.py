@@ -6,6 +6,7 @@ that end in `_ms`.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -116,7 +117,7 @@ def _check_fields(record: msgspec.Struct) -> None:
 
     Raises `ConfigError`.
     """
-    for field in msgspec.structs.fields(record):
+    for field in _fields(type(record)):
         given = getattr(record, field.name)
         try:
             value = msgspec.convert(_plain(given), field.type)
@@ -127,6 +128,12 @@ def _check_fields(record: msgspec.Struct) -> None:
             raise ConfigError(f"{type(record).__name__}({field.name}={shown}): {error}{unit(field.name)}") from None
         if value is not given:
             msgspec.structs.force_setattr(record, field.name, value)
+
+
+@functools.cache
+def _fields(record: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Return the fields of a record with their types, which msgspec evaluates from text each time it is asked."""
+    return msgspec.structs.fields(record)
 
 
 def _plain(value: object) -> object:

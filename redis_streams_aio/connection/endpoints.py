@@ -49,8 +49,14 @@ def _our_options(version: str) -> dict[str, object]:
         "retry_on_error": [],
         "retry_on_timeout": False,
         "health_check_interval": 0,
-        "driver_info": DriverInfo().add_upstream_driver("redis-streams-aio", version),
+        "driver_info": _our_driver(version),
     }
+
+
+@functools.cache
+def _our_driver(version: str) -> DriverInfo:
+    """Return what connections tell of us; redis-py reads the metadata of its package for each of these."""
+    return DriverInfo().add_upstream_driver("redis-streams-aio", version)
 
 
 @asynccontextmanager
