@@ -32,7 +32,7 @@ async def bill(order: OrderPlaced, delivery: Delivery) -> None:
     """Bill an order; doing it twice does no harm."""
     if not order.total:
         raise Reject("nothing to bill")
-    await asyncio.sleep(0.01)  # the bank
+    await asyncio.sleep(0.1)  # the bank
     billed[order.order_id] = order.total
     delivery.publish("{orders}:billed", order, event_id=order.order_id)
 
