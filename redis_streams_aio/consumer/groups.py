@@ -1,7 +1,7 @@
-"""Consumer groups: made, described, reset and deleted.
+"""Create, describe, reset and delete consumer groups.
 
-A group's start is used for making it and for nothing else (P8). `join` is how consumers come to their group: if it
-is there, it stays as it is; if it is not, it is made at its checkpoint, or at `start` when it has none (P17).
+The start position is used only when a group is created. Consumers `join` their group: an existing group stays as it is;
+a missing group is created at its checkpoint, or at `start` if it has none.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, Inva
 from ..models import ConsumerInfo, GroupInfo
 
 DELETED_FOR_MS = 86_400_000
-"""Milliseconds for which it is known that a group was deleted: consumers that run notice within seconds."""
+"""Milliseconds for which a deleted group stays marked as deleted; running consumers notice within seconds."""
 
 
 class ConsumerGroupManager:
-    """Makes, describes, resets and deletes consumer groups.
+    """Creates, describes, resets and deletes consumer groups.
 
-    Raises `InvalidEventError` for names of streams that cannot be, `ConfigError` for other arguments.
+    Raises `InvalidEventError` for invalid names of streams, `ConfigError` for other wrong arguments.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = values.instance("connection", connection, Connection)
 
     async def create_group(self, stream: str, group: str, start: str | datetime = entry_ids.BEGINNING) -> str:
-        """Make a group (and the stream, if need be), and return the id it starts after.
+        """Create a group (and the stream, if it does not exist), and return the id after which it starts.
 
-        `start`: `"0"` everything, `"$"` only new events, an entry id (what comes after it), or a `datetime` (what
-        came at or after it). A group made at `"$"` knows its lag from the first event on. Raises
+        `start`: `"0"` everything, `"$"` only new events, an entry id (events after it), or a `datetime` (events at or
+        after it). A group created at `"$"` knows its lag from the first event on. Raises
         `GroupExistsError`, `ConfigError`, `StreamTypeError`.
         """
         stream, group = _checked(stream), _checked_group(group)
@@ -41,12 +41,12 @@ class ConsumerGroupManager:
         return await self._create(stream, group, position, position)
 
     async def join(self, stream: str, group: str, start: str, checkpoint: str | None) -> str | None:
-        """Make the group if it is not there; return the position it was made at, `None` when it was there.
+        """Create the group if it does not exist, and return its position; `None` if it existed.
 
-        A checkpoint beyond everything the stream has ever had is of an earlier life of the stream: then the group
-        starts at the beginning. Where the group was deleted (`delete_group`), it starts at `start` whatever is known.
+        A checkpoint beyond all ids of the stream belongs to a deleted stream of the same name: then the group starts at
+        the beginning. If the group was deleted on purpose (`delete_group`), it starts at `start`.
         """
-        if await self._exists(stream, group):  # looked up first: a Redis that is full refuses even to try
+        if await self._exists(stream, group):  # a full Redis refuses even to try `CREATE`
             return None
         position = start if checkpoint is None else checkpoint
         if checkpoint is not None and await self._is_younger(stream, checkpoint):
@@ -73,29 +73,29 @@ class ConsumerGroupManager:
         return entry_ids.parse(info.last_generated_id) < entry_ids.parse(checkpoint)
 
     async def delete_group(self, stream: str, group: str) -> bool:
-        """Delete a group with its pending entries and the keys it has beside the stream; whether there was one.
+        """Delete a group with its pending entries and its keys beside the stream, and return whether it existed.
 
-        A group of that name that is made later begins where its `start` says. Consumers of it that still run make it
-        again at once, there. One atomic step. Dead letters stay. Raises `StreamTypeError`.
+        A group of that name that is created later begins at its `start`. Consumers that still run recreate the group at
+        once, at `start`. This is one atomic step. Dead letters stay. Raises `StreamTypeError`.
         """
         stream, group = _checked(stream), _checked_group(group)
         return await steps.delete_group(self._connection, stream, group, DELETED_FOR_MS)
 
     async def reset_group(self, stream: str, group: str, start: str | datetime) -> None:
-        """Move an existing group.
+        """Move an existing group: events after `start` are delivered (again).
 
-        What comes after `start` is delivered (again). Pending entries stay. Raises `GroupNotFoundError`.
+        Pending entries stay. Raises `GroupNotFoundError`.
         """
         stream, group = _checked(stream), _checked_group(group)
         await self._connection.call("XGROUP", "SETID", stream, group, entry_ids.start_position(start))
 
     async def list_groups(self, stream: str) -> list[GroupInfo]:
-        """The groups of a stream. Raises `StreamNotFoundError`, `StreamTypeError`."""
+        """Return the groups of a stream. Raises `StreamNotFoundError`, `StreamTypeError`."""
         stream = _checked(stream)
         return replies.group_infos(await self._connection.call("XINFO", "GROUPS", stream))
 
     async def get_group_info(self, stream: str, group: str) -> GroupInfo:
-        """One group. Raises `GroupNotFoundError`, `StreamNotFoundError`, `StreamTypeError`."""
+        """Return a group. Raises `GroupNotFoundError`, `StreamNotFoundError`, `StreamTypeError`."""
         stream, group = _checked(stream), _checked_group(group)
         for info in await self.list_groups(stream):
             if info.name == group:
@@ -103,14 +103,15 @@ class ConsumerGroupManager:
         raise GroupNotFoundError(f"stream {stream!r} has no group {group!r}")
 
     async def list_consumers(self, stream: str, group: str) -> list[ConsumerInfo]:
-        """The consumers of a group, dead ones included. Raises `GroupNotFoundError`, `StreamNotFoundError`."""
+        """Return the consumers of a group, also dead ones. Raises `GroupNotFoundError`, `StreamNotFoundError`."""
         stream, group = _checked(stream), _checked_group(group)
         return replies.consumer_infos(await self._connection.call("XINFO", "CONSUMERS", stream, group))
 
     async def delete_consumer(self, stream: str, group: str, consumer: str, *, idle: float = 0.0) -> bool:
-        """Remove a consumer's name if nothing is pending for it and it has been idle for so many seconds.
+        """Remove a consumer if it has nothing pending and has been idle for `idle` seconds; return whether it was
+        removed.
 
-        Whether it was removed. Checked and done in one step (P22). Raises `GroupNotFoundError`, `StreamNotFoundError`.
+        One atomic step checks and removes. Raises `GroupNotFoundError`, `StreamNotFoundError`.
         """
         stream, group = _checked(stream), _checked_group(group)
         consumer = values.text("consumer", consumer)

@@ -1,7 +1,7 @@
-"""Claiming: has Redis put pending entries under this consumer's name, and hand over what is in them.
+"""Claim pending entries for this consumer, with their fields.
 
-Whoever claims says whose they are and for how long they must have been idle; an entry that has another owner by then,
-or was renewed, is left alone. One step claims a bounded number.
+The caller names the owner of each entry and the idle time that it must have. An entry that has another owner by then,
+or was renewed, is not claimed. A step claims a bounded number of entries.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from ...connection.steps.claims import Claim
 from ..holdings import Holdings
 
 AT_ONCE = 100
-"""Most entries that one step claims: about a millisecond of the server's time."""
+"""The most entries that a step claims: about a millisecond of the server's time."""
 
 
 async def claim(holdings: Holdings, claims: Sequence[Claim]) -> list[RawEntry]:
-    """Claim entries; those that were deleted are told of, acknowledged and forgotten.
+    """Claim entries. Deleted entries are reported, acknowledged and forgotten.
 
-    Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` when the group is lost).
+    Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` if the group is lost).
     """
     if not claims:
         return []

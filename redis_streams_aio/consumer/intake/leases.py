@@ -1,29 +1,29 @@
-"""The lease keeper: tells Redis that this process is alive and still holds its entries.
+"""The lease keeper tells Redis that this process is alive and still holds its entries.
 
-**Theory.** An entry's idle time in Redis is its lease: it starts to run when the entry is handed out, not when its
-handler starts, so what is buffered or waits for a retry ages too, and is renewed too. Renewing sets the idle time
-back to zero. Others take an entry over only when it was idle for a whole lease.
+**Theory.** The lease limits an entry's idle time in Redis. The idle time starts when the entry is delivered, not when
+its handler starts, so buffered and waiting entries age too, and are renewed too. Renewing sets the idle time to zero.
+Others take over an entry only when it was idle for a whole lease.
 
 Invariants:
 
-* Everything held is renewed at a third of the lease, until its fate is written, also during drain: two renewals
-  may fail before it matters.
+* All held entries are renewed at a third of the lease, until their fates are written, also during a drain. So two
+  renewals may fail without an effect.
 * Renewing never takes an entry back. The owner is checked and the entry renewed in one atomic step: a plain
   `XCLAIM` would steal it.
-* What does not come back is lost: another consumer has it, or it is gone. `delivery.lost` becomes true; a handler
-  that is running may go on, and its success may still acknowledge (that is harmless), but its failure writes
-  nothing, since every failure path checks the owner.
+* An entry that was not renewed is lost: another consumer has it, or it is gone. `delivery.lost` becomes true. A running
+  handler may continue, and its success may still acknowledge (which is harmless), but its failure writes nothing,
+  because every failure path checks the owner.
 
-All groups with the same lease are renewed in one round trip, so neither their number nor the distance to Redis costs
-a lease; each other lease has a keeper of its own. A keeper has a connection of its own, whose deadline is the interval
-between renewals: one that has gone silent is left in time for another try. Keepers can also do their work in a thread
-with an event loop of its own (`lease_thread`), so that a handler that blocks the event loop keeps its leases; only what
-they find lost is then handed back to the loop that handles.
+All groups with the same lease are renewed in one round trip, so neither their number nor the distance to Redis costs a
+lease; each other lease has its own keeper. A keeper has its own connection, whose deadline is the interval between
+renewals, so a silent connection is replaced in time for another try. Keepers can also work in a thread with its own
+event loop (`lease_thread`), so that a handler that blocks the event loop keeps its leases; only lost deliveries are
+passed to the loop of the handlers.
 
-When things fail: Redis away: the step raises and is tried again soon; leases that ran out meanwhile are found
-lost, or still ours, at the next step that works. The process frozen or its event loop blocked for longer than a
-lease: the same. The group lost: nothing is pending any more; what is held runs on, and when the group is
-recreated at its checkpoint, the same ids are held still and not handled twice.
+When things fail: if Redis is away, the step raises and is tried again soon; at the next successful step, leases that
+expired meanwhile are found lost, or still held. The same happens if the process is frozen, or its event loop blocked,
+for longer than a lease. If the group is lost, nothing is pending any longer; held deliveries continue, and when the
+group is recreated at its checkpoint, the same ids are still held and not handled twice.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
     from ...connection.link import Link  # imports redis-py
 
 CHUNK = 100
-"""Ids in one renewal: 0.7 ms of the server's time."""
+"""The most ids in one renewal: 0.7 ms of the server's time."""
 
 SHORTEST_DEADLINE = 0.1
-"""Seconds that a renewal may take however short the leases are."""
+"""The least time in seconds that a renewal may take, however short the leases are."""
 
 HandOver = Callable[[Callable[[], None]], object]
-"""Has a function called in the event loop that handles the deliveries."""
+"""Lets a function be called in the event loop of the handlers."""
 
 
 class LeaseKeeper:
     """Renews the leases of some consumers of a process, all in one round trip.
 
-    Used in one event loop; `hand_over` says how it reaches that of the consumers, if that is another one.
+    It is used in one event loop; `hand_over` calls a function in the loop of the consumers, if that is another one.
     """
 
     def __init__(self, connection: Connection, holdings: Iterable[Holdings], hand_over: HandOver | None = None) -> None:
@@ -68,10 +68,9 @@ class LeaseKeeper:
         return min((holdings.lease for holdings in self._holdings), default=30.0) / 3
 
     async def run_once(self) -> int:
-        """Renew everything that is held, settled or not; how many were found lost.
+        """Renew all held entries, settled or not, and return how many were found lost.
 
-        One group that cannot be renewed keeps no other from it. Raises `RedisUnavailableError`, `ServerError`: the
-        first error there was.
+        An error of one group does not stop the others. Raises the first error: `RedisUnavailableError`, `ServerError`.
         """
         held = [_Part(each, part) for each in self._holdings for part in _parts(each)]
         outcomes = await self._renew([part.renewal for part in held])
@@ -80,7 +79,7 @@ class LeaseKeeper:
         for part, outcome in zip(held, outcomes, strict=True):
             if isinstance(outcome, Renewed):
                 lost += part.lost(outcome)
-            elif not isinstance(outcome, GroupNotFoundError):  # that one the fetcher recreates
+            elif not isinstance(outcome, GroupNotFoundError):  # the fetcher recreates the group
                 errors.append(outcome)
         await self._let_go(lost)
         if errors:
@@ -88,7 +87,7 @@ class LeaseKeeper:
         return sum(len(each.missing) for each in lost)
 
     async def close(self) -> None:
-        """Close its connection; a later step opens a new one."""
+        """Close the keeper's connection; a later step opens another one."""
         link, self._link = self._link, None
         if link is not None:
             await link.close()
@@ -121,7 +120,7 @@ class _Lost(NamedTuple):
     """The missing ones whose entries were deleted."""
 
     def let_go(self) -> None:
-        """Let go of those that are held still: what was settled or released while the answer came is not lost."""
+        """Drop the lost deliveries that are still held; those settled or released meanwhile are not lost."""
         self.holdings.vanish(filter(self._is_held, self.vanished))
         for delivery in filter(self._is_held, self.missing):
             self.holdings.lose(delivery)
@@ -131,7 +130,7 @@ class _Lost(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Some of what a consumer holds, to be renewed in one step."""
+    """Deliveries of one consumer that are renewed in one step."""
 
     holdings: Holdings
     deliveries: Sequence[Delivery]
@@ -152,7 +151,7 @@ class _Part(NamedTuple):
 def by_lease(
     connection: Connection, holdings: Iterable[Holdings], hand_over: HandOver | None = None
 ) -> list[LeaseKeeper]:
-    """A keeper for all consumers of one lease: a short lease hurries no other, nor has others wait."""
+    """Return one keeper for each lease, so that a short lease neither speeds up nor delays the others."""
     of_lease: dict[float, list[Holdings]] = {}
     for each in holdings:
         of_lease.setdefault(each.lease, []).append(each)
@@ -164,6 +163,6 @@ def _at_once(step: Callable[[], None]) -> None:
 
 
 def _parts(holdings: Holdings) -> Iterator[Sequence[Delivery]]:
-    deliveries = list(holdings.by_id.copy().values())  # copied in one step: its own event loop may change it meanwhile
+    deliveries = list(holdings.by_id.copy().values())  # its event loop may change it meanwhile
     for start in range(0, len(deliveries), CHUNK):
         yield deliveries[start : start + CHUNK]

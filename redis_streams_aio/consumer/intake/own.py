@@ -1,11 +1,11 @@
-"""Own pending entries: what Redis thinks this consumer has, and it has not (P5).
+"""Take up own pending entries: those that Redis assigns to this consumer, and that it does not hold.
 
-A reply that was lost on its way, and a restart under a stable name, leave entries in the consumer's own pending
-list that nobody holds. They are looked up with `XPENDING` rather than with a read of the history, which would
-count a delivery for entries that are held and fine, and claimed, if still ours, in one atomic step.
+A lost reply, and a restart with a stable name, leave such entries in the consumer's own pending list. They are looked
+up with `XPENDING`, because a read of the history would count a delivery for held entries too. Then they are claimed, if
+they still belong to this consumer, in one atomic step.
 
-After a restart that is a delivery, and counted: the life before may have ended by handling them. Later in a life it is
-none: the reply was lost, and no handler has seen them.
+After a restart this counts as a delivery, because handling the entries may have ended the last process. Later it does
+not count, because the reply was lost and no handler has seen the entries.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PAGE = 100
 
 
 async def recover_own(holdings: Holdings, room: int, *, counts: bool) -> AsyncIterator[list[Delivery]]:
-    """Take own pending entries, oldest first, until `room` is full or there are no more: part by part.
+    """Take up own pending entries, oldest first, until `room` is full or none is left, and yield them part by part.
 
-    `counts`: whether that is a delivery. Raises `RedisUnavailableError`, `ServerError` (`GroupNotFoundError` when the
-    group is lost).
+    `counts` says whether this counts as a delivery. Raises `RedisUnavailableError`, `ServerError`
+    (`GroupNotFoundError` if the group is lost).
     """
     start = "-"
     while room > 0:
@@ -40,12 +40,12 @@ async def recover_own(holdings: Holdings, room: int, *, counts: bool) -> AsyncIt
         taken = await _take(holdings, asked, counts=counts)
         room -= len(taken)
         yield taken
-        if len(asked) < len(unheld):  # those that were deleted take no room: there may be some for the next ones
+        if len(asked) < len(unheld):  # deleted entries take no room, so there may be room for the next ones
             start = f"({replies.text(asked[-1])}"
         elif len(ids) == PAGE:
             start = f"({replies.text(ids[-1])}"
         else:
-            holdings.uncertain.clear()  # all that is ours was looked at
+            holdings.uncertain.clear()  # all own pending entries were seen
             return
 
 

@@ -1,7 +1,7 @@
-"""Release deliveries that this consumer holds, so that another one has them at once (P27).
+"""Release deliveries of this consumer, so that another consumer can take them over at once.
 
-They are parked under the reserved consumer name `keys.RELEASED`, claimable at once; a delivery that came to
-nothing is not counted (P10).
+They are parked under the reserved consumer name `keys.RELEASED`, where they can be claimed at once. A release takes
+back the count of the delivery.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ AT_ONCE = 250
 
 
 async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
-    """Give back what is held and not settled; how many were still ours.
+    """Release deliveries that are not settled, and return how many this consumer still had.
 
-    Raises `RedisUnavailableError`, `ServerError`, when every part was tried; what was not released is held as before.
+    Raises `RedisUnavailableError`, `ServerError`, after every part was tried; deliveries that were not released are
+    held as before.
     """
     before = holdings.released
     unsettled = [delivery for delivery in deliveries if not delivery.settled and not delivery.lost]
     parts = [unsettled[start : start + AT_ONCE] for start in range(0, len(unsettled), AT_ONCE)]
     try:
         outcomes = await asyncio.gather(*(_release_part(holdings, part) for part in parts), return_exceptions=True)
-    finally:  # what was released is told, also when there is no time to wait for the rest
+    finally:  # releases are reported even if there is no time to wait for the other parts
         if released := holdings.released - before:
             holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=released))
     for outcome in outcomes:
@@ -39,7 +40,7 @@ async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
 
 
 async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> None:
-    """Give a part back in one step. It counts as settled meanwhile: the lease keeper must not take it for lost."""
+    """Release a part in one step. It counts as settled meanwhile, so that the lease keeper does not find it lost."""
     entries = [(delivery.raw_id, max(0, delivery.deliveries - 1)) for delivery in part]
     for delivery in part:
         delivery.settled = True
