@@ -5,7 +5,7 @@ The public face. Handlers are declared on it, it is opened, published on and clo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -22,8 +22,8 @@ from ..handlers.options import HandlerOptions, Middleware
 from ..handlers.router import Router
 from ..handlers.routes import Plan
 from ..models import LagReport
-from ..producer import StreamProducer
-from ..producer.composer import NO_HEADERS
+from ..producer.producer import publish, publish_many
+from ..producer.publisher import Publisher
 from ..telemetry import Observer, Telemetry
 from ..telemetry.logs import log
 from .host import Host, not_open
@@ -92,7 +92,7 @@ class Broker:
             connect_timeout=settings.connect_timeout,
             command_timeout=settings.command_timeout,
         )
-        self._producer = StreamProducer(self._connection, codec=self._codec, settings=settings)
+        self._publishing = Publisher(self._connection, self._codec, settings)
 
     @classmethod
     def from_config(
@@ -126,38 +126,14 @@ class Broker:
 
     # -- publishing -------------------------------------------------------------------------------------------
 
-    async def publish(
-        self,
-        stream: str,
-        payload: object,
-        *,
-        event_type: str | None = None,
-        key: str | None = None,
-        event_id: str | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
-    ) -> str:
-        """Add one event to a stream, and return its entry id.
+    publish = publish
+    publish_many = publish_many
 
-        See `StreamProducer.publish`. Raises `NotOpenError` on a broker that is not open.
-        """
+    @property
+    def _publisher(self) -> Publisher:
         if not self._connection.is_open:
             raise not_open(self.failed) from self.failed
-        return await self._producer.publish(
-            stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers
-        )
-
-    async def publish_many(
-        self,
-        stream: str,
-        payloads: Iterable[object],
-        *,
-        event_type: str | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
-    ) -> list[str]:
-        """Add events to a stream in few round trips, and return their entry ids; see `StreamProducer.publish_many`."""
-        if not self._connection.is_open:
-            raise not_open(self.failed) from self.failed
-        return await self._producer.publish_many(stream, payloads, event_type=event_type, headers=headers)
+        return self._publishing
 
     # -- looking ----------------------------------------------------------------------------------------------
 
@@ -239,7 +215,9 @@ class Broker:
             raise RuntimeError("the broker is open already")
         self._failed = None
         plans = [self._prepare(plan) for plan in self._router.plans()]
-        supervisor = Supervisor(self._connection, plans, self._settings, self._telemetry, self._producer.command)
+        supervisor = Supervisor(
+            self._connection, plans, self._settings, self._telemetry, self._publishing.composer.command
+        )
         self._host = Host(supervisor, self._host)
         try:
             await self._host.open()

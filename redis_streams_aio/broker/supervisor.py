@@ -36,7 +36,7 @@ from ..connection.backoff import delays
 from ..consumer.intake.leases import by_lease
 from ..consumer.periodic import repeat
 from ..consumer.subscription import Subscription
-from ..events.delivery import Compose
+from ..events.outgoing import Compose
 from ..exceptions import RedisUnavailableError
 from ..handlers.routes import Plan
 from ..monitoring import LagWatcher

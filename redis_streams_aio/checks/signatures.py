@@ -40,8 +40,14 @@ def _signature(record: type[msgspec.Struct], returns: str) -> inspect.Signature:
         Parameter("self", Parameter.POSITIONAL_OR_KEYWORD),
         *(Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=types[name]) for name in names[:required]),
         *(
-            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=types[name])
+            Parameter(name, Parameter.KEYWORD_ONLY, default=_shown(default), annotation=types[name])
             for name, default in zip(names[required:], defaults, strict=True)
         ),
     ]
     return inspect.Signature(parameters, return_annotation=returns)
+
+
+def _shown(default: object) -> object:
+    """The default itself; msgspec keeps an empty collection as what makes one."""
+    make = getattr(default, "factory", None)
+    return make() if callable(make) else default

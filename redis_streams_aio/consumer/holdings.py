@@ -16,7 +16,8 @@ from ..connection.packing import Command
 from ..connection.replies import IdAndFields
 from ..connection.steps import records
 from ..connection.steps.consumer import Consumer
-from ..events.delivery import Compose, Delivery, Origin
+from ..events.delivery import Delivery, Origin
+from ..events.outgoing import Compose
 from ..events.replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
 from ..events.wire_format import Fields, event_type_of
 from ..handlers.error_texts import shortened

@@ -24,7 +24,8 @@ from ..connection.handful import Handful
 from ..connection.steps.dead_letters import DeadLetterOptions
 from ..connection.steps.leases import note_lease
 from ..events import entry_ids, keys
-from ..events.delivery import Compose, Delivery
+from ..events.delivery import Delivery
+from ..events.outgoing import Compose
 from ..exceptions import (
     CheckpointStoreError,
     GroupNotFoundError,

@@ -16,8 +16,9 @@ from ..config import Settings
 from ..connection import Connection
 from ..connection.backoff import LONGEST
 from ..connection.steps.dead_letters import DeadLetterOptions
-from ..events.delivery import Compose, Delivery
-from ..handlers.routes import Plan
+from ..events.delivery import Delivery
+from ..events.outgoing import Compose
+from ..handlers.routes import Plan, SubscriptionOptions
 from ..telemetry import ReadingAgain, StepFailed, Subscribed, Telemetry
 from .draining import release_waiting
 from .holdings import Holdings
@@ -55,7 +56,7 @@ class Subscription:
         self._schedule = Schedule()
         self._freed = asyncio.Event()
         self._member = Member(
-            connection, _member_options(plan, settings), checkpoints, telemetry, self._accept, compose=compose
+            connection, _member_options(options, settings), checkpoints, telemetry, self._accept, compose=compose
         )
         self._settlement = self._member.settlement
         self._consumer_expiry = settings.consumer_expiry
@@ -322,8 +323,7 @@ class Subscription:
         )
 
 
-def _member_options(plan: Plan, settings: Settings) -> MemberOptions:
-    options = plan.options
+def _member_options(options: SubscriptionOptions, settings: Settings) -> MemberOptions:
     return MemberOptions(
         stream=options.stream,
         group=options.group,

@@ -9,21 +9,18 @@ handler has ended; nothing is sent while it runs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 
 import msgspec
 
+from ..checks.signatures import taking
 from ..exceptions import InvalidEventError, Reject, RetryLater, SettledError
 from ..models import EventMessage, History
 from .keys import on_one_slot, sibling
+from .outgoing import Command, Compose, Outgoing
 from .wire_format import Fields, attributes
 
 _MOST_ARGUMENTS = 7000
 """The most arguments that a Lua script can pass to one command."""
-_NO_HEADERS: Mapping[str, str] = {}
-Command = tuple[str | bytes | float, ...]
-Compose = Callable[..., Command]
-"""Makes the `XADD` of an event from the options of `Broker.publish`. Raises `InvalidEventError`."""
 
 
 class FollowUp(msgspec.Struct, frozen=True):
@@ -32,6 +29,24 @@ class FollowUp(msgspec.Struct, frozen=True):
     command: Command
     """The complete `XADD`."""
     atomic: bool
+
+
+class WithAcknowledgement(Outgoing, frozen=True, kw_only=True):
+    """Publish an event in one atomic step with this event's acknowledgement: both happen, or neither.
+
+    The event is sent when the handler has ended. If the handler fails, the event is not sent; a retry calls `publish`
+    again. Each entry sends its events once, even if two consumers handle it. `event_type`, `key`, `event_id` and
+    `headers` are those of `Broker.publish`.
+
+    `atomic`: one atomic step can only write to one slot of a Cluster. So `stream` must have the same hash tag as the
+    handler's stream (`{orders}:invoices` beside `orders`), even if there is no Cluster yet. With `atomic=False` the
+    event can go to any stream; it is sent before the acknowledgement, at least once: after a crash in between, or a
+    lost answer, it is sent again.
+
+    Raises `SettledError`, `InvalidEventError`, and the errors that `Broker.publish` raises before sending.
+    """
+
+    atomic: bool = True
 
 
 class Instructions:
@@ -169,43 +184,28 @@ class Delivery:
             raise TypeError(f"fail(error): expected an exception, e.g. ValueError('...'), not {error!r:.80}")
         self._decide(error)
 
-    def publish(
-        self,
-        stream: str,
-        payload: object,
-        *,
-        event_type: str | None = None,
-        key: str | None = None,
-        event_id: str | None = None,
-        headers: Mapping[str, str] = _NO_HEADERS,
-        atomic: bool = True,
-    ) -> None:
-        """Publish an event in one atomic step with this event's acknowledgement: both happen, or neither.
-
-        The event is sent when the handler has ended. If the handler fails, the event is not sent; a retry calls
-        `publish` again. Each entry sends its events once, even if two consumers handle it. The options are those of
-        `Broker.publish`.
-
-        One atomic step can only write to one slot of a Cluster. So `stream` must have the same hash tag as the
-        handler's stream (`{orders}:invoices` beside `orders`), even if there is no Cluster yet. With `atomic=False` the
-        event can go to any stream; it is sent before the acknowledgement, at least once: after a crash in between, or a
-        lost answer, it is sent again. Raises `SettledError`, `InvalidEventError`, and the errors that `Broker.publish`
-        raises before sending.
-        """
+    @taking(WithAcknowledgement)
+    def publish(self, *event: object, **options: object) -> None:
+        """Keep an event for the handler's end. Users see the docstring of `WithAcknowledgement`."""
+        following = WithAcknowledgement(*event, **options)  # type: ignore[arg-type]  # the signature checks them
         if self.origin.compose is None:
             raise InvalidEventError(f"{self}: was not read by a broker; only a broker's deliveries can publish")
-        command = self.origin.compose(
-            stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers
-        )
-        if atomic and not on_one_slot(stream, self.stream):
+        command = self.origin.compose(following)
+        if following.atomic:
+            self._check_atomic(following, command)
+        self._instructions().follow_ups.append(FollowUp(command, following.atomic))
+
+    def _check_atomic(self, event: Outgoing, command: Command) -> None:
+        """Raise `InvalidEventError` for an event that cannot be written in one step with the acknowledgement."""
+        if not on_one_slot(event.stream, self.stream):
             raise InvalidEventError(
-                f"stream: {stream!r} is on another Cluster slot than {self.stream!r}, so the two cannot be written in "
-                f"one step; name it e.g. {sibling(self.stream, stream)!r}, or set atomic=False to send the event "
-                "before the acknowledgement"
+                f"stream: {event.stream!r} is on another Cluster slot than {self.stream!r}, so the two cannot be "
+                f"written in one step; name it e.g. {sibling(self.stream, event.stream)!r}, or set atomic=False to "
+                "send the event before the acknowledgement"
             )
-        if atomic and len(command) > _MOST_ARGUMENTS:
-            raise InvalidEventError(f"headers: {len(headers)} are more than Redis writes in one step; set atomic=False")
-        self._instructions().follow_ups.append(FollowUp(command, atomic))
+        if len(command) > _MOST_ARGUMENTS:
+            count = len(event.headers)
+            raise InvalidEventError(f"headers: {count} are more than Redis writes in one step; set atomic=False")
 
     def _decide(self, error: BaseException | None) -> None:
         instructions = self._instructions()

@@ -8,7 +8,7 @@ more copy of the bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 
 from ..checks import names, values
@@ -16,10 +16,10 @@ from ..codecs import AS_IT_IS, BYTES, PayloadCodec, leaves_bytes
 from ..config import Settings
 from ..connection.packing import Command, pack, pack_around, pack_between
 from ..events import wire_format
+from ..events.outgoing import NO_HEADERS, Outgoing
 from ..exceptions import EncodeError, InvalidEventError, PayloadTooLargeError
 from .attributes import MOST_BYTES, checked_headers, checked_text, too_large, unwritable
 
-NO_HEADERS: Mapping[str, str] = {}
 _NAMELESS = (dict, bytes, bytearray, memoryview, str, int, float, list, tuple, bool, type(None))
 """Payload types whose names cannot be event types."""
 _KEPT = 1024
@@ -43,20 +43,13 @@ class Composer:
         self._names: dict[type[object], str] = {}
         self._plain: dict[tuple[str, str, str | None, type[object]], tuple[bytes, bytes]] = {}
 
-    def command(
-        self,
-        stream: str,
-        payload: object,
-        event_type: str | None,
-        *,
-        key: str | None,
-        event_id: str | None,
-        headers: Mapping[str, str],
-    ) -> Command:
+    def command(self, event: Outgoing) -> Command:
         """Return the `XADD` of an event, not packed."""
-        name = self._event_type(stream, type(payload), event_type)
-        body = self._encode(payload)
-        return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[0]
+        kind = type(event.payload)
+        name = self._event_type(event.stream, kind, event.event_type)
+        body = self._encode(event.payload)
+        fields = self._fields(name, body, kind, event.key, event.event_id, event.headers)
+        return self._command(event.stream, fields, len(body))[0]
 
     def pack(
         self,
@@ -69,11 +62,12 @@ class Composer:
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> bytes:
         """Return the packed `XADD` of an event. Everything around a plain payload is packed only once."""
-        name = self._event_type(stream, type(payload), event_type)
+        kind = type(payload)
+        name = self._event_type(stream, kind, event_type)
         body = self._encode(payload)
         if key is event_id is None and (headers is NO_HEADERS or _none_in(headers)):
-            return pack_between(self._around(stream, name, type(payload)), body)
-        return self._compose(stream, name, body, type(payload), key=key, event_id=event_id, headers=headers)[1]
+            return pack_between(self._around(stream, name, kind), body)
+        return self._command(stream, self._fields(name, body, kind, key, event_id, headers), len(body))[1]
 
     async def pack_many(
         self, stream: str, payloads: Iterable[object], event_type: str | None, headers: Mapping[str, str]
@@ -149,19 +143,17 @@ class Composer:
             )
         return body
 
-    def _compose(
+    def _fields(  # noqa: PLR0917  # an event's, in the order of the wire format
         self,
-        stream: str,
         name: str,
         body: bytes,
         kind: type[object],
-        *,
-        key: str | None = None,
-        event_id: str | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
-    ) -> tuple[Command, bytes]:
-        """Return the command, not packed and packed. Packing finds text that cannot be written."""
-        fields = wire_format.compose(
+        key: str | None,
+        event_id: str | None,
+        headers: Mapping[str, str],
+    ) -> Sequence[str | bytes]:
+        """Return the fields of the entry."""
+        return wire_format.compose(
             name,
             body,
             content_type=AS_IT_IS if self._leaves_bytes and issubclass(kind, BYTES) else self._codec.content_type,
@@ -169,12 +161,15 @@ class Composer:
             event_id=event_id if event_id is None or type(event_id) is str else checked_text("event_id", event_id),
             headers=headers if headers is NO_HEADERS else checked_headers(headers),
         )
+
+    def _command(self, stream: str, fields: Sequence[str | bytes], payload_size: int) -> tuple[Command, bytes]:
+        """Return the command, not packed and packed. Packing finds text that cannot be written."""
         command = (*self._head(stream), *fields)
         try:
             packed = pack(command)
         except UnicodeEncodeError:
             raise InvalidEventError(unwritable(fields)) from None
-        if len(packed) - len(body) > MOST_BYTES:
+        if len(packed) - payload_size > MOST_BYTES:
             raise PayloadTooLargeError(too_large(fields))
         return command, packed
 
@@ -185,7 +180,7 @@ class Composer:
 
     def _new_plain(self, stream: str, name: str, content_type: str | None, kind: type[object]) -> tuple[bytes, bytes]:
         """Pack and keep the bytes around such a payload."""
-        command = self._compose(stream, name, _PAYLOAD, kind)[0]
+        command = self._command(stream, self._fields(name, _PAYLOAD, kind, None, None, NO_HEADERS), len(_PAYLOAD))[0]
         at = next(index for index, argument in enumerate(command) if argument is _PAYLOAD)
         plain = pack_around(command[:at], command[at + 1 :])
         if len(self._plain) < _KEPT:

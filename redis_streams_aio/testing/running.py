@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -29,6 +29,8 @@ from ..events import keys
 from ..exceptions import ConfigError, NotOpenError
 from ..models import DeadLetterMessage
 from ..monitoring.dead_letters import DeadLetters
+from ..producer.producer import publish, publish_many
+from ..producer.publisher import Publisher
 from ..telemetry import DeadLettered, Fact
 from . import progress
 from .clock import age, age_marks, pending
@@ -41,7 +43,6 @@ ANOTHER = "redis_streams_aio:testing:another"
 _LONG_AGO_MS = 86_400_000
 _MOST_AT_ONCE = 1000
 """Entries in one command."""
-_NO_HEADERS: Mapping[str, str] = {}
 _LOOK_FOR_ABANDONED = 0.02
 """Seconds between looks for what others left, in a test."""
 
@@ -99,31 +100,12 @@ class Harness:
 
     # -- what happens -----------------------------------------------------------------------------------------
 
-    async def publish(
-        self,
-        stream: str,
-        payload: object,
-        *,
-        event_type: str | None = None,
-        key: str | None = None,
-        event_id: str | None = None,
-        headers: Mapping[str, str] = _NO_HEADERS,
-    ) -> str:
-        """`Broker.publish`."""
-        return await self.broker.publish(
-            stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers
-        )
+    publish = publish
+    publish_many = publish_many
 
-    async def publish_many(
-        self,
-        stream: str,
-        payloads: Iterable[object],
-        *,
-        event_type: str | None = None,
-        headers: Mapping[str, str] = _NO_HEADERS,
-    ) -> list[str]:
-        """`Broker.publish_many`."""
-        return await self.broker.publish_many(stream, payloads, event_type=event_type, headers=headers)
+    @property
+    def _publisher(self) -> Publisher:
+        return self.broker._publisher  # noqa: SLF001  # the test publishes as its broker does
 
     async def settled(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # it says what was not settled
         """Wait until every event in every stream that the broker handles is settled: acknowledged, or a dead letter.

@@ -1,4 +1,4 @@
-"""Options of handlers as users write them. A marked line that is no error makes mypy and pyright fail."""
+"""Options of handlers and of publishing, as users write them. A marked line must be an error to mypy and pyright."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from redis_streams_aio import Broker, CallNext, Delivery, JsonCodec, RetryPolicy, Router
+from redis_streams_aio import Broker, CallNext, Delivery, JsonCodec, RetryPolicy, Router, StreamProducer
+from redis_streams_aio.testing.running import Harness
 from tests.events import Order
 
 broker = Broker("memory://", group="billing")
@@ -54,3 +55,24 @@ broker.handler("orders", order="any")  # type: ignore[arg-type]
 router.handler("orders", retry=3)  # type: ignore[arg-type]
 router.handler("orders", groop="mail")  # type: ignore[call-arg]
 broker.handler("orders")(3)  # type: ignore[type-var]
+
+
+async def publishing(producer: StreamProducer, delivery: Delivery, harness: Harness) -> None:
+    entry_id: str = await broker.publish(
+        "orders", {}, event_type="Order", key="ada", event_id="o-1", headers={"a": "b"}
+    )
+    entry_id = await producer.publish(stream="orders", payload=Order(1), key=None)
+    entry_id = await harness.publish("orders", Order(1))
+    ids: list[str] = await broker.publish_many("orders", [Order(1)], event_type="Order", headers={})
+    delivery.publish("orders", Order(len(entry_id)), key="ada", atomic=bool(ids))
+
+    await broker.publish("orders")  # type: ignore[call-arg]
+    await broker.publish("orders", {}, "Order")  # type: ignore[call-arg]
+    await broker.publish("orders", {}, kye="ada")  # type: ignore[call-arg]
+    await producer.publish("orders", {}, headers={"a": 1})  # type: ignore[dict-item]
+    await harness.publish(3, {})  # type: ignore[arg-type]
+    await broker.publish_many("orders", [], key="ada")  # type: ignore[call-arg]
+    await producer.publish_many("orders", 3)  # type: ignore[arg-type]
+    delivery.publish("orders", {}, "Order")  # type: ignore[call-arg]
+    delivery.publish("orders", {}, atomic="no")  # type: ignore[arg-type]
+    delivery.publish("orders", {}, kye="ada")  # type: ignore[call-arg]

@@ -9,14 +9,27 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from redis_streams_aio import Broker, Router
+from redis_streams_aio import Broker, Delivery, Router, StreamProducer
+from redis_streams_aio.events.delivery import WithAcknowledgement
+from redis_streams_aio.events.outgoing import Outgoing
 from redis_streams_aio.handlers.options import HandlerOptions
+from redis_streams_aio.testing.running import Harness
 
 DOORS: list[tuple[Callable[..., object], type[msgspec.Struct]]] = [
     (Broker.handler, HandlerOptions),
     (Router.handler, HandlerOptions),
+    (Broker.publish, Outgoing),
+    (StreamProducer.publish, Outgoing),
+    (Harness.publish, Outgoing),
+    (Delivery.publish, WithAcknowledgement),
 ]
 """Methods that take the fields of a record."""
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> object:
+    if field.required:
+        return inspect.Parameter.empty
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 @pytest.mark.parametrize(("method", "record"), DOORS)
@@ -28,18 +41,23 @@ def test_a_method_shows_every_option_with_its_type_and_default(
     assert first.name == "self"
     assert [each.name for each in shown] == list(record.__struct_fields__)
     assert {each.name: each.annotation for each in shown} == types
-    assert [each.default for each in shown] == [
-        inspect.Parameter.empty if field.required else field.default for field in msgspec.structs.fields(record)
-    ]
+    assert [each.default for each in shown] == [default_of(field) for field in msgspec.structs.fields(record)]
 
 
 @pytest.mark.parametrize(("method", "record"), DOORS)
 def test_help_explains_every_option(method: Callable[..., object], record: type[msgspec.Struct]) -> None:
     told = pydoc.plain(pydoc.render_doc(method))
     signature, explained = told.split("\n\n", maxsplit=1)[1].split("\n", maxsplit=1)
-    for name in record.__struct_fields__[1:]:
+    for field in msgspec.structs.fields(record):
+        name = field.name
+        if field.required:
+            continue
         assert f"{name}: '" in signature
         assert f"`{name}`" in explained
+
+
+def test_publishing_many_is_the_same_everywhere() -> None:
+    assert Broker.publish_many is StreamProducer.publish_many is Harness.publish_many
 
 
 @pytest.mark.parametrize("method", [Broker("memory://", group="g").handler, Router().handler])

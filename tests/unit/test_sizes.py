@@ -22,7 +22,6 @@ PATHS = 8
 OPTIONS = {
     "broker.broker.Broker.__init__": "the broker's options",
     "consumer.stream_consumer.StreamConsumer.__init__": "a consumer's options",
-    "events.delivery.Delivery.publish": "an event's options",
     "monitoring.lag.LagWatcher.__init__": "a watcher's options",
 }
 """Public signatures whose keyword options may be many: each is a choice of users, and has a default."""
@@ -38,11 +37,10 @@ COMMANDS = {
 """Commands of the command line: click gives each of their options as a parameter."""
 
 FILES_STILL_OVER: dict[str, int] = {
-    "broker/broker.py": 350,
     "consumer/member.py": 307,
     "consumer/stream_consumer.py": 335,
     "consumer/subscription.py": 338,
-    "testing/running.py": 350,
+    "testing/running.py": 332,
 }
 FUNCTIONS_STILL_OVER: dict[str, int] = {
     "consumer.subscription.Subscription.__init__": 50,
@@ -52,16 +50,12 @@ PARAMETERS_STILL_OVER: dict[str, int] = {
     "consumer.holdings.Holdings.__init__": 7,
     "consumer.room.Room.__init__": 7,
     "consumer.subscription.Subscription.__init__": 7,
-    "producer.composer.Composer._compose": 7,
 }
 PATHS_STILL_OVER: dict[str, int] = {
     "consumer.intake.leases.LeaseKeeper.run_once": 9,
     "consumer.intake.records.take_pending": 11,
     "consumer.settle.releasing.release": 9,
     "consumer.settle.settlement.Settlement.retry": 10,
-    "producer.composer.Composer._compose": 10,
-    "producer.producer.StreamProducer._insist": 9,
-    "producer.producer.StreamProducer.publish_many": 9,
     "testing.running.Harness.redeliver": 9,
 }
 """Sizes that are still over their limit, and may only shrink. At the limit they are to be taken out of here."""

@@ -36,6 +36,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.checks import names
 from redis_streams_aio.events import keys, wire_format
+from redis_streams_aio.events.outgoing import Outgoing
 from redis_streams_aio.producer.composer import Composer
 from redis_streams_aio.telemetry import Fact
 from tests.events import Order
@@ -374,7 +375,7 @@ def has_big(value: object) -> bool:
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
 def test_bytes_come_back_as_they_went_in(codec: JsonCodec, make: Callable[[bytes], Any]) -> None:
     sent = b"\x00hello\xff"
-    fields = entries_of(Composer(codec, Settings()).command("s", make(sent), "E", key=None, event_id=None, headers={}))
+    fields = entries_of(Composer(codec, Settings()).command(Outgoing("s", make(sent), event_type="E")))
     assert wire_format.get(fields, b"content_type") == b"application/octet-stream"
     assert codec.decoder(bytes)(fields) == sent
     assert codec.decoder(bytearray)(fields) == bytearray(sent)
@@ -386,9 +387,7 @@ def test_bytes_come_back_as_they_went_in(codec: JsonCodec, make: Callable[[bytes
 
 def test_bytes_that_are_encoded_already_are_read_as_what_they_are() -> None:
     for codec, body in ((JsonCodec(), b'{"number":1}'), (MsgpackCodec(), msgspec.msgpack.encode({"number": 1}))):
-        fields = entries_of(
-            Composer(codec, Settings()).command("s", body, "Order", key=None, event_id=None, headers={})
-        )
+        fields = entries_of(Composer(codec, Settings()).command(Outgoing("s", body, event_type="Order")))
         assert codec.decoder(Order)(fields) == Order(1)
     assert JsonCodec().decoder(dict)([b"payload", JsonCodec().encode({"a": b"x"})]) == {"a": "eA=="}, "as before"
 

@@ -1,0 +1,155 @@
+"""`Publisher` sends events to Redis, and sends those again that Redis refuses for the moment.
+
+An `XADD` is sent at most once. Without a connection, a call waits for up to `command_timeout`. If Redis refuses for the
+moment (LOADING, READONLY, OOM, ...), the call tries again within that time. An `XADD` that was sent and not answered
+raises `UnansweredError` and is not repeated, because Redis may have executed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from time import monotonic
+from typing import cast
+
+from ..codecs import PayloadCodec
+from ..config import Settings
+from ..connection import Connection, replies
+from ..connection.backoff import Gate
+from ..connection.replies import Reply
+from ..exceptions import (
+    PartialPublishError,
+    PermissionDeniedError,
+    RedisRefusedError,
+    RedisStreamsError,
+    RedisUnavailableError,
+    StreamTypeError,
+)
+from .composer import Composer
+
+Answer = str | RedisStreamsError
+"""The result of a publish: the entry id, or the error."""
+UNASKED = RedisRefusedError("not asked yet")
+_PART = 1000
+"""The most events in one round trip."""
+_PART_BYTES = 256 * 1024
+"""The most bytes in one round trip, so that on a slow line other events are sent between two of them."""
+
+
+class Publisher:
+    """Composes and sends events for one producer or broker."""
+
+    def __init__(self, connection: Connection, codec: PayloadCodec, settings: Settings) -> None:
+        self.connection: Connection = connection
+        self._insisting = 0
+        self.composer: Composer = Composer(codec, settings)
+        self.command_timeout: float = settings.command_timeout
+        self.gate: Gate = Gate()
+        """Whether Redis takes events."""
+
+    async def send(self, packed: list[bytes], stream: str) -> list[str]:
+        """Send commands in few round trips, and return the entry ids.
+
+        Raises the error of the first where all failed, and `PartialPublishError` where some did.
+        """
+        answers: list[Answer] = []
+        for part in _parts(packed):
+            answers += await self._send_part(part, monotonic() + self.command_timeout)
+            if failed := _errors(answers[-len(part) :]):
+                answers += [_not_sent_after(failed[-1])] * (len(packed) - len(answers))
+                raise _failure(answers, stream)
+        return cast("list[str]", answers)
+
+    async def _send_part(self, packed: list[bytes], give_up: float) -> list[Answer]:
+        """Send commands in one round trip, and send those again that Redis refuses."""
+        answers: list[Answer] = [UNASKED] * len(packed)
+        if self.gate.is_open:
+            answers = await self._ask(packed)
+        if any(isinstance(answer, RedisRefusedError) for answer in answers):
+            return await self.insist(packed, answers, give_up)
+        return answers
+
+    async def insist(self, packed: list[bytes], answers: list[Answer], give_up: float) -> list[Answer]:
+        """Send the refused commands again, in order, until `command_timeout` is over.
+
+        While Redis refuses, only one call at a time tries, and the others wait. Each call tries once before it gives
+        up.
+        """
+        self._insisting += 1
+        try:
+            while refused := _refused(answers):
+                if answers[refused[0]] is not UNASKED:
+                    self.gate.refused(monotonic())
+                    if monotonic() >= give_up:
+                        return answers
+                await self._turn(give_up)
+                again = await self._ask([packed[index] for index in refused])
+                for index, answer in zip(refused, again, strict=True):
+                    answers[index] = answer
+            self.gate.passed()
+            return answers
+        finally:
+            self._insisting -= 1
+            if not self._insisting:
+                self.gate.passed()  # no call is waiting: the next one may try at once
+
+    async def _turn(self, give_up: float) -> None:
+        """Wait until this call may try, or until its time is over."""
+        while (wait := self.gate.wait(monotonic())) and (left := give_up - monotonic()) > 0:  # noqa: ASYNC110  # by time
+            await asyncio.sleep(min(wait, left))
+
+    async def _ask(self, packed: list[bytes]) -> list[Answer]:
+        """Send commands in one round trip. If it is lost, each command gets that error."""
+        try:
+            link = self.connection.link("publish")
+            return [id_or_error(answer) for answer in await link.send(b"".join(packed), len(packed))]
+        except RedisStreamsError as error:
+            return [error] * len(packed)
+
+
+def _parts(packed: list[bytes]) -> Iterator[list[bytes]]:
+    """Yield the commands for each round trip."""
+    sizes = list(accumulate(map(len, packed)))
+    start, sent = 0, 0
+    while start < len(packed):
+        end = bisect_right(sizes, sent + _PART_BYTES, start + 1, min(start + _PART, len(packed)))
+        yield packed[start:end]
+        start, sent = end, sizes[end - 1]
+
+
+def _errors(answers: Iterable[Answer]) -> list[RedisStreamsError]:
+    return [answer for answer in answers if isinstance(answer, RedisStreamsError)]
+
+
+def _refused(answers: Sequence[Answer]) -> list[int]:
+    """Return the places of the events that Redis refuses for the moment."""
+    return [index for index, answer in enumerate(answers) if isinstance(answer, RedisRefusedError)]
+
+
+def _failure(answers: Sequence[Answer], stream: str) -> RedisStreamsError:
+    """Return the error for events of which some or all failed."""
+    failed = _errors(answers)
+    if len(failed) == len(answers):
+        return naming(failed[0], stream)
+    return PartialPublishError([answer if isinstance(answer, str) else None for answer in answers], failed)
+
+
+def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError:
+    """Return the error of the events behind a failed one, which are not sent: they could overtake it or be lost too."""
+    if isinstance(error, RedisUnavailableError) and not isinstance(error, RedisRefusedError):
+        return RedisUnavailableError(f"not sent, because the events before it failed: {error}")
+    return error
+
+
+def id_or_error(answer: Reply | RedisStreamsError) -> Answer:
+    """Return the entry id of a reply, or its error."""
+    return answer if isinstance(answer, RedisStreamsError) else replies.text(answer)
+
+
+def naming(error: RedisStreamsError, stream: str) -> RedisStreamsError:
+    """Return the error with the stream's name, which Redis leaves out."""
+    if isinstance(error, StreamTypeError | PermissionDeniedError):
+        return type(error)(f"stream {stream!r}: {error}")
+    return error
