@@ -5,7 +5,7 @@ The public face. Handlers are declared on it, it is opened, published on and clo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -110,8 +110,8 @@ class Broker:
 
     handler = handler
 
-    def _declare(self, options: HandlerOptions) -> HandlerDecorator:
-        return self._router._declare(options)  # noqa: SLF001  # `handler` calls it on both
+    def _declare(self, options: HandlerOptions, said: Collection[str]) -> HandlerDecorator:
+        return self._router._declare(options, said)  # noqa: SLF001  # `handler` calls it on both
 
     def include(self, router: Router, prefix: str = "") -> None:
         """Take over a router's handlers, with `prefix` before the names of their streams.

@@ -6,6 +6,7 @@ annotations (`signatures`). `routes` checks several handlers against each other.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, cast, get_args, get_origin
 
 import msgspec
@@ -26,6 +27,8 @@ class Declaration(msgspec.Struct, frozen=True):
     call: Call
     """Calls the handler with the arguments that its parameters need."""
     takes_delivery: bool
+    said: frozenset[str]
+    """Names of the options that were given; no default takes their place."""
     event_type: str | None
     """The event type; `None` for every event type that no other handler of the subscription takes."""
 
@@ -35,20 +38,25 @@ class Declaration(msgspec.Struct, frozen=True):
         return name_of(self.handler)
 
 
-def declare(handler: Handler, given: HandlerOptions) -> Declaration:
-    """Check a handler and its options.
+def declare(handler: Handler, given: HandlerOptions, said: Collection[str] = ()) -> Declaration:
+    """Check a handler and its options; `said`: names of the options that were given.
 
     Raises `HandlerDefinitionError`, which names the handler and says what to change.
     """
     if isinstance(handler, staticmethod):  # decorated inside a class
         handler = cast("Handler", handler.__func__)
     signatures.check_kind(handler)
-    for problem in options.problems(given):
-        raise HandlerDefinitionError(f"handler {name_of(handler)}: {problem}")
+    check_options(handler, given)
     kept = options.normal(given)
     read = signatures.read(handler, batch=kept.batch is not None)
     event_type = kept.event_type or _event_type(read.payload_type)
-    return Declaration(handler, kept, read.payload_type, read.call, read.takes_delivery, event_type)
+    return Declaration(handler, kept, read.payload_type, read.call, read.takes_delivery, frozenset(said), event_type)
+
+
+def check_options(handler: Handler, given: HandlerOptions) -> None:
+    """Raise `HandlerDefinitionError` for options that cannot work."""
+    for problem in options.problems(given):
+        raise HandlerDefinitionError(f"handler {name_of(handler)}: {problem}")
 
 
 def _event_type(payload_type: type[object]) -> str | None:

@@ -6,6 +6,7 @@ Its options are stated once, as the fields of `HandlerOptions`: type checkers, c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from ..checks.signatures import taking
@@ -23,10 +24,11 @@ class HandlerDecorator(Protocol):
 class DeclaresHandlers(Protocol):
     """A broker or a router."""
 
-    def _declare(self, options: HandlerOptions) -> HandlerDecorator: ...
+    def _declare(self, options: HandlerOptions, said: Collection[str]) -> HandlerDecorator: ...
 
 
 @taking(HandlerOptions)
 def handler(self: DeclaresHandlers, *stream: str, **options: object) -> HandlerDecorator:
     """Declare a handler. Users see the docstring of `HandlerOptions`."""
-    return self._declare(HandlerOptions(*stream, **options))  # type: ignore[arg-type]  # the signature checks them
+    given = HandlerOptions(*stream, **options)  # type: ignore[arg-type]  # the signature checks them
+    return self._declare(given, options.keys())

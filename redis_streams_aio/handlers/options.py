@@ -55,8 +55,8 @@ class HandlerOptions(HandledStream, frozen=True, kw_only=True):
     metadata. When the function returns, the event is acknowledged; when it raises, `retry` decides. The decorator
     returns the function unchanged.
 
-    * `group`: the consumer group; by default the broker's. Each group gets every event; the processes of one
-      group share them.
+    * `group`: the consumer group; by default the router's or the broker's. Each group gets every event; the processes
+      of one group share them.
     * `event_type`: the type of the events; by default the name of the payload's type. Handlers of `dict` and `bytes`
       take all types that no other handler takes.
     * `concurrency`: the number of events handled at once. `order`: `"stream"` one after another in stream order
@@ -69,8 +69,8 @@ class HandlerOptions(HandledStream, frozen=True, kw_only=True):
       `timeout`: the longest time for one call of the handler; then it is cancelled, which counts as a failure.
     * `retry`: how failures are retried. `dead_letter`: the stream for events that are given up, by default
       `{<stream>}:<group>:dead`.
-    * `codec`: reads the entries instead of the broker's codec. `middleware`: functions that run around the handler,
-      the first outermost.
+    * `codec`: reads the entries instead of the router's or the broker's codec. `middleware`: functions that run around
+      the handler, inside the router's and the broker's, the first outermost.
     * `unknown`: the fate of events that no handler of the subscription takes: `"dead_letter"`, or `"skip"` to
       acknowledge them.
     * `on_lost`: what happens to a running handler when another consumer has taken over its event, after this process

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
 
-from ..checks import names
 from ..checks.functions import kind_of, name_of
 from ..checks.values import shown
 from ..codecs import Codec
+from ..config import MAX_PAYLOAD_BYTES
 from ..events.wire_format import Fields
 from ..exceptions import ConfigError, HandlerDefinitionError
-from .declaration import Declaration, declare
+from .declaration import Declaration, check_options, declare
 from .decorator import HandlerDecorator, handler
+from .defaults import Defaults
 from .options import HandlerOptions, HandlerT, Middleware, middleware_problems
+from .retry import RetryPolicy
 from .routes import Plan, plan
-
-_GROUP_NOT_KNOWN = "(the broker's group)"
 
 
 class _CodecNotKnown:
@@ -29,22 +28,51 @@ class _CodecNotKnown:
         return lambda _: payload_type
 
 
+_NOT_KNOWN = Defaults(group="(the broker's group)", codec=_CodecNotKnown())
+"""Stands for the defaults of the broker, which a router does not know."""
+
+
 class Router:
-    """Collects handlers; a broker takes them over with `broker.include(router)`.
+    """Collects handlers and gives them defaults; a broker takes them over with `broker.include(router)`.
 
     ```python
-    router = Router()
+    router = Router(group="mail", retry=RetryPolicy(max_failures=3))
 
-    @router.handler("orders", group="mail")
+    @router.handler("orders")
     async def mail(order: OrderPlaced) -> None: ...
     ```
+
+    * `group`, `retry`, `lease`, `concurrency` and `codec` are defaults for handlers that do not name these options.
+      The router nearest to the handler decides, the broker last.
+    * `middleware` runs around the handler's own middleware, inside the broker's.
+    * `prefix` is put before the names of the handlers' streams; the prefix of `include(router, prefix)` before that.
+
+    `help(Router.handler)` explains each option. Raises `ConfigError` for wrong values.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        group: str | None = None,
+        retry: RetryPolicy | None = None,
+        lease: float | None = None,
+        concurrency: int | None = None,
+        middleware: Sequence[Middleware] = (),
+        codec: Codec | None = None,
+        prefix: str = "",
+    ) -> None:
+        self._defaults = Defaults(
+            group=group,
+            retry=retry,
+            lease=lease,
+            concurrency=concurrency,
+            middleware=middleware,
+            codec=codec,
+            prefix=prefix,
+        ).checked()
         self._declarations: list[Declaration] = []
-        self._plan: Callable[[Sequence[Declaration]], list[Plan]] = functools.partial(
-            plan, group=_GROUP_NOT_KNOWN, codec=_CodecNotKnown()
-        )
+        self._of_broker = _NOT_KNOWN
+        self._max_payload_bytes = MAX_PAYLOAD_BYTES
         self.included: bool = False
         """Whether a broker has taken over the handlers."""
         self._is_open: Callable[[], bool] = lambda: False
@@ -66,9 +94,8 @@ class Router:
             raise ConfigError(wrong)
         router = cls()
         router._is_open = is_open
-        router._plan = functools.partial(
-            plan, group=group, codec=codec, middleware=tuple(middleware), max_payload_bytes=max_payload_bytes
-        )
+        router._of_broker = Defaults(group=group, codec=codec, middleware=tuple(middleware))
+        router._max_payload_bytes = max_payload_bytes
         return router
 
     @property
@@ -78,12 +105,12 @@ class Router:
 
     handler = handler
 
-    def _declare(self, options: HandlerOptions) -> HandlerDecorator:
+    def _declare(self, options: HandlerOptions, said: Collection[str]) -> HandlerDecorator:
         self._check_time("a handler is declared")
         _check_parentheses(options.stream)
 
         def decorate(handler: HandlerT) -> HandlerT:
-            self.add([declare(handler, options)])
+            self.add([_checked(self._defaults.apply(declare(handler, options, said)))])
             return handler
 
         return decorate
@@ -102,18 +129,18 @@ class Router:
         """Take over another router's handlers; see `Broker.include`. Raises `HandlerDefinitionError`."""
         self._check_time("a router is included")
         _check_router(router)
-        self.add(router.prefixed(prefix))
+        if not isinstance(prefix, str):
+            raise HandlerDefinitionError(f"include(prefix={shown(prefix)}): expected text")
+        mine = msgspec.structs.replace(self._defaults, prefix=self._defaults.prefix + prefix)
+        self.add([_checked(mine.apply(declared)) for declared in router.declarations])
         router.included = True
 
     def plans(self) -> list[Plan]:
         """Return the subscriptions of the handlers."""
         return self._plan(self._declarations)
 
-    def prefixed(self, prefix: str) -> list[Declaration]:
-        """Return the handlers with `prefix` before the names of their streams. Raises `HandlerDefinitionError`."""
-        if not isinstance(prefix, str):
-            raise HandlerDefinitionError(f"include(prefix={shown(prefix)}): expected text")
-        return [_with_stream(declared, prefix + declared.options.stream) for declared in self._declarations]
+    def _plan(self, declarations: Sequence[Declaration]) -> list[Plan]:
+        return plan(map(self._of_broker.apply, declarations), self._max_payload_bytes)
 
     def _check_time(self, what: str) -> None:
         if self._is_open():
@@ -126,10 +153,10 @@ class Router:
             )
 
 
-def _with_stream(declared: Declaration, stream: str) -> Declaration:
-    if wrong := names.problem(stream):
-        raise HandlerDefinitionError(f"handler {declared.name}: stream: the name {wrong}")
-    return msgspec.structs.replace(declared, options=msgspec.structs.replace(declared.options, stream=stream))
+def _checked(declared: Declaration) -> Declaration:
+    """Return the handler with its router's defaults. Raises `HandlerDefinitionError` if they contradict its options."""
+    check_options(declared.handler, declared.options)
+    return declared
 
 
 def _check_router(router: object) -> None:

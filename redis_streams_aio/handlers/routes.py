@@ -96,28 +96,19 @@ class Plan(msgspec.Struct, frozen=True):
     routes: RouteTable
 
 
-def plan(
-    declarations: Iterable[Declaration],
-    *,
-    group: str | None,
-    codec: Codec | None = None,
-    middleware: Sequence[Middleware] = (),
-    max_payload_bytes: int = MAX_PAYLOAD_BYTES,
-) -> list[Plan]:
+def plan(declarations: Iterable[Declaration], max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> list[Plan]:
     """Return one plan for each stream and group.
 
     Raises `HandlerDefinitionError` if handlers of one subscription contradict each other.
     """
     subscriptions: dict[tuple[str, str], list[Declaration]] = {}
     for declared in declarations:
-        of_group = declared.options.group or group
-        if of_group is None:
+        if (group := declared.options.group) is None:
             raise HandlerDefinitionError(
                 f"handler {declared.name}: has no group; give group= here, or Broker(group=...) for all handlers"
             )
-        subscriptions.setdefault((declared.options.stream, of_group), []).append(declared)
-    defaults = _Defaults(codec or JsonCodec(), tuple(middleware), max_payload_bytes)
-    plans = [_plan_one(of_group, members, defaults) for (_, of_group), members in subscriptions.items()]
+        subscriptions.setdefault((declared.options.stream, group), []).append(declared)
+    plans = [_plan_one(group, members, max_payload_bytes) for (_, group), members in subscriptions.items()]
     _check_dead_letters(plans)
     return plans
 
@@ -142,20 +133,12 @@ def _check_dead_letters(plans: Sequence[Plan]) -> None:
             )
 
 
-class _Defaults(msgspec.Struct, frozen=True):
-    """The broker's defaults for all its handlers."""
-
-    codec: Codec
-    middleware: tuple[Middleware, ...]
-    max_payload_bytes: int
-
-
-def _plan_one(group: str, members: Sequence[Declaration], defaults: _Defaults) -> Plan:
+def _plan_one(group: str, members: Sequence[Declaration], max_payload_bytes: int) -> Plan:
     shared = [(declared, _subscription_options(group, declared.options)) for declared in members]
     _, options = shared[0]
     for declared, others in shared[1:]:
         _check_agreement(members[0], options, declared, others)
-    return Plan(options, _route_table([(declared, _route(declared, defaults)) for declared in members]))
+    return Plan(options, _route_table([(declared, _route(declared, max_payload_bytes)) for declared in members]))
 
 
 def _subscription_options(group: str, options: HandlerOptions) -> SubscriptionOptions:
@@ -209,12 +192,11 @@ def _check_event_types(declarations: Iterable[Declaration]) -> None:
             )
 
 
-def _route(declared: Declaration, defaults: _Defaults) -> Route:
+def _route(declared: Declaration, max_payload_bytes: int) -> Route:
     options = declared.options
-    decode = _decoder(declared, options.codec or defaults.codec, defaults.max_payload_bytes)
+    decode = _decoder(declared, options.codec or JsonCodec(), max_payload_bytes)
     call = declared.call
-    middleware = (*defaults.middleware, *options.middleware)
-    for around in reversed(middleware):
+    for around in reversed(options.middleware):
         call = _wrapped(around, call)
     if options.timeout is not None:
         call = with_timeout(call, options.timeout)
@@ -226,7 +208,7 @@ def _route(declared: Declaration, defaults: _Defaults) -> Route:
         options.retry,
         options.on_lost,
         options.deduplicate,
-        declared.takes_delivery or bool(middleware),
+        declared.takes_delivery or bool(options.middleware),
     )
 
 

@@ -13,7 +13,9 @@ from redis_streams_aio.testing.running import Harness
 from tests.events import Order
 
 broker = Broker("memory://", group="billing")
-router = Router()
+router = Router(
+    group="mail", retry=RetryPolicy(), lease=5, concurrency=2, middleware=(), codec=JsonCodec(), prefix="eu."
+)
 
 
 async def timed(delivery: Delivery, call_next: CallNext) -> None: ...
@@ -54,6 +56,8 @@ broker.handler("orders", lease="30")  # type: ignore[arg-type]
 broker.handler("orders", order="any")  # type: ignore[arg-type]
 router.handler("orders", retry=3)  # type: ignore[arg-type]
 router.handler("orders", groop="mail")  # type: ignore[call-arg]
+Router(grup="mail")  # type: ignore[call-arg]
+Router(lease="30")  # type: ignore[arg-type]
 broker.handler("orders")(3)  # type: ignore[type-var]
 
 

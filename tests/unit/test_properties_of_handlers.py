@@ -12,6 +12,7 @@ from redis_streams_aio import BatchDelivery, Delivery, HandlerDefinitionError, M
 from redis_streams_aio.events import wire_format
 from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.handlers.declaration import Declaration, declare
+from redis_streams_aio.handlers.defaults import Defaults
 from redis_streams_aio.handlers.options import HandlerOptions
 from redis_streams_aio.handlers.routes import Plan, plan
 from tests.events import Cancelled, Order
@@ -223,7 +224,7 @@ def test_what_is_no_function_has_no_name_to_be_told_by() -> None:
 
 
 def planned(*declared: Declaration, group: str | None = "g", **named: Any) -> list[Plan]:
-    return plan(declared, group=group, **named)
+    return plan(map(Defaults(group=group, **named).apply, declared))
 
 
 def test_one_plan_for_each_stream_and_group() -> None:

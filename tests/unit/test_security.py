@@ -42,7 +42,7 @@ def routes(payload_type: object = Order) -> RouteTable:
     async def handle(order: Order) -> None: ...
 
     handle.__annotations__["order"] = payload_type
-    return plan([declare(handle, HandlerOptions(stream="orders", event_type="Order"))], group="g")[0].routes
+    return plan([declare(handle, HandlerOptions(stream="orders", event_type="Order", group="g"))])[0].routes
 
 
 async def fate_of(*fields: bytes, payload_type: object = Order) -> DeadLetter:

@@ -22,6 +22,7 @@ PATHS = 8
 OPTIONS = {
     "broker.broker.Broker.__init__": "the broker's options",
     "consumer.stream_consumer.StreamConsumer.__init__": "a consumer's options",
+    "handlers.router.Router.__init__": "what a router says for its handlers",
     "monitoring.lag.LagWatcher.__init__": "a watcher's options",
 }
 """Public signatures whose keyword options may be many: each is a choice of users, and has a default."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -279,6 +280,38 @@ def test_what_is_included_is_a_router(value: Any) -> None:
         error = refusal(lambda given_=given_: Broker("memory://", group="g").include(**given_))  # type: ignore[misc]
         assert error is None or type(error) is HandlerDefinitionError, error
         assert error is None or f"include({argument}=" in str(error)
+
+
+ROUTER = list(inspect.signature(Router).parameters)
+
+
+@given(st.sampled_from(ROUTER), values)
+def test_a_default_of_a_router_that_is_wrong_is_refused_by_name(argument: str, value: Any) -> None:
+    check_router(argument, value)
+
+
+@pytest.mark.parametrize("argument", ROUTER)
+def test_each_default_of_a_router_is_tried_with_each_kind_of_value(argument: str) -> None:
+    for value in VALUES:
+        check_router(argument, value)
+
+
+def check_router(argument: str, value: Any) -> None:
+    """What a router refuses, it refuses when it is made; what it takes, its handlers work with."""
+    error = refusal(lambda: Router(**{argument: value}))
+    assert error is None or type(error) is ConfigError, error
+    assert error is None or str(error).startswith(argument), error
+    if error is None and not isinstance(value, FieldsCodec):  # which reads dicts
+        declare_one(Router(**{argument: value}), stream="orders")
+
+
+@pytest.mark.parametrize("option", ["group", "lease", "concurrency", "retry", "codec"])
+def test_a_router_says_of_a_wrong_value_what_a_handler_says(option: str) -> None:
+    for value in VALUES:
+        alone = refusal(lambda value=value: declare_one(Router(), stream="orders", **{option: value}))  # type: ignore[misc]
+        default = refusal(lambda value=value: Router(**{option: value}))  # type: ignore[misc]
+        if value is not None and alone is not None:
+            assert str(alone) == f"handler handle: {default}"
 
 
 @pytest.mark.parametrize("prefix", ["a b", "\n", "x" * 600, "\ud800"])

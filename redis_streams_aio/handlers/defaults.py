@@ -1,0 +1,74 @@
+"""`Defaults`: options of a router or a broker for handlers that do not name them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..checks import names
+from ..checks.values import shown
+from ..codecs import Codec
+from ..exceptions import ConfigError
+from . import options as handler_options
+from .declaration import Declaration
+from .options import HandlerOptions, Middleware
+from .retry import RetryPolicy
+
+_FILLED = ("group", "retry", "lease", "concurrency", "codec")
+"""Options that one value of the router can stand for; middleware and prefixes are joined."""
+
+
+class Defaults(msgspec.Struct, frozen=True, kw_only=True):
+    """Options for handlers that do not name them. `None`: no default."""
+
+    group: str | None = None
+    retry: RetryPolicy | None = None
+    lease: float | None = None
+    concurrency: int | None = None
+    middleware: Sequence[Middleware] = ()
+    """Runs around the middleware of the handler."""
+    codec: Codec | None = None
+    prefix: str = ""
+    """Put before the names of the streams."""
+
+    def checked(self) -> Defaults:
+        """Return the defaults as they are kept. Raises `ConfigError` for values that cannot work."""
+        said = {name: value for name in _FILLED if (value := getattr(self, name)) is not None}
+        options = HandlerOptions("stream", middleware=self.middleware, **said)
+        for problem in handler_options.problems(options):
+            raise ConfigError(problem)
+        kept = handler_options.normal(options)
+        filled = {name: getattr(kept, name) for name in said}
+        return Defaults(middleware=kept.middleware, prefix=_prefix(self.prefix), **filled)
+
+    def apply(self, declared: Declaration) -> Declaration:
+        """Return the handler with these defaults for the options that it does not name."""
+        filled = {
+            name: value
+            for name in _FILLED
+            if (value := getattr(self, name)) is not None and not _is_said(declared, name)
+        }
+        options = msgspec.structs.replace(
+            declared.options,
+            stream=self.prefix + declared.options.stream,
+            middleware=(*self.middleware, *declared.options.middleware),
+            **filled,
+        )
+        return msgspec.structs.replace(declared, options=options, said=declared.said | filled.keys())
+
+
+def _is_said(declared: Declaration, name: str) -> bool:
+    """Whether a handler names an option itself. Where `None` is the default, anything else is named."""
+    if name in ("group", "codec"):
+        return getattr(declared.options, name) is not None
+    return name in declared.said
+
+
+def _prefix(given: object) -> str:
+    """A prefix as plain text. Raises `ConfigError`."""
+    if not isinstance(given, str):
+        raise ConfigError(f"prefix={shown(given)}: expected text")
+    if given and (wrong := names.problem(given)):
+        raise ConfigError(f"prefix: the name {wrong}")
+    return names.exact(given)
