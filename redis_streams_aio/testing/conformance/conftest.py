@@ -41,7 +41,7 @@ def target(pytestconfig: pytest.Config, record_testsuite_property: Callable[[str
 
 @pytest.fixture
 def url(target: Target) -> str:
-    """What clients are given."""
+    """The URL that clients open."""
     return target.url
 
 
@@ -99,7 +99,7 @@ async def network(target: Target) -> AsyncIterator[Proxy]:
 
 @pytest_asyncio.fixture
 async def network_url(target: Target, network: Proxy) -> str:
-    """What clients are given whose network is to fail."""
+    """The URL that clients open whose network is to fail."""
     return target.url_by_way_of(network.port)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the suite share: an event, a broker with one handler, and facts about a stream."""
+"""Shared by the tests of the suite: an event, a broker with one handler, and facts about a stream."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def subscriber(
 
 
 def noting(got: list[int], seconds: float = 0) -> Work:
-    """Work that notes what it got, after so many seconds."""
+    """Work that notes each number, after `seconds`."""
 
     async def work(order: Order, _: Delivery) -> None:
         await asyncio.sleep(seconds)
@@ -94,7 +94,7 @@ async def open_all(stack: AsyncExitStack, brokers: Iterable[Broker]) -> list[Bro
 
 
 async def until_count(got: Sized, count: int, seconds: float = 30.0) -> None:
-    """Wait until there are so many."""
+    """Wait until `got` has `count` items."""
     await until(lambda: len(got) >= count, seconds, f"{count} of them")
 
 

@@ -23,7 +23,7 @@ class Consumer:
     def __init__(self, url: str, stream: str, *options: object) -> None:
         command = [sys.executable, "-m", f"{__package__}.consumer", url, stream, *map(str, options)]
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-        self._process = subprocess.Popen(  # noqa: S603  # a program of ours
+        self._process = subprocess.Popen(  # noqa: S603  # our own program
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
         )
         self._lines: list[list[str]] = []

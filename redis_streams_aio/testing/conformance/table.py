@@ -2,7 +2,7 @@
 
 python -m redis_streams_aio.testing.conformance.table PAGE.md REPORT.xml ...
 
-The reports are those of `pytest --junitxml`; what stands in the page below its heading "Results" is written anew. The
+The reports are those of `pytest --junitxml`; the page is written again below its heading "Results". The
 rows come from the suite itself, so that a test that no report knows is seen. Several reports of one server are one
 column, and a test that failed in any of them has failed.
 """
@@ -31,7 +31,7 @@ class Case(NamedTuple):
     name: str
     title: str
     promises: str
-    """Those that it shows, as its docstring names them at its end."""
+    """The promises that it shows, as its docstring names them at its end."""
 
 
 class Report(NamedTuple):
@@ -58,7 +58,7 @@ def _tests_of(room: ast.Module) -> Iterator[Case]:
 
 def read(path: str | Path) -> Report:
     """A report of `pytest --junitxml`. Raises `ValueError` when it is not one of this suite."""
-    root = ET.parse(path).getroot()  # noqa: S314  # a report of one's own
+    root = ET.parse(path).getroot()  # noqa: S314  # the user's own report
     server = root.find(".//property[@name='server']")
     if server is None:
         raise ValueError(f"{path}: names no server; is it a report of the conformance suite?")

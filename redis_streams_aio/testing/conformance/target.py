@@ -25,7 +25,7 @@ _NOT_IN_MEMORY = {
 
 
 class Target:
-    """See the module. Opening raises the errors of `Connection`: the first one says what is wrong with the URL."""
+    """The Redis of a run, and its URL for clients. Opening raises the errors of `Connection`."""
 
     def __init__(self, url: str, restart_command: str | None = None) -> None:
         Connection(url)  # refuses a wrong one
@@ -38,7 +38,7 @@ class Target:
         self._connection = Connection(opened, connect_timeout=_PATIENCE)
 
     def _addresses(self, url: str) -> tuple[str, str]:
-        """What we open, and what clients open."""
+        """Return the URL that the suite opens, and the one that clients open."""
         if self.scheme == "memory" and not self._given.netloc + self._given.path:
             named = f"memory://conformance-{secrets.token_hex(4)}"
             return named, named
@@ -68,7 +68,7 @@ class Target:
 
     @property
     def scheme(self) -> str:
-        """What kind of URL was given."""
+        """The scheme of the URL."""
         return self._given.scheme
 
     @property

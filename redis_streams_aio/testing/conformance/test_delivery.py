@@ -20,7 +20,7 @@ pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
 
 async def test_01_published_before_subscribing_arrives_once_payload_and_headers_intact(url: str, stream: str) -> None:
-    """What stands in the stream before there is a group is delivered to it (P8, P23)."""
+    """Events that are in the stream before the group exists are delivered to it (P8, P23)."""
     events: list[EventMessage[object]] = []
 
     async def work(_: Order, delivery: Delivery) -> None:

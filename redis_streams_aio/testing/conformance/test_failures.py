@@ -79,7 +79,7 @@ async def test_08_three_consumers_that_always_fail_then_a_good_one_and_all_arriv
 async def test_26_what_cannot_be_decoded_is_a_dead_letter_and_what_is_behind_it_is_handled(
     url: str, stream: str, connection: Connection
 ) -> None:
-    """Broken JSON, wrong types, no payload, no event of ours at all (P12, P13)."""
+    """Broken JSON, wrong types, no payload, not an event at all (P12, P13)."""
     poisons: list[dict[bytes, bytes]] = [
         {b"event_type": b"Order", b"payload": b"{"},
         {b"event_type": b"Order", b"payload": b"\xff\xfe"},

@@ -65,7 +65,7 @@ async def test_22_what_waits_in_a_buffer_for_longer_than_the_lease_is_not_handle
 async def test_23_a_consumer_frozen_for_longer_than_its_lease_writes_nothing_when_it_thaws(
     url: str, stream: str, start: Start, connection: Connection
 ) -> None:
-    """SIGSTOP, another one handles the event, SIGCONT: the zombie's handler raises, and it is no failure (P4)."""
+    """SIGSTOP, another one handles the event, SIGCONT: the zombie's handler raises, and nothing is written (P4)."""
     loop = asyncio.get_running_loop()
     got: list[int] = []
     await publish(url, stream, [7])

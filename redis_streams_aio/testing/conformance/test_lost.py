@@ -54,7 +54,7 @@ async def test_38_a_group_destroyed_under_the_broker_goes_on_at_its_checkpoint(
 async def test_39_an_entry_deleted_while_it_was_pending_is_told_and_settled(
     url: str, stream: str, connection: Connection
 ) -> None:
-    """Of a consumer that is gone; the other one it held is handled (P20)."""
+    """The entry was held by a consumer that is gone; the other entry it held is handled (P20)."""
     ids = await publish(url, stream, range(2))
     await ConsumerGroupManager(connection).create_group(stream, "g")
     await connection.call("XREADGROUP", "GROUP", "g", "gone", "STREAMS", stream, ">")

@@ -1,4 +1,4 @@
-"""Stopping, and falling behind: what is given back, what is ended at once, and who is told (P27, P28)."""
+"""Stopping, and falling behind: what is released, what is ended at once, and who is told (P27, P28)."""
 
 # ruff: noqa: S101  # tests assert
 from __future__ import annotations

@@ -68,7 +68,7 @@ async def test_07_ten_subscribers_opened_and_closed_at_once(url: str, stream: st
 
 
 async def test_12_the_delivery_knows_when_it_is_settled_or_lost(url: str, stream: str) -> None:
-    """Settled when handled, lost when another has it, neither when the drain gives it back (P4, P27)."""
+    """Settled when handled, lost when another has it, neither when the drain releases it (P4, P27)."""
     deliveries: dict[int, Delivery] = {}
     cancelled: list[int] = []
     may_end = asyncio.Event()
