@@ -25,6 +25,7 @@ from .home import Home
 from .packing import Command, pack
 from .replies import Answer, NewEntry, Server, new_entries
 from .route import Route
+from .steps.consumer import Consumer
 from .wire.answers import read_answer
 from .wire.conversation import Answered, Conversation
 from .wire.wire import fits
@@ -79,9 +80,7 @@ class Reader:
 
     async def read(
         self,
-        stream: str,
-        group: str,
-        consumer: str,
+        who: Consumer,
         *,
         count: int,
         block: float,
@@ -100,7 +99,7 @@ class Reader:
         if connection is None or not self.is_connected:
             connection = await self._connect()
         waiting = ("BLOCK", max(1, round(block * 1000))) if self._may_block else ()
-        command = ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, *waiting, "STREAMS", stream, ">")
+        command = ("XREADGROUP", "GROUP", who.group, who.name, "COUNT", count, *waiting, "STREAMS", who.stream, ">")
         loop = asyncio.get_running_loop()
         began = loop.time()
         entries = await self._read(connection, command, block, ahead, answered)

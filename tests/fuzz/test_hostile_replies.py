@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, RedisStreamsError, Settings
+from redis_streams_aio.connection.steps.consumer import Consumer
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 from tests.fuzz.hostile import BENDS, ENORMOUS, REFUSALS, UNHEARD_OF, Bend, hostile
@@ -70,11 +71,11 @@ async def test_p16_bytes_that_are_no_reply_are_an_error_of_ours(url: str, server
         for said in (*ENORMOUS, *UNHEARD_OF, *REFUSALS):
             await connection.call("PING")
             with contextlib.suppress(RedisStreamsError):
-                await reader.read("orders", "billing", "c", count=1, block=0.01)
+                await reader.read(Consumer("orders", "billing", "c"), count=1, block=0.01)
             between.bend = lambda _, __, said=said: said
             with contextlib.suppress(RedisStreamsError):
                 await connection.call("PING")
             with contextlib.suppress(RedisStreamsError):
-                await reader.read("orders", "billing", "c", count=1, block=0.01)
+                await reader.read(Consumer("orders", "billing", "c"), count=1, block=0.01)
             between.bend = None
         assert await connection.call("PING") == b"PONG"

@@ -49,8 +49,7 @@ class Fetcher:
 
     async def _read(self, count: int, block: float) -> Sequence[NewEntry]:
         """Read, and send the acknowledgements that have gathered with the read."""
-        holdings = self._holdings
-        read = partial(self._reader.read, holdings.stream, holdings.group, holdings.consumer, count=count, block=block)
+        read = partial(self._reader.read, self._holdings.who, count=count, block=block)
         group = self._acks.depart() if self._reader.is_connected else None  # connecting may take long
         if group is None:
             return await read()

@@ -81,10 +81,10 @@ class LeaseKeeper:
                 lost += part.lost(outcome)
             elif not isinstance(outcome, GroupNotFoundError):  # the fetcher recreates the group
                 errors.append(outcome)
-        await self._let_go(lost)
+        count = await self._let_go(lost)
         if errors:
             raise errors[0]
-        return sum(len(each.missing) for each in lost)
+        return count
 
     async def close(self) -> None:
         """Close the keeper's connection; a later step opens another one."""
@@ -100,8 +100,8 @@ class LeaseKeeper:
             self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
         return await renew(self._link, renewals)
 
-    async def _let_go(self, lost: Sequence[_Lost]) -> None:
-        """Hold lost deliveries no longer; Redis forgets what it knows of deleted entries."""
+    async def _let_go(self, lost: Sequence[_Lost]) -> int:
+        """Stop holding lost deliveries, and have Redis forget its records of deleted entries; return how many."""
         forgotten = [
             each.holdings.forget_command(one.raw_id for one in each.vanished) for each in lost if each.vanished
         ]
@@ -109,6 +109,7 @@ class LeaseKeeper:
             self._hand_over(each.let_go)
         if forgotten and self._link is not None:
             await self._link.call_many(forgotten)
+        return sum(len(each.missing) for each in lost)
 
 
 class _Lost(NamedTuple):

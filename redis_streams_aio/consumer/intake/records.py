@@ -39,16 +39,21 @@ async def take_pending(holdings: Holdings, entries: Iterable[RawEntry], *, count
     held = [holdings.by_id[entry.id] for entry in entries if entry.id in holdings.by_id]
     taken = holdings.take(entries)
     counted = [holdings.uncertain.get(delivery.raw_id, counts) for delivery in taken]
+    ours: list[Delivery] = []
     try:
-        await _recall(holdings, [*taken, *held], [*counted, *(False for _ in held)])
-    except BaseException:
-        for delivery in taken:
-            holdings.drop(delivery)
-        raise
+        await _recall(holdings, [*taken, *held], counted + [False] * len(held))
+        ours += [delivery for delivery in taken if delivery.deliveries]
+    finally:
+        _drop_others(holdings, taken, ours)
+    return ours
+
+
+def _drop_others(holdings: Holdings, taken: Sequence[Delivery], ours: Sequence[Delivery]) -> None:
+    """Stop holding entries that are not ours, or of which nothing is known."""
+    kept = set(ours)
     for delivery in taken:
-        if not delivery.deliveries:
+        if delivery not in kept:
             holdings.drop(delivery)
-    return [delivery for delivery in taken if delivery.deliveries]
 
 
 async def _recall(holdings: Holdings, deliveries: Sequence[Delivery], counts: Sequence[bool]) -> None:

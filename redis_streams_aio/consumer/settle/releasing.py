@@ -26,8 +26,7 @@ async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
     held as before.
     """
     before = holdings.released
-    unsettled = [delivery for delivery in deliveries if not delivery.settled and not delivery.lost]
-    parts = [unsettled[start : start + AT_ONCE] for start in range(0, len(unsettled), AT_ONCE)]
+    parts = _parts([delivery for delivery in deliveries if not delivery.settled and not delivery.lost])
     try:
         outcomes = await asyncio.gather(*(_release_part(holdings, part) for part in parts), return_exceptions=True)
     finally:  # releases are reported even if there is no time to wait for the other parts
@@ -37,6 +36,10 @@ async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
         if isinstance(outcome, BaseException):
             raise outcome
     return released
+
+
+def _parts(unsettled: Sequence[Delivery]) -> list[Sequence[Delivery]]:
+    return [unsettled[start : start + AT_ONCE] for start in range(0, len(unsettled), AT_ONCE)]
 
 
 async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> None:

@@ -161,7 +161,7 @@ class Settlement:
         except RedisUnavailableError as error:
             until = self._refused(failed[0][0], error)
             again = retries.schedule(self._holdings, written)
-            return again + _put_aside([one for one in failed if one[0].fate is not None], until)
+            return again + _put_aside(_unwritten(failed), until)
         self._holdings.gate.passed()
         return retries.schedule(self._holdings, written)
 
@@ -232,6 +232,11 @@ class Settlement:
             self._holdings.lose(delivery)
             return False
         return True
+
+
+def _unwritten(failed: Sequence[Failed]) -> list[Failed]:
+    """The failures whose fate is still to be written."""
+    return [(delivery, fate) for delivery, fate in failed if delivery.fate is not None]
 
 
 def _put_aside(kept: Iterable[tuple[Delivery, Fate]], until: float) -> list[Delivery]:
