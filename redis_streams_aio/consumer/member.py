@@ -1,11 +1,10 @@
-"""`Member`: one consumer of one group, as its steps. The broker's subscriptions and `StreamConsumer` are made of it.
+"""`Member`: one consumer of one group, as separate steps. Subscriptions and `StreamConsumer` are built on it.
 
-It has no tasks: every duty is a step (`fetch`, `reclaim`, `renew`, `save_checkpoint`), and whoever owns it says
-when. What is read, recovered and reclaimed goes to one sink.
+A member has no tasks: every duty is a step (`fetch`, `reclaim`, `renew`, `save_checkpoint`), and the owner decides when
+it runs. All entries that are read, recovered and reclaimed go to one sink.
 
-Life: `open` joins the group, `close` writes what was settled, gives back what was not, and takes the consumer's
-name out of the group if the name was made up for this life. After a failure, and at the start, its own pending
-list is looked through before anything new is read (P5).
+Life: `open` joins the group. `close` writes all fates, releases the other entries, and removes a made-up name from the
+group. After a failure, and at the start, the member takes up its own pending entries before it reads new ones.
 """
 
 from __future__ import annotations
@@ -52,23 +51,23 @@ if TYPE_CHECKING:
 Sink = Callable[[Sequence[Delivery]], None]
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds that a Redis which does not answer can hold up closing."""
+"""The longest time in seconds that a silent Redis delays closing."""
 _ALL = 1_000_000
 
 
 class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a consumer is and how it reads. Times in seconds. Raises `ConfigError`."""
+    """The names of a consumer, and how it reads. Times are seconds. Raises `ConfigError`."""
 
     stream: str
     group: str
     name: str | None = None
-    """The consumer's name, the same after a restart; `None`: a new one each time."""
+    """The consumer's name, the same after a restart; `None` for a new name at each start."""
     start: str = entry_ids.BEGINNING
     lease: float = 30.0
     block: float = 2.0
     count: int = 100
     dead_letters: DeadLetterOptions | None = None
-    """Default: `{<stream>}:<group>:dead`, without a bound."""
+    """The dead letters. Default: the stream `{<stream>}:<group>:dead`, without a limit."""
 
     def __post_init__(self) -> None:
         for what in ("stream", "group", "name"):
@@ -80,7 +79,7 @@ class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Member:
-    """See the module."""
+    """One consumer of one group: its steps, and the order of its life."""
 
     def __init__(
         self,
@@ -112,7 +111,7 @@ class Member:
         self._keeper = LeaseKeeper(connection, [self.holdings])
         self._reclaimer = Reclaimer(self.holdings)
         self.handful: Handful = Handful(options.count)
-        """How many entries are asked for at once."""
+        """The number of entries to ask for at once."""
         self._checkpoints = FencedStore(checkpoints) if checkpoints else None
         self._checkpoint_writer = (
             CheckpointWriter(connection, checkpoints, stream, group, telemetry=telemetry) if checkpoints else None
@@ -124,7 +123,7 @@ class Member:
         self._fetcher: Fetcher | None = None
 
     async def open(self) -> None:
-        """Join the group, making it if it is not there.
+        """Join the group; create it if it does not exist.
 
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
@@ -135,16 +134,17 @@ class Member:
 
     @property
     def caught_up(self) -> bool:
-        """Whether all that is pending for this consumer is held.
+        """Whether this consumer holds all its pending entries.
 
-        Only then may anything else be taken, to keep the order.
+        Only then may it take other entries, to keep the order.
         """
         return self._reader is not None and not self._reader.interrupted
 
     async def close(self, *, give_back: bool = True) -> None:
-        """Write what was settled, give everything else back so that another consumer has it at once, and disconnect.
+        """Write all fates, release the other entries so that another consumer takes them over at once, and disconnect.
 
-        Without `give_back` the rest is left to its leases. Does not raise: where Redis is away, leases run out too.
+        Without `give_back` the other entries stay pending until their leases expire. Does not raise: if Redis is away,
+        the leases expire too.
         """
         reader, self._reader = self._reader, None
         if reader is None:
@@ -154,21 +154,21 @@ class Member:
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     try:
                         await self.settlement.finish()
-                    except RedisStreamsError as error:  # a Redis that is full still takes what is given back
-                        log.warning("%r: not every fate was written; those events come again: %r", self, error)
+                    except RedisStreamsError as error:  # a full Redis still accepts releases
+                        log.warning("%r: some fates could not be written; these events come again: %r", self, error)
                     if give_back:
                         await self._give_back()
         except GroupNotFoundError:
-            pass  # nothing is pending where there is no group
+            pass  # without a group nothing is pending
         except (RedisStreamsError, TimeoutError) as error:
-            log.warning("%r: not all was given back; others will have it when the lease runs out: %r", self, error)
+            log.warning("%r: some entries were not released; others take them over after the lease: %r", self, error)
         finally:
             await self._keeper.close()
             await self._connection.release(reader)
 
     async def _give_back(self) -> None:
         holdings = self.holdings
-        while await self.recover(_ALL):  # what a read that was cut short may have left
+        while await self.recover(_ALL):  # entries that an interrupted read may have left
             pass
         await self.settlement.release()
         with suppress(RedisRefusedError, CheckpointStoreError):
@@ -177,8 +177,8 @@ class Member:
             await self._groups.delete_consumer(holdings.stream, holdings.group, holdings.consumer)
 
     async def fetch(self, room: int) -> int:
-        """Read up to `room` entries: first what is pending for this consumer and not held, then new ones; how many
-        came.
+        """Read up to `room` entries, and return how many came: first own pending entries that are not held, then new
+        ones.
 
         Raises `NotOpenError`, `RedisUnavailableError`, `ServerError`.
         """
@@ -196,11 +196,11 @@ class Member:
     def _take(self, taken: Sequence[Delivery]) -> None:
         self.handful.weigh(taken)
         self._sink(taken)
-        if taken:  # older ones may come too, after a reset or a replay: the checkpoint must not stay ahead of them
+        if taken:  # after a reset or a replay older entries come: the checkpoint must not stay ahead of them
             self._checkpointed = -1
 
     async def recover(self, room: int) -> int:
-        """Take up to `room` entries that are pending for this consumer and not held, oldest first (P5); how many."""
+        """Take up to `room` own pending entries that are not held, oldest first, and return their number."""
         room = min(room, self.handful.size)
         came = await self._sink_all(room, recover_own(self.holdings, room, counts=self._first_recovery))
         self._first_recovery = self._first_recovery and came == room
@@ -209,9 +209,9 @@ class Member:
         return came
 
     async def _sink_all(self, room: int, parts: AsyncIterator[list[Delivery]]) -> int:
-        """Hand on what comes, part by part: what is held must not be forgotten because a later part fails."""
+        """Pass entries on part by part, so that held entries are not forgotten if a later part fails."""
         came = 0
-        with suppress(StreamNotFoundError), self.handful.asking_for(room):  # the next read makes a lost group again
+        with suppress(StreamNotFoundError), self.handful.asking_for(room):  # the next read recreates a lost group
             async for taken in parts:
                 self._take(taken)
                 came += len(taken)
@@ -220,7 +220,7 @@ class Member:
 
     @property
     def next_look(self) -> float:
-        """Until when, on the event loop's clock, `reclaim` finds nothing, but for what is given back meanwhile."""
+        """The time on the event loop's clock before which `reclaim` finds nothing, except released entries."""
         return self._reclaimer.next_look
 
     def look_at_everything(self) -> None:
@@ -228,37 +228,37 @@ class Member:
         self._reclaimer.look_at_everything()
 
     async def reclaim(self, room: int) -> int:
-        """Take over up to `room` entries whose lease ran out at other consumers; how many."""
+        """Take over up to `room` entries whose leases expired at other consumers, and return their number."""
         try:
             room = min(room, self.handful.size)
             return await self._sink_all(room, self._reclaimer.run(room)) if room > 0 else 0
         except RedisUnavailableError:
             if self._reader is not None:
-                self._reader.interrupted = True  # the answer that was lost may have given us entries
+                self._reader.interrupted = True  # the lost answer may have contained entries for this consumer
             raise
 
     async def renew(self) -> int:
-        """Renew the leases of everything held; how many were lost to other consumers."""
+        """Renew all leases, and return how many were lost to other consumers."""
         return await self._keeper.run_once()
 
     async def clean_up(self, consumer_expiry: float) -> None:
-        """Remove names of consumers that have been idle so long with nothing pending, and dead letters past their time.
+        """Remove consumers that have been idle for `consumer_expiry` with nothing pending, and old dead letters.
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
-        await self._note_lease()  # the name, and the lease with it, may have been taken for one that was idle
+        await self._note_lease()  # another consumer may have removed this name, and its lease, as idle
         await self.settlement.trim_dead_letters()
         await remove_idle_consumers(self.holdings, consumer_expiry)
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether something was settled since the store was last found to have the group's checkpoint."""
+        """Whether entries were settled since the store last had the group's checkpoint."""
         return self._checkpoint_writer is not None and self.holdings.settled_count != self._checkpointed
 
     async def save_checkpoint(self) -> None:
-        """Copy the group's checkpoint into the store, if something was settled since it was last found there.
+        """Copy the group's checkpoint into the store, if entries were settled since the store last had it.
 
-        What was written is looked at once more the next time: it may have come late, over another process's newer one.
+        Checks once more on the next turn: our write may have replaced a newer checkpoint of another process.
         """
         if self._checkpoint_writer is None or not self.checkpoint_due:
             return
@@ -277,28 +277,28 @@ class Member:
             await self._reader.unblock()
 
     async def _join(self) -> str | None:
-        """Make sure that the group is there; the position it was made at, if it was made."""
+        """Create the group if it does not exist, and return its position; `None` if it existed."""
         stream, group = self.options.stream, self.options.group
         checkpoint = await self._checkpoints.load(stream, group) if self._checkpoints else None
         made_at = await self._groups.join(stream, group, self.options.start, checkpoint or self._position)
-        # a group that is lost before anything was settled must not be made again at `start`, which may be the end; and
-        # where another consumer has made it again, what is remembered may be of the life before
+        # a group that is lost before anything was settled must not be recreated at `start`, which may be the end; and
+        # if another consumer has recreated it, the remembered position may be from before
         try:
-            self._position = await self._stored_position()  # a FLUSHALL takes the store's with it
+            self._position = await self._stored_position()  # a FLUSHALL deletes the store's position too
         except GroupNotFoundError:
             return await self._join()  # lost again in between
         await self._note_lease()
         return made_at
 
     async def _stored_position(self) -> str:
-        """The group's checkpoint, which the store has too from here on."""
+        """Return the group's checkpoint, and store it."""
         if self._checkpoint_writer is not None:
-            with suppress(RedisRefusedError):  # a Redis that is full is drained without it
+            with suppress(RedisRefusedError):  # a full Redis is drained without it
                 return await self._checkpoint_writer.run_once()
         return await current(self._connection, self.options.stream, self.options.group)
 
     async def _note_lease(self) -> None:
-        """Have the other consumers of the group know the lease, before there is anything to take over."""
+        """Write the lease for the other consumers of the group, before there are entries to take over."""
         await note_lease(self._connection, self.holdings.who, self.holdings.lease_ms)
 
     def __repr__(self) -> str:

@@ -1,19 +1,20 @@
-"""The reclaimer: takes over entries of consumers that are gone (P2), also on a stream where nothing new arrives.
+"""The reclaimer takes over entries of consumers that are gone, also on a stream where nothing new arrives.
 
-**Theory.** A consumer that holds anything renews it, and Redis then counts it as not idle. So who has entries pending
-and was idle for a lease is gone, and `XINFO CONSUMERS` tells at little cost, however much is pending. Only what those
-left is looked through. The lease is the owner's own, which stands beside the stream (`keys.leases`): a deploy that
-changes it takes no live event. Where it is not known, it is taken for the longest that a consumer of the group has.
+**Theory.** A consumer renews the entries that it holds, and Redis then counts the consumer as not idle. So a consumer
+with pending entries that was idle for a lease is gone. `XINFO CONSUMERS` tells that at little cost, however much is
+pending, and only the entries of such consumers are searched. The lease is the owner's own, which is stored beside the
+stream (`keys.leases`), so a deploy that changes the lease takes over no live event. For a consumer without a stored
+lease, the longest lease in the group counts.
 
-What is parked under the reserved name `keys.RELEASED` is nobody's, and taken at once.
+Entries parked under the reserved consumer name `keys.RELEASED` have no owner, and are taken over at once.
 
-A consumer that lives may leave entries too: Redis refused for good what was to be written of them, or somebody made
-them claimable by hand. So once a lease everything that is pending is looked through, a page with each look.
+A living consumer may abandon entries too: Redis refused their fate permanently, or a person made them claimable. So
+once per lease all pending entries are searched, one page with each look.
 
-From what a look finds follows until when nobody else can be gone: `next_look`. A consumer that joins, with a lease of
-its own, has all others look again (`keys.releases`).
+Each look also finds out when the next consumer can be gone at the earliest: `next_look`. A consumer that joins with its
+own lease makes all others look again (`keys.releases`).
 
-Entries that this process holds are left as they are, though a late renewal may have let them be claimed.
+Entries that this process holds are skipped, even if a late renewal has made them claimable.
 """
 
 from __future__ import annotations
@@ -36,37 +37,37 @@ from .claims import AT_ONCE, claim
 from .records import take_pending
 
 PAGE = 2_500
-"""Entries that one look goes through, of all that are pending: about a millisecond of the server's time."""
+"""The number of pending entries that a look searches: about a millisecond of the server's time."""
 OWNERS_AT_ONCE = 20
-"""Consumers that are gone whose entries are asked for in one round trip."""
+"""The most dead consumers whose entries are requested in one round trip."""
 
 
 _NOBODY = ""
-"""The owner of what another program has negatively acknowledged (`XNACK`)."""
+"""The owner of entries that another program has negatively acknowledged (`XNACK`)."""
 
 
 class Leases(NamedTuple):
-    """How long the consumers of a group may be idle, in seconds."""
+    """The leases of the consumers of a group, in seconds."""
 
     known: Mapping[str, float]
     otherwise: float
-    """For whom it is not known."""
+    """The lease of consumers without a stored lease."""
 
     def of(self, consumer: str) -> float:
-        """The consumer's lease; none for what is parked, whatever the clocks say."""
+        """Return the consumer's lease; parked entries have none, so minus infinity."""
         return -math.inf if consumer in (keys.RELEASED, _NOBODY) else self.known.get(consumer, self.otherwise)
 
     def idle_ms(self, consumer: str) -> int:
-        """The same, as Redis takes it."""
+        """Return the consumer's lease in milliseconds, for Redis."""
         return round(max(0.0, self.of(consumer)) * 1000)
 
     def claim(self, message: PendingMessage) -> Claim:
-        """The claim of an entry whose owner has let it go."""
+        """Return the claim of an entry that its owner has abandoned."""
         return Claim(message.consumer, self.idle_ms(message.consumer), message.id.encode())
 
 
 class Reclaimer:
-    """Looks for what others have left, for one consumer."""
+    """Searches abandoned entries for one consumer."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
@@ -76,7 +77,7 @@ class Reclaimer:
 
     @property
     def next_look(self) -> float:
-        """Until when, on the event loop's clock, a look finds nothing, but for what is given back meanwhile."""
+        """The time on the event loop's clock before which a look finds nothing, except released entries."""
         return min(self._next_gone, self._page_due)
 
     def look_at_everything(self) -> None:
@@ -84,9 +85,9 @@ class Reclaimer:
         self._page_from, self._page_due = "-", 0.0
 
     async def run(self, room: int) -> AsyncIterator[list[Delivery]]:
-        """Take over up to `room` entries whose lease ran out, oldest first: part by part.
+        """Take over up to `room` entries with expired leases, oldest first, and yield them part by part.
 
-        Raises `RedisUnavailableError`, `ServerError` (`StreamNotFoundError` when the group is lost).
+        Raises `RedisUnavailableError`, `ServerError` (`StreamNotFoundError` if the group is lost).
         """
         now = asyncio.get_running_loop().time()
         consumers, leases = await self._look()
@@ -100,7 +101,7 @@ class Reclaimer:
                 yield taken
 
     async def _look(self) -> tuple[list[ConsumerInfo], Leases]:
-        """Who is in the group, and their leases."""
+        """Return the consumers of the group, and their leases."""
         holdings = self._holdings
         listed, known = await asyncio.gather(
             holdings.connection.call("XINFO", "CONSUMERS", holdings.stream, holdings.group), self._known_leases()
@@ -116,7 +117,7 @@ class Reclaimer:
             return {}
 
     async def _take_from(self, gone: Sequence[str], leases: Leases, room: int) -> AsyncIterator[list[Delivery]]:
-        """Take what consumers that are gone have left."""
+        """Take over entries of consumers that are gone."""
         for at in range(0, len(gone), OWNERS_AT_ONCE):
             owners, before = gone[at : at + OWNERS_AT_ONCE], None
             while (count := min(room, AT_ONCE)) > 0:
@@ -131,7 +132,7 @@ class Reclaimer:
                     break
 
     async def _left_by(self, owners: Sequence[str], leases: Leases, count: int) -> list[Claim]:
-        """The oldest entries of some consumers."""
+        """Return claims for the oldest entries of some consumers."""
         holdings = self._holdings
         pages = await asyncio.gather(
             *(
@@ -146,7 +147,7 @@ class Reclaimer:
         return [leases.claim(message) for message in sorted(found, key=lambda one: entry_ids.parse(one.id))[:count]]
 
     async def _take_page(self, leases: Leases, room: int) -> AsyncIterator[list[Delivery]]:
-        """Take what its owners have let go, of the next page of all that is pending."""
+        """Take over abandoned entries from the next page of all pending entries."""
         holdings = self._holdings
         reply = await holdings.connection.call("XPENDING", holdings.stream, holdings.group, self._page_from, "+", PAGE)
         listed = replies.pending(reply, idle=min([*leases.known.values(), leases.otherwise]))
@@ -161,7 +162,7 @@ class Reclaimer:
         self._turn_page(last)
 
     def _turn_page(self, last: bytes | None) -> None:
-        """Go on behind this entry with the next look; where it was the last page, begin anew after a lease."""
+        """Continue behind this entry with the next look; after the last page, begin again after a lease."""
         if last is None:
             self._page_from, self._page_due = "-", asyncio.get_running_loop().time() + self._holdings.lease
         else:
@@ -171,7 +172,7 @@ class Reclaimer:
         return message.consumer == self._holdings.consumer and message.id.encode() in self._holdings.by_id
 
     async def _take(self, claims: Sequence[Claim]) -> list[Delivery]:
-        """Claim entries and hold them."""
+        """Claim entries, and hold them."""
         holdings = self._holdings
         uncertain = dict.fromkeys((one.id for one in claims), True)  # until the answer is here
         holdings.uncertain |= uncertain
@@ -185,13 +186,13 @@ class Reclaimer:
 
 
 def _gone(others: Iterable[ConsumerInfo], leases: Leases) -> list[str]:
-    """Who is gone and has left something: first what is parked, then who has been gone for longest."""
+    """Return the dead consumers with entries: first the parked entries, then the longest dead."""
     gone = [each for each in others if each.pending and each.idle >= leases.of(each.name)]
     return [each.name for each in sorted(gone, key=lambda each: (each.name != keys.RELEASED, -each.idle))]
 
 
 def _left(others: Iterable[ConsumerInfo], leases: Leases) -> Iterator[float]:
-    """The seconds for which each of those that have something pending is not gone yet."""
+    """Yield the seconds until each consumer with pending entries can count as gone."""
     for each in others:
         if each.pending and each.name != keys.RELEASED:
             yield leases.of(each.name) - each.idle

@@ -1,20 +1,20 @@
 """Duplicates: events that were published twice under one `event_id` are handled once (`deduplicate=`).
 
-**Theory.** For each `event_id` a key beside the stream says how far the event has come. It holds the id of the entry
-that is being handled, or `done` (for as long as `deduplicate` says). `done` is written by the script that
-acknowledges the entry, so there is no moment in which the one is true without the other.
+**Theory.** For each `event_id` a key beside the stream records the state of the event. It contains the id of the entry
+that is being handled, or `done` (for `deduplicate` seconds). The script that acknowledges the entry writes `done`, so
+both become true at the same moment.
 
-* No key: the event is new; its entry's id is written, and it is handled.
-* Our own entry's id: an attempt before this one failed, or crashed; it is handled. A crash means a second run, never
-  a loss, as nothing is dropped on the word of an entry that is not done.
-* The id of another entry that is pending: a copy is in somebody's hands, or waits for its retry. This one waits too,
-  and asks again. However long that takes, the two are not handled at once. Whoever has the other one may die, and then
-  it may come here: so this one holds nothing meanwhile that the other could need (`AwaitCopy`).
-* The id of another entry that is pending no more: it was given up, or is gone. This one takes its place.
-* `done`: a copy was handled. This one is acknowledged.
+* No key: the event is new. Its entry's id is written, and it is handled.
+* The id of this entry: an earlier attempt failed or crashed. The entry is handled. A crash causes a second run, never a
+  loss, because no copy is dropped for an entry that is not done.
+* The id of another pending entry: another consumer is handling a copy, or the copy waits for its retry. This entry
+  waits too, and asks again. The two are never handled at the same time. The consumer of the copy may die, and then the
+  copy may come here, so this entry holds nothing that the copy could need (`AwaitCopy`).
+* The id of another entry that is no longer pending: it was given up, or is gone. This entry takes its place.
+* `done`: a copy was handled. This entry is acknowledged.
 
-Within one process copies are handled one after another anyway (see `Subscription`). When Redis cannot be asked, the
-delivery waits, and keeps its place.
+Within one process, copies are handled one after another anyway (see `lanes`). If Redis cannot be asked, the delivery
+waits, and keeps its place.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from .schedule import Schedule
 ASKED_AT_ONCE = 250
 """Events in one step: three commands each, about a millisecond of the server's time."""
 LOOK_AGAIN = 1.0
-"""Seconds after which a copy asks again whether the other one is done; less where leases are short."""
+"""Seconds after which a copy asks again whether the other one is done; less if leases are short."""
 TOGETHER = 0.3
-"""Part of that by which a copy is asked after early, so that many are asked after together."""
+"""The part of that time by which a copy may ask earlier, so that many copies ask together."""
 FORGOTTEN_AFTER = 86_400.0
 """Seconds after which the key of an event that was begun and never ended (its entry was deleted, say) is dropped."""
 
 
 async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Fate | None]:
-    """For each delivery `None`: handle it; or the fate of a copy, or to wait while that cannot be known."""
+    """Return for each delivery `None` to handle it, or the fate of a copy, or to wait if Redis cannot be asked."""
     ids = [get(delivery.fields, EVENT_ID) for delivery in deliveries]
     asked = [(event_id, delivery.raw_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
     if not asked:
@@ -78,7 +78,7 @@ async def _begun(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> li
 
 
 def copies_to_ask_after(holdings: Holdings, schedule: Schedule, now: float) -> list[Delivery]:
-    """Copies that were set aside and that it is time to ask after, or nearly so: as many as one step takes."""
+    """Return copies that were set aside and are due, or nearly due: as many as one step takes."""
     return schedule.take_aside(now + TOGETHER * _pause(holdings), ASKED_AT_ONCE)
 
 
@@ -87,7 +87,7 @@ def _pause(holdings: Holdings) -> float:
 
 
 async def ask_again(holdings: Holdings, schedule: Schedule, acks: Acknowledgements, copies: Sequence[Delivery]) -> None:
-    """Ask after copies that were set aside. They queue up to be handled, wait on, or are acknowledged as done."""
+    """Ask the state of copies that were set aside. They are handled next, wait again, or are acknowledged as done."""
     fates = await to_its_end(lambda: begin(holdings, copies))
     next_ones: list[Delivery] = []
     for delivery, fate in zip(copies, fates, strict=True):
