@@ -36,7 +36,7 @@ LAYERS: list[list[str]] = [
     ["connection.dial", "connection.link", "connection.reader"],
     ["connection"],
     ["connection.steps"],
-    ["consumer.periodic", "consumer.progress", "consumer.status"],
+    ["consumer.periodic", "consumer.progress", "consumer.status", "consumer.timed_steps"],
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],
     ["consumer.settle"],
     ["consumer.intake", "consumer.work"],

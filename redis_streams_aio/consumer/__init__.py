@@ -4,6 +4,7 @@
 """
 
 from .groups import ConsumerGroupManager
-from .stream_consumer import ConsumerStatus, StreamConsumer
+from .status import ConsumerStatus
+from .stream_consumer import StreamConsumer
 
 __all__ = ["ConsumerGroupManager", "ConsumerStatus", "StreamConsumer"]

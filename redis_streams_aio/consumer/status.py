@@ -1,8 +1,12 @@
-"""`SubscriptionStatus`: the state of one subscription, for people and probes."""
+"""The state of a subscription and of a `StreamConsumer`, for people and probes."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+ConsumerState = Literal["starting", "running", "draining", "stopped", "failed"]
 
 
 class SubscriptionStatus(msgspec.Struct, frozen=True):
@@ -25,3 +29,19 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     """Entries that were deleted or trimmed while they were pending, since the start."""
     ready: bool
     """Whether its reads come back (see `Broker.ready`)."""
+
+
+class ConsumerStatus(msgspec.Struct, frozen=True):
+    """The state of a `StreamConsumer`."""
+
+    state: ConsumerState
+    held: int
+    """Entries that Redis handed out to it and that are not settled yet."""
+    buffered: int
+    """Held entries that are not yielded yet."""
+    unwritten: int
+    """Acknowledgements that Redis has not confirmed yet."""
+    settled: int
+    """Entries settled since it started."""
+    error: str | None = None
+    """Why it failed."""

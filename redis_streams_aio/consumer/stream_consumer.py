@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar, cast
-
-import msgspec
+from typing import Generic, Self, TypeVar, cast
 
 from ..checkpoint import CheckpointStore
 from ..checks import names, values
@@ -43,9 +41,10 @@ from ..models import EventMessage, PendingMessage
 from ..telemetry import SILENT, StepFailed, Telemetry
 from ..telemetry.logs import log
 from .member import Member, MemberOptions
+from .status import ConsumerState, ConsumerStatus
+from .timed_steps import TimedSteps
 
 T = TypeVar("T")
-State = Literal["starting", "running", "draining", "stopped", "failed"]
 
 
 def _decoder(codec: Codec | None, payload_type: type[T], limit: int) -> Callable[[Fields], T]:
@@ -63,22 +62,6 @@ def _dead_letters(stream: str, dead_letter: str) -> DeadLetterOptions:
     return DeadLetterOptions(name)
 
 
-class ConsumerStatus(msgspec.Struct, frozen=True):
-    """What a consumer is doing."""
-
-    state: State
-    held: int
-    """Entries it answers for: handed out by Redis, not yet settled."""
-    buffered: int
-    """Of these, those not yet yielded."""
-    unwritten: int
-    """Acknowledgements not yet confirmed by Redis."""
-    settled: int
-    """Entries settled since it started."""
-    error: str | None = None
-    """Why it failed."""
-
-
 class StreamConsumer(Generic[T]):
     """Reads one stream as a member of a group.
 
@@ -90,9 +73,9 @@ class StreamConsumer(Generic[T]):
                 await consumer.acknowledge(event)
     ```
 
-    At least once: what was yielded and not acknowledged is yielded again, to this consumer after a restart under
-    the same `name`, or to another one when it was idle for `lease` seconds. Leases are renewed between two events:
-    choose `lease` longer than one event takes, or call `renew()` meanwhile. Entries that cannot be decoded, or
+    At least once: an event that was yielded and not acknowledged is yielded again, to this consumer after a restart
+    under the same `name`, or to another one when it was idle for `lease` seconds. Leases are renewed between two
+    events: choose `lease` longer than one event takes, or call `renew()` meanwhile. Entries that cannot be decoded, or
     have a payload of more than `max_payload_bytes`, are moved to the dead letters.
 
     Times in seconds. `start` and `checkpoints` say where a new group begins, see
@@ -140,13 +123,14 @@ class StreamConsumer(Generic[T]):
         self._buffer: deque[Delivery] = deque()
         self._member = Member(connection, options, checkpoints, telemetry, self._buffer.extend)
         self._acknowledged = asyncio.Event()
-        self._state: State = "starting"
+        self._state: ConsumerState = "starting"
         self._error: str | None = None
-        self._duties = [
-            _Duty(lease / 3, self.renew),
-            _Duty(reclaim_interval, self.reclaim),
-            _Duty(checkpoint_interval, self._save_checkpoint),
-        ]
+        self._patience = lease / 3
+        self._duties = TimedSteps(
+            (lease / 3, self.renew),
+            (reclaim_interval, self.reclaim),
+            (checkpoint_interval, self._save_checkpoint),
+        )
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -177,7 +161,7 @@ class StreamConsumer(Generic[T]):
             self._state = "draining"
 
     async def close(self) -> None:
-        """Write what was acknowledged, and give everything else back so that another consumer has it at once.
+        """Write what was acknowledged, and release everything else, so that another consumer has it at once.
 
         Does not raise.
         """
@@ -192,7 +176,7 @@ class StreamConsumer(Generic[T]):
         """Yield events as they come, in stream order, until `stop()`.
 
         Waits through outages. No more than `2 * count` events are handed out before some are acknowledged. Raises
-        `NotOpenError`, and `ServerError` when Redis refuses for good (permissions, a key that is no stream).
+        `NotOpenError`, and `ServerError` when Redis refuses for good (permissions, a key that is not a stream).
         """
         waits = delays()
         while self._state in ("starting", "running"):
@@ -207,21 +191,15 @@ class StreamConsumer(Generic[T]):
                 yield event
 
     async def fetch(self, room: int) -> int:
-        """Read up to `room` entries into the buffer, after at most `block` seconds.
-
-        How many came. `subscribe()` does this.
-        """
+        """Read up to `room` entries, for at most `block` seconds; return how many came. `subscribe()` does this."""
         return await self._member.fetch(room)
 
     async def reclaim(self) -> int:
-        """Take over entries whose lease ran out at other consumers, as far as there is room.
-
-        How many. `subscribe()` yields them.
-        """
+        """Take over entries whose lease ran out, as there is room; return how many. `subscribe()` yields them."""
         return await self._member.reclaim(self._room())
 
     async def renew(self) -> int:
-        """Renew the leases of everything held; how many were lost to other consumers."""
+        """Renew the leases of everything held; return how many were lost to other consumers."""
         return await self._member.renew()
 
     async def _save_checkpoint(self) -> None:
@@ -235,11 +213,7 @@ class StreamConsumer(Generic[T]):
         """Do what is due, and fill the buffer if it is empty."""
         if not self._member.caught_up and not self._buffer:
             await self._member.recover(self._room())
-        now = asyncio.get_running_loop().time()
-        for duty in self._duties:
-            if now >= duty.due:
-                await duty.step()
-                duty.due = now + duty.interval
+        await self._duties.do_due(asyncio.get_running_loop().time())
         if self._buffer:
             return
         if (room := self._room()) > 0:
@@ -250,7 +224,7 @@ class StreamConsumer(Generic[T]):
     async def _wait_for_acknowledgements(self) -> None:
         self._acknowledged.clear()
         try:
-            async with asyncio.timeout(self._duties[0].interval):
+            async with asyncio.timeout(self._patience):
                 await self._acknowledged.wait()
         except TimeoutError:
             log.warning("%r: waits for acknowledgements before it reads on", self)
@@ -263,7 +237,7 @@ class StreamConsumer(Generic[T]):
             return None
         try:
             delivery.payload = self._decode(delivery.fields)
-        except Exception as error:  # noqa: BLE001  # a codec of the user's may raise anything
+        except Exception as error:  # noqa: BLE001  # a user's codec may raise anything
             fate = DeadLetter("undecodable", describe(error), delivery.failures)
             if await self._member.settlement.settle(delivery, fate):
                 self._buffer.appendleft(delivery)
@@ -296,7 +270,7 @@ class StreamConsumer(Generic[T]):
         return known
 
     async def get_pending(self, count: int = 100, *, consumer: str | None = None) -> list[PendingMessage]:
-        """The oldest `count` entries that are pending in the group, of all its consumers or of one.
+        """Return the oldest `count` entries that are pending in the group, of all its consumers or of one.
 
         Raises `GroupNotFoundError`.
         """
@@ -313,7 +287,7 @@ class StreamConsumer(Generic[T]):
 
     @property
     def status(self) -> ConsumerStatus:
-        """What it is doing."""
+        """The state of the consumer."""
         holdings, unwritten = self._member.holdings, len(self._member.settlement.acks)
         return ConsumerStatus(
             self._state, len(holdings), len(self._buffer), unwritten, holdings.settled_count, self._error
@@ -322,14 +296,3 @@ class StreamConsumer(Generic[T]):
     def __repr__(self) -> str:
         options = self._member.options
         return f"<StreamConsumer {options.stream}/{options.group} {self.name}: {self._state}, {self.status.held} held>"
-
-
-class _Duty:
-    """A step that is to be done every `interval` seconds."""
-
-    __slots__ = ("due", "interval", "step")
-
-    def __init__(self, interval: float, step: Callable[[], Awaitable[object]]) -> None:
-        self.interval = interval
-        self.step = step
-        self.due = 0.0
