@@ -5,8 +5,8 @@ The public face. Handlers are declared on it, it is opened, published on and clo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -20,14 +20,14 @@ from ..consumer.status import SubscriptionStatus
 from ..handlers.decorator import HandlerDecorator, handler
 from ..handlers.options import HandlerOptions, Middleware
 from ..handlers.router import Router
-from ..handlers.routes import Plan
 from ..models import LagReport
 from ..producer.producer import publish, publish_many
 from ..producer.publisher import Publisher
-from ..telemetry import Observer, Telemetry
+from ..telemetry import Observer
 from ..telemetry.logs import log
 from .host import Host, not_open
 from .in_force import settings_in_force
+from .parts import Parts, assemble
 from .signals import stop_on_signals
 from .supervisor import Supervisor
 
@@ -72,27 +72,14 @@ class Broker:
         observers: Sequence[Observer] = (),
     ) -> None:
         settings = settings_in_force(settings, url, group, client)
-        self._codec: PayloadCodec = JsonCodec() if codec is None else payload_codec(codec)
-        self._observers = observers = tuple(observers) if isinstance(observers, Iterator) else observers
-        self._use(settings, client, self._observers)
+        codec = JsonCodec() if codec is None else payload_codec(codec)
+        observers = tuple(observers) if isinstance(observers, Iterator) else observers
+        self._parts: Parts = assemble(settings, codec, observers, client)
         self._router = Router.of_broker(
-            settings.group, self._codec, middleware, settings.max_payload_bytes, lambda: self._is_open
+            settings.group, codec, middleware, settings.max_payload_bytes, lambda: self._is_open
         )
-        self._prepare: Callable[[Plan], Plan] = _as_it_is
         self._host: Host | None = None
         self._failed: BaseException | None = None
-        self._altered = False
-
-    def _use(self, settings: Settings, client: Redis | None, observers: Sequence[Observer]) -> None:
-        self._settings = settings
-        self._telemetry = Telemetry(observers)
-        self._connection = Connection(
-            None if client is not None else settings.redis_url,
-            client=client,
-            connect_timeout=settings.connect_timeout,
-            command_timeout=settings.command_timeout,
-        )
-        self._publishing = Publisher(self._connection, self._codec, settings)
 
     @classmethod
     def from_config(
@@ -131,26 +118,26 @@ class Broker:
 
     @property
     def _publisher(self) -> Publisher:
-        if not self._connection.is_open:
+        if not self._parts.connection.is_open:
             raise not_open(self.failed) from self.failed
-        return self._publishing
+        return self._parts.publisher
 
     # -- looking ----------------------------------------------------------------------------------------------
 
     @property
     def connection(self) -> Connection:
         """The connection, for the parts: `StreamManager(broker.connection)`. Open while the broker is."""
-        return self._connection
+        return self._parts.connection
 
     @property
     def settings(self) -> Settings:
         """The settings in force."""
-        return self._settings
+        return self._parts.settings
 
     @property
     def status(self) -> list[SubscriptionStatus]:
         """What each subscription is doing; empty when the broker is not open."""
-        return [subscription.status for subscription in self.supervisor.subscriptions] if self.supervisor else []
+        return [subscription.status for subscription in self._supervisor.subscriptions] if self._supervisor else []
 
     @property
     def ready(self) -> bool:
@@ -172,41 +159,15 @@ class Broker:
         return self._host.failed if self._host is not None else self._failed
 
     @property
-    def codec(self) -> PayloadCodec:
-        """What payloads are written with, and read where a handler has no codec of its own."""
-        return self._codec
-
-    @property
-    def supervisor(self) -> Supervisor | None:
-        """What runs while it is open, for `redis_streams_aio.testing`; `None` while it is closed."""
+    def _supervisor(self) -> Supervisor | None:
+        """What runs while it is open; `None` while it is closed."""
         return self._host.supervisor if self._host is not None else None
 
     async def measure_lag(self) -> list[LagReport]:
         """Measure all groups now, beside the regular measurements. Raises `NotOpenError`, `RedisUnavailableError`."""
-        if self.supervisor is None or not self._connection.is_open:
+        if self._supervisor is None or not self._parts.connection.is_open:
             raise not_open(self.failed) from self.failed
-        return await self.supervisor.lag.run_once()
-
-    @contextmanager
-    def altered(
-        self, settings: Settings, prepare: Callable[[Plan], Plan] | None = None, observers: Sequence[Observer] = ()
-    ) -> Iterator[None]:
-        """Run with other settings for a while: `redis_streams_aio.testing` runs an application's broker elsewhere so.
-
-        `prepare` is given each subscription's plan before it is started, `observers` come beside its own. `lifespan`
-        and `cleanup_ctx` of an application that is started meanwhile leave it open. Raises `RuntimeError` where it is
-        open.
-        """
-        if self._host is not None:
-            raise RuntimeError("the broker is open: it can be altered while it is closed")
-        before = vars(self).copy()
-        self._use(settings, None, (*self._observers, *observers))
-        self._prepare = prepare or _as_it_is
-        self._altered = True
-        try:
-            yield
-        finally:
-            vars(self).update(before)
+        return await self._supervisor.lag.run_once()
 
     # -- running ----------------------------------------------------------------------------------------------
 
@@ -214,11 +175,8 @@ class Broker:
         if self._is_open:
             raise RuntimeError("the broker is open already")
         self._failed = None
-        plans = [self._prepare(plan) for plan in self._router.plans()]
-        supervisor = Supervisor(
-            self._connection, plans, self._settings, self._telemetry, self._publishing.composer.command
-        )
-        self._host = Host(supervisor, self._host)
+        plans = [self._parts.plan(plan) for plan in self._router.plans()]
+        self._host = Host(Supervisor(self._parts, plans), self._host)
         try:
             await self._host.open()
         except BaseException:
@@ -251,36 +209,18 @@ class Broker:
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  # the framework's call
         """For Starlette, FastAPI and Litestar: `FastAPI(lifespan=broker.lifespan)`."""
-        async with self._opened():
+        async with self._parts.lifespan(self):
             yield
 
     async def cleanup_ctx(self, app: object) -> AsyncIterator[None]:  # noqa: ARG002  # aiohttp's call
         """For aiohttp: `app.cleanup_ctx.append(broker.cleanup_ctx)`."""
-        async with self._opened():
+        async with self._parts.lifespan(self):
             yield
-
-    @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[None]:
-        """Open while an application runs; in a test that has opened it (`altered`), the application is a guest."""
-        if self._host is None or not self._altered:
-            async with self:
-                yield
-        elif self._host.is_here:
-            yield
-        else:
-            raise RuntimeError(
-                "a test has opened the broker in another event loop than the application's, as Starlette's TestClient "
-                "does: use httpx.AsyncClient(transport=httpx.ASGITransport(app)) in an async test"
-            )
 
     def _stop_now(self) -> None:
-        if self.supervisor is not None:
-            self.supervisor.stop_now()
+        if self._supervisor is not None:
+            self._supervisor.stop_now()
 
     def __repr__(self) -> str:
-        state = "open" if self._connection.is_open else "closed"
-        return f"<Broker {self._connection.shown}: {state}, {len(self._router.declarations)} handlers>"
-
-
-def _as_it_is(plan: Plan) -> Plan:
-    return plan
+        state = "open" if self._parts.connection.is_open else "closed"
+        return f"<Broker {self._parts.connection.shown}: {state}, {len(self._router.declarations)} handlers>"

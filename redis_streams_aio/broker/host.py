@@ -44,11 +44,6 @@ class Host:
         """Whether its event loop is closed, or was inherited from the process that this one was forked from."""
         return self._home.is_gone
 
-    @property
-    def is_here(self) -> bool:
-        """Whether it lives in the running event loop."""
-        return self._home.is_here
-
     async def open(self) -> None:
         """Start, and return when it has started. Raises what kept it from that.
 

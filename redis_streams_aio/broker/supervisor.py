@@ -30,22 +30,21 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
-from ..config import Settings
-from ..connection import Connection
 from ..connection.backoff import delays
+from ..consumer.holdings import Shared
 from ..consumer.intake.leases import by_lease
 from ..consumer.periodic import repeat
 from ..consumer.subscription import Subscription
-from ..events.outgoing import Compose
 from ..exceptions import RedisUnavailableError
 from ..handlers.routes import Plan
 from ..monitoring import LagWatcher
-from ..telemetry import Drained, StepFailed, Telemetry
+from ..telemetry import Drained, StepFailed
 from ..telemetry.logs import log
 from . import duties
 from .duties import Duty
 from .lease_thread import LeaseThread, keep_leases
 from .loop_watch import LoopWatch
+from .parts import Parts
 
 UNBLOCK_AGAIN = 0.05
 """Seconds between attempts to end the reads: one that had not yet begun is missed."""
@@ -61,19 +60,12 @@ current_supervisor: ContextVar[Supervisor | None] = ContextVar("current_supervis
 class Supervisor:
     """Runs the subscriptions and the duties of one open broker, until `stop`."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        plans: Sequence[Plan],
-        settings: Settings,
-        telemetry: Telemetry,
-        compose: Compose,
-    ) -> None:
-        self._connection = connection
-        self._compose = compose
+    def __init__(self, parts: Parts, plans: Sequence[Plan]) -> None:
+        self._connection = connection = parts.connection
         self._plans = plans
-        self._settings = settings
-        self._telemetry = telemetry
+        self._settings = settings = parts.settings
+        self._telemetry = telemetry = parts.telemetry
+        self._shared = Shared(connection, telemetry, parts.clock, parts.publisher.composer.command)
         self._stop = asyncio.Event()
         self._work: anyio.CancelScope | None = None
         self._crashed = False
@@ -132,16 +124,7 @@ class Supervisor:
         async with self._connection:
             settings, checkpoints = self._settings, self._checkpoint_store()
             self.subscriptions = [
-                Subscription(
-                    plan,
-                    self._connection,
-                    settings,
-                    checkpoints,
-                    self._telemetry,
-                    compose=self._compose,
-                    context=self._handlers_context,
-                )
-                for plan in self._plans
+                Subscription(plan, self._shared, settings, checkpoints, self._handlers_context) for plan in self._plans
             ]
             try:
                 await self._open_subscriptions()

@@ -8,7 +8,7 @@ keeper renews what is in it. An id is in it at most once, however often Redis ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from ..connection import Connection
 from ..connection.backoff import Gate
@@ -22,6 +22,7 @@ from ..events.replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
 from ..events.wire_format import Fields, event_type_of
 from ..handlers.error_texts import shortened
 from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
+from .clock import LOOP_CLOCK, Clock
 
 
 class About(TypedDict):
@@ -34,28 +35,31 @@ class About(TypedDict):
     handler: str
 
 
+class Shared(NamedTuple):
+    """The means that all consumers of a broker work with, or one that has them for itself."""
+
+    connection: Connection
+    telemetry: Telemetry
+    clock: Clock = LOOP_CLOCK
+    """By which entries wait for their retry, their copy, or a full batch."""
+    compose: Compose | None = None
+    """Makes the command of an event that a handler publishes; `None`: there is no producer, and handlers cannot."""
+
+
 class Holdings:
     """See the module."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        stream: str,
-        group: str,
-        consumer: str,
-        lease: float,
-        telemetry: Telemetry,
-        compose: Compose | None = None,
-    ) -> None:
-        self.connection = connection
+    def __init__(self, shared: Shared, *, stream: str, group: str, consumer: str, lease: float) -> None:
+        self.connection: Connection = shared.connection
+        self.telemetry: Telemetry = shared.telemetry
+        self.clock: Clock = shared.clock
+        """By which deliveries wait: their `due` and `failing_since`."""
         self.stream = stream
-        self.origin: Origin = Origin(stream, compose)
+        self.origin: Origin = Origin(stream, shared.compose)
         self.group = group
         self.consumer = consumer
         self.lease = lease
         """Seconds without renewal after which another consumer may take an entry over."""
-        self.telemetry = telemetry
         self.by_id: dict[bytes, Delivery] = {}
         self.uncertain: dict[bytes, bool] = {}
         """Entries that may be pending for this consumer, as the answer to a claim of them was lost or is awaited; and

@@ -18,13 +18,11 @@ import msgspec
 
 from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
 from ..checks import names, values
-from ..connection import Connection
 from ..connection.handful import Handful
 from ..connection.steps.dead_letters import DeadLetterOptions
 from ..connection.steps.leases import note_lease
 from ..events import entry_ids, keys
 from ..events.delivery import Delivery
-from ..events.outgoing import Compose
 from ..exceptions import (
     CheckpointStoreError,
     GroupNotFoundError,
@@ -34,10 +32,9 @@ from ..exceptions import (
     RedisUnavailableError,
     StreamNotFoundError,
 )
-from ..telemetry import Telemetry
 from ..telemetry.logs import log
 from .groups import ConsumerGroupManager
-from .holdings import Holdings
+from .holdings import Holdings, Shared
 from .intake.abandoned import Reclaimer
 from .intake.cleaner import remove_idle_consumers
 from .intake.group import Fetcher
@@ -81,28 +78,12 @@ class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Member:
     """One consumer of one group: its steps, and the order of its life."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        options: MemberOptions,
-        checkpoints: CheckpointStore | None,
-        telemetry: Telemetry,
-        sink: Sink,
-        *,
-        compose: Compose | None = None,
-    ) -> None:
+    def __init__(self, shared: Shared, options: MemberOptions, checkpoints: CheckpointStore | None, sink: Sink) -> None:
+        connection = shared.connection
         self.options = options
         name = options.name or names.consumer_name()
         stream, group = options.stream, options.group
-        self.holdings: Holdings = Holdings(
-            connection,
-            stream=stream,
-            group=group,
-            consumer=name,
-            lease=options.lease,
-            telemetry=telemetry,
-            compose=compose,
-        )
+        self.holdings: Holdings = Holdings(shared, stream=stream, group=group, consumer=name, lease=options.lease)
         dead_letters = options.dead_letters or DeadLetterOptions(keys.dead_letters(stream, group))
         self.settlement: Settlement = Settlement(self.holdings, dead_letters)
         self._connection = connection
@@ -114,7 +95,9 @@ class Member:
         """The number of entries to ask for at once."""
         self._checkpoints = FencedStore(checkpoints) if checkpoints else None
         self._checkpoint_writer = (
-            CheckpointWriter(connection, checkpoints, stream, group, telemetry=telemetry) if checkpoints else None
+            CheckpointWriter(connection, checkpoints, stream, group, telemetry=shared.telemetry)
+            if checkpoints
+            else None
         )
         self._checkpointed = 0
         self._first_recovery = True
@@ -222,10 +205,6 @@ class Member:
     def next_look(self) -> float:
         """The time on the event loop's clock before which `reclaim` finds nothing, except released entries."""
         return self._reclaimer.next_look
-
-    def look_at_everything(self) -> None:
-        """Have the next `reclaim` look for what living consumers have let go, too: else it does so once a lease."""
-        self._reclaimer.look_at_everything()
 
     async def reclaim(self, room: int) -> int:
         """Take over up to `room` entries whose leases expired at other consumers, and return their number."""

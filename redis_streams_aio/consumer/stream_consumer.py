@@ -1,6 +1,6 @@
 """`StreamConsumer`: a consumer without a broker, as an async iterator.
 
-It has no tasks either: `subscribe()` does what is due (leases, reclaiming, checkpoints) between two events.
+It has no tasks: between two events, `subscribe()` renews leases, takes over abandoned entries and saves checkpoints.
 
 States: *starting* (not yet in its group) -> *running* -> *draining* (`stop()` was called: no more reads) ->
 *stopped*. *failed*: it could not start, or `subscribe()` ended with an error.
@@ -40,6 +40,7 @@ from ..handlers.fates import DeadLetter
 from ..models import EventMessage, PendingMessage
 from ..telemetry import SILENT, StepFailed, Telemetry
 from ..telemetry.logs import log
+from .holdings import Shared
 from .member import Member, MemberOptions
 from .status import ConsumerState, ConsumerStatus
 from .timed_steps import TimedSteps
@@ -121,7 +122,7 @@ class StreamConsumer(Generic[T]):
             values.has_methods("checkpoints", checkpoints, "load", "save")
         self._decode = _decoder(codec, payload_type, values.whole("max_payload_bytes", max_payload_bytes, 1))
         self._buffer: deque[Delivery] = deque()
-        self._member = Member(connection, options, checkpoints, telemetry, self._buffer.extend)
+        self._member = Member(Shared(connection, telemetry), options, checkpoints, self._buffer.extend)
         self._acknowledged = asyncio.Event()
         self._state: ConsumerState = "starting"
         self._error: str | None = None
@@ -216,10 +217,8 @@ class StreamConsumer(Generic[T]):
         await self._duties.do_due(asyncio.get_running_loop().time())
         if self._buffer:
             return
-        if (room := self._room()) > 0:
-            await self.fetch(room)
-        else:
-            await self._wait_for_acknowledgements()
+        room = self._room()
+        await (self.fetch(room) if room > 0 else self._wait_for_acknowledgements())
 
     async def _wait_for_acknowledgements(self) -> None:
         self._acknowledged.clear()

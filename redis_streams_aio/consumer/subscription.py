@@ -1,8 +1,7 @@
 """One subscription at work: a consumer that reads, a schedule that orders, a pool that handles.
 
-The way of an event: fetcher -> schedule -> worker (attempt -> fate) -> settlement. Beside it, reclaimed and
-recovered entries enter the same schedule. Everything here runs in tasks that the supervisor owns: `read` once,
-`work` as often as `concurrency` says, `write` once.
+The way of an event: fetcher -> schedule -> worker (attempt -> fate) -> settlement. Entries that are taken over or
+recovered enter the same schedule. The supervisor owns the tasks: a `read`, a `write`, and `concurrency` times `work`.
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ from contextvars import Context
 
 from ..checkpoint import CheckpointStore
 from ..config import Settings
-from ..connection import Connection
 from ..connection.backoff import LONGEST
 from ..connection.steps.dead_letters import DeadLetterOptions
 from ..events.delivery import Delivery
-from ..events.outgoing import Compose
 from ..handlers.routes import Plan, SubscriptionOptions
-from ..telemetry import ReadingAgain, StepFailed, Subscribed, Telemetry
+from ..telemetry import ReadingAgain, StepFailed, Subscribed
 from .draining import release_waiting
-from .holdings import Holdings
+from .holdings import Holdings, Shared
 from .member import Member, MemberOptions
 from .periodic import repeat, wait_for
 from .progress import Progress
@@ -38,35 +35,25 @@ class Subscription:
     """A stream as one group handles it, in this process."""
 
     def __init__(
-        self,
-        plan: Plan,
-        connection: Connection,
-        settings: Settings,
-        checkpoints: CheckpointStore,
-        telemetry: Telemetry,
-        *,
-        compose: Compose,
-        context: Context,
+        self, plan: Plan, shared: Shared, settings: Settings, checkpoints: CheckpointStore, context: Context
     ) -> None:
         options = plan.options
         self.options = options
         self._plan = plan
         self._lanes = Lanes(plan, context)
-        self._telemetry = telemetry
+        self._telemetry = shared.telemetry
         self._schedule = Schedule()
         self._freed = asyncio.Event()
-        self._member = Member(
-            connection, _member_options(options, settings), checkpoints, telemetry, self._accept, compose=compose
-        )
+        self._member = Member(shared, _member_options(options, settings), checkpoints, self._accept)
         self._settlement = self._member.settlement
         self._consumer_expiry = settings.consumer_expiry
         self._work: Work[Delivery] | Work[list[Delivery]]
         if options.batch is None:
             self._work = OneByOne(self.holdings, self._schedule, self._settlement, plan.routes, options.unknown)
-            self._pool: Pool[Delivery] | Pool[list[Delivery]] = Pool(self._work, self._freed)
+            self._pool: Pool[Delivery] | Pool[list[Delivery]] = Pool(self._work, self._freed, shared.clock)
         else:
             self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
-            self._pool = Pool(self._work, self._freed)
+            self._pool = Pool(self._work, self._freed, shared.clock)
         self._room = Room(
             options,
             settings.count,
@@ -192,13 +179,8 @@ class Subscription:
             else:
                 await self._wait_freed()
 
-    def look(self, *, everything: bool = False) -> None:
-        """Look now for what others have left: something was given back, or may have been.
-
-        `everything`: also at what those have let go that live.
-        """
-        if everything:
-            self._member.look_at_everything()
+    def look(self) -> None:
+        """Look now for entries that others have left: some were released, or may have been."""
         self._look.set()
 
     @property
@@ -209,27 +191,6 @@ class Subscription:
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store."""
         await self._member.save_checkpoint()
-
-    async def renew(self) -> int:
-        """Renew the leases of all that it holds; how many were lost to other consumers."""
-        return await self._member.renew()
-
-    @property
-    def busy(self) -> bool:
-        """Whether it is handling something, or writing what became of it, or about to: it does not wait for a time."""
-        begins = bool(self.holdings.by_id) and self._work.next_due() is None
-        return begins or self._pool.busy > 0 or len(self._settlement.acks) > 0
-
-    def next_due(self) -> float | None:
-        """When the next of what waits is due, on the event loop's clock; `None`: nothing waits."""
-        return self._work.next_due()
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass for what waits for its time: retries, batches that are not full."""
-        for delivery in self.holdings.by_id.values():
-            if delivery.failing_since:
-                delivery.failing_since -= seconds
-        self._pool.advance(seconds)
 
     async def clean_up(self) -> None:
         """Remove the names of consumers that are gone, and dead letters that are past their time."""

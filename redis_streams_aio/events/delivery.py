@@ -8,8 +8,6 @@ handler has ended; nothing is sent while it runs.
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from ..checks.signatures import taking
@@ -109,13 +107,13 @@ class Delivery:
         self.first_failure: float = 0.0
         """When a handler first failed on the event, in epoch seconds of Redis's clock; 0 if none did."""
         self.failing_since: float = 0.0
-        """The same moment on the event loop's clock."""
+        """The same moment on the broker's clock; 0 before that."""
         self.history: History | None = None
         """The event's history before it was replayed from the dead letters; `None` if it was not replayed."""
         self.recorded: bool = False
         """Whether Redis has a failure record of the entry."""
         self.due: float = 0.0
-        """When the delivery is due again: its retry, its copy or its unwritten fate, in `time.monotonic`; 0: now."""
+        """When the delivery is due again: its retry, its copy or its unwritten fate, on the broker's clock; 0: now."""
         self.fate: object = None
         """The fate that could not be written to Redis yet (`fates.Fate`)."""
         self.lost: bool = False
@@ -213,7 +211,7 @@ class Delivery:
         instructions.error = error
 
     def _instructions(self) -> Instructions:
-        if self.settled or self.fate is not None or self.due > time.monotonic():
+        if self.settled or self.fate is not None or self.due:
             raise SettledError(f"{self}: its fate is already decided; call this before the handler returns")
         if self.instructions is None:
             self.instructions = Instructions()

@@ -8,17 +8,18 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .opening import harness
     from .recorder import Call
-    from .running import Harness, harness
+    from .running import Harness
 else:
 
     def __getattr__(name: str) -> object:
         """Import public names when they are first asked for: every run of pytest imports the plugin beside this."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from . import recorder, running  # noqa: PLC0415  # see above
+        from . import opening, recorder, running  # noqa: PLC0415  # see above
 
-        globals().update(Call=recorder.Call, Harness=running.Harness, harness=running.harness)
+        globals().update(Call=recorder.Call, Harness=running.Harness, harness=opening.harness)
         return globals()[name]
 
 

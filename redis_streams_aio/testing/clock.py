@@ -18,6 +18,7 @@ from ..connection.steps.records import COMPOSE, PARSE
 from ..connection.steps.script import Script
 from ..events import keys
 from ..exceptions import GroupNotFoundError
+from ..handlers.routes import SubscriptionOptions
 
 _PAGE = 1000
 
@@ -25,7 +26,7 @@ _AGE = Script(
     COMPOSE
     + PARSE
     + """
--- ARGV: group, milliseconds, page size, then the consumers whose entries keep their age.
+-- ARGV: group, milliseconds, page size, lease, who owns what is released, the consumers whose entries keep their age.
 local records = redis.call('HGETALL', KEYS[2])
 for i = 1, #records, 2 do
   local failures, first, due, delay, error = parsed(records[i + 1])
@@ -35,15 +36,17 @@ for i = 1, #records, 2 do
   end
 end
 local living = {}
-for i = 4, #ARGV do living[ARGV[i]] = true end
+for i = 6, #ARGV do living[ARGV[i]] = true end
 local start = '-'
 while start do
   local page = redis.pcall('XPENDING', KEYS[1], ARGV[1], start, '+', ARGV[3])
   if page.err then return end  -- no such stream or group
   for _, one in ipairs(page) do
     if not living[one[2]] then
-      local idle = string.format('%.0f', one[3] + ARGV[2])
-      redis.call('XCLAIM', KEYS[1], ARGV[1], one[2], 0, one[1], 'IDLE', idle, 'JUSTID')
+      -- to claim it makes its owner one that lives; so what is older than a lease is nobody's from here on
+      local idle = one[3] + ARGV[2]
+      local owner = idle < tonumber(ARGV[4]) and one[2] or ARGV[5]
+      redis.call('XCLAIM', KEYS[1], ARGV[1], owner, 0, one[1], 'IDLE', string.format('%.0f', idle), 'JUSTID')
     end
   end
   start = #page == tonumber(ARGV[3]) and '(' .. page[#page][1]
@@ -53,14 +56,16 @@ end
 )
 
 
-async def age(connection: Connection, stream: str, group: str, seconds: float, living: Collection[str]) -> None:
-    """Make records of failures and idle times older, in one step.
+async def age(connection: Connection, options: SubscriptionOptions, seconds: float, living: Collection[str]) -> None:
+    """Make records of failures and idle times older, in one step; release entries that are then older than the lease.
 
     Entries of the consumers `living` keep their age: these would have renewed them. Raises `RedisUnavailableError`,
     `ServerError`.
     """
-    failures = keys.failures(stream, group)
-    await connection.run(_AGE, stream, failures, group, round(seconds * 1000), _PAGE, *living)
+    failures = keys.failures(options.stream, options.group)
+    passed_ms, lease_ms = round(seconds * 1000), round(options.lease * 1000)
+    at = options.stream, failures, options.group
+    await connection.run(_AGE, *at, passed_ms, _PAGE, lease_ms, keys.RELEASED, *living)
 
 
 async def age_marks(connection: Connection, stream: str, group: str, seconds: float) -> None:

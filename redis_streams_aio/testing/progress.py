@@ -19,6 +19,7 @@ from ..consumer.subscription import Subscription
 from ..exceptions import GroupNotFoundError, StreamNotFoundError
 from ..producer import StreamManager
 from .clock import pending
+from .movable_clock import MovableClock
 
 LOOK_AGAIN = 0.002
 """Seconds between looks."""
@@ -45,37 +46,42 @@ class Look(msgspec.Struct, frozen=True):
 
 
 async def until_settled(
-    connection: Connection, subscriptions: Subscriptions, advance: Callable[[float], Awaitable[None]]
+    connection: Connection,
+    subscriptions: Subscriptions,
+    clock: MovableClock,
+    advance: Callable[[float], Awaitable[None]],
 ) -> None:
     """Until all is settled; when there is nothing to do but to wait, time is advanced to where there is."""
-    while not await _twice(connection, subscriptions, lambda one: one.settled):
-        now = await look(connection, subscriptions())
+    while not await _twice(connection, subscriptions, clock, lambda one: one.settled):
+        now = await look(connection, subscriptions(), clock)
         if all(one.idle for one in now) and (waits := [one.waits for one in now if one.waits is not None]):
             await advance(min(waits))
         await asyncio.sleep(LOOK_AGAIN)
 
 
-async def until_idle(connection: Connection, subscriptions: Subscriptions) -> None:
+async def until_idle(connection: Connection, subscriptions: Subscriptions, clock: MovableClock) -> None:
     """Until nothing is left to do now."""
-    while not await _twice(connection, subscriptions, lambda one: one.idle):  # noqa: ASYNC110  # Redis tells nobody
+    while not await _twice(connection, subscriptions, clock, lambda one: one.idle):  # noqa: ASYNC110  # Redis tells nobody
         await asyncio.sleep(LOOK_AGAIN)
 
 
-async def _twice(connection: Connection, subscriptions: Subscriptions, is_so: Callable[[Look], bool]) -> bool:
+async def _twice(
+    connection: Connection, subscriptions: Subscriptions, clock: MovableClock, is_so: Callable[[Look], bool]
+) -> bool:
     """Whether it is so of all, in two looks between which no stream has grown."""
-    first = await look(connection, subscriptions())
+    first = await look(connection, subscriptions(), clock)
     if not all(map(is_so, first)):
         return False
-    second = await look(connection, subscriptions())
+    second = await look(connection, subscriptions(), clock)
     return all(map(is_so, second)) and [one.last for one in first] == [one.last for one in second]
 
 
-async def look(connection: Connection, subscriptions: Iterable[Subscription]) -> list[Look]:
+async def look(connection: Connection, subscriptions: Iterable[Subscription], clock: MovableClock) -> list[Look]:
     """One look at each. Raises `RedisUnavailableError`, `ServerError`."""
-    return [await _look(connection, subscription) for subscription in subscriptions]
+    return [await _look(connection, subscription, clock) for subscription in subscriptions]
 
 
-async def _look(connection: Connection, subscription: Subscription) -> Look:
+async def _look(connection: Connection, subscription: Subscription, clock: MovableClock) -> Look:
     stream, group = subscription.options.stream, subscription.options.group
     try:
         info = await ConsumerGroupManager(connection).get_group_info(stream, group)
@@ -83,13 +89,20 @@ async def _look(connection: Connection, subscription: Subscription) -> Look:
     except (StreamNotFoundError, GroupNotFoundError):  # deleted: the next read makes the group again
         return Look("", settled=False)
     unread = bool(await connection.call("XRANGE", stream, f"({info.last_delivered_id}", "+", "COUNT", 1))
-    if not unread and not info.pending and not subscription.busy:
+    if not unread and not info.pending and not _is_busy(subscription, clock):
         return Look(last, settled=True)
-    waits = None if unread or subscription.busy else await _waits(connection, subscription)
+    waits = None if unread or _is_busy(subscription, clock) else await _waits(connection, subscription, clock)
     return Look(last, settled=False, waits=waits)
 
 
-async def _waits(connection: Connection, subscription: Subscription) -> float | None:
+def _is_busy(subscription: Subscription, clock: MovableClock) -> bool:
+    """Whether it is handling an entry, or writing its fate, or about to. It is not where all it holds waits."""
+    status = subscription.status
+    waits = status.delayed or (subscription.options.batch is not None and clock.next_call is not None)
+    return subscription.is_handling or status.unwritten > 0 or (len(subscription.holdings) > 0 and not waits)
+
+
+async def _waits(connection: Connection, subscription: Subscription, clock: MovableClock) -> float | None:
     """Seconds until the next of what it holds is due, or the next lease of others runs out; `None`: now."""
     options, held = subscription.options, subscription.holdings.by_id
     idle = [
@@ -98,8 +111,8 @@ async def _waits(connection: Connection, subscription: Subscription) -> float | 
         if entry_id.encode() not in held
     ]
     moments = [] if not idle else [options.lease - max(idle) + _MARGIN]
-    if (due := subscription.next_due()) is not None:
-        moments.append(due - asyncio.get_running_loop().time())
+    if held and (due := clock.next_call) is not None:
+        moments.append(due)
     waits = min(moments, default=0.0)
     return waits if waits > 0 else None
 

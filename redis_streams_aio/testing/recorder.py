@@ -94,6 +94,12 @@ class Recorder:
         """Facts of one kind."""
         return [item for item in self.log if isinstance(item, kind)]
 
+    def handled_and_alive(self, stream: str, group: str) -> set[str]:
+        """Return the ids of entries that a handler returned on, and that are not dead letters."""
+        at = stream, group
+        dead = {fact.id for fact in self.facts(DeadLettered) if (fact.stream, fact.group) == at}
+        return {call.event.id for call in self.calls if call.returned and (call.stream, call.group) == at} - dead
+
     @property
     def deduplicating(self) -> list[tuple[str, str]]:
         """Streams and groups of which some handler drops duplicates."""

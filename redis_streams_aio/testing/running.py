@@ -1,8 +1,8 @@
-"""The harness: a broker in a test, and what may happen to it.
+"""`Harness`: a broker that runs in a test, and what the test can do to it and learn of it.
 
-`harness(broker)` runs a broker as it is, handlers, middleware, retries and all, and adds two things. A recorder sees
-every call of a handler and every fact. And the test has powers that a test else has not: to know when everything is
-settled, to let time pass, and to do what networks, deploys and crashes do.
+The broker runs as it is, handlers, middleware, retries and all. A recorder has every call of a handler and every fact,
+and the test has powers that tests do not have otherwise: it knows when everything is settled, lets time pass, and does
+what networks, deploys and crashes do (`faults`).
 
 Time: retries, leases and the marks of `deduplicate` go by a clock that the test moves. `settled()` moves it by itself
 when all that is left waits for its time; `advance()` moves it by hand. What handlers do themselves (`asyncio.sleep`,
@@ -13,90 +13,32 @@ from __future__ import annotations
 
 import asyncio
 import math
-import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from typing import TypeVar
 
-import msgspec
-
 from ..broker import Broker
-from ..broker.supervisor import current_supervisor
 from ..connection import Connection, replies
-from ..connection.address import parse
 from ..consumer.subscription import Subscription
-from ..events import keys
-from ..exceptions import ConfigError, NotOpenError
 from ..models import DeadLetterMessage
 from ..monitoring.dead_letters import DeadLetters
 from ..producer.producer import publish, publish_many
 from ..producer.publisher import Publisher
 from ..telemetry import DeadLettered, Fact
-from . import progress
-from .clock import age, age_marks, pending
+from . import faults, passing, progress
+from .movable_clock import MovableClock
 from .recorder import Call, F, Handler, Recorder, is_of
 
 T = TypeVar("T")
-
-ANOTHER = "redis_streams_aio:testing:another"
-"""The consumer that takes over what a test says is lost."""
-_LONG_AGO_MS = 86_400_000
-_MOST_AT_ONCE = 1000
-"""Entries in one command."""
-_LOOK_FOR_ABANDONED = 0.02
-"""Seconds between looks for what others left, in a test."""
-
-
-@asynccontextmanager
-async def harness(broker: Broker, url: str | None = None) -> AsyncIterator[Harness]:
-    """Run a broker in a test: `async with testing.harness(broker) as h:`.
-
-    It runs at `url`, or where the broker itself says: `harness(shop.broker, "memory://")` runs an application's own
-    broker without a server, and whatever the application publishes through it goes there too. Leaving closes it at
-    once, without a drain's grace, and leaves the broker as it was. Nothing is deleted: use `memory://` or
-    `embedded://`, which begin empty, or streams of the test's own.
-
-    Raises `RuntimeError` when the broker is open, `ConfigError` when it has a client in place of a URL and none is
-    given here, and what opening it raises.
-    """
-    if url is None and broker.settings.redis_url is None:
-        raise ConfigError("the broker has no redis_url: say where it is to run, e.g. harness(broker, 'memory://')")
-    async with (
-        _lasting(url or broker.settings.redis_url) as place,
-        Connection(place, connect_timeout=broker.settings.connect_timeout) as connection,
-    ):
-        recorder = Recorder()
-        settings = msgspec.structs.replace(
-            broker.settings, redis_url=place, grace=0.0, reclaim_interval=_LOOK_FOR_ABANDONED
-        )
-        with broker.altered(settings, recorder.watched, [recorder.observe]):
-            async with broker:
-                yield Harness(broker, connection, recorder)
-
-
-@asynccontextmanager
-async def _lasting(url: str | None) -> AsyncIterator[str | None]:
-    """Where the broker is to run, so that it is there still when the broker has crashed."""
-    address = None if url is None else parse(url)
-    if address is not None and address.scheme == "memory" and not address.path:
-        yield f"memory://{secrets.token_hex(8)}"  # there for as long as somebody has it open, and the harness has
-    elif address is not None and address.scheme == "embedded":
-        from ..connection.embedded.server import embedded_server  # noqa: PLC0415  # imports anyio's threads
-
-        async with embedded_server(address.path, alone=True) as socket:
-            yield f"unix://{socket}"
-    else:
-        yield url
 
 
 class Harness:
     """A broker that runs in a test; made by `harness`."""
 
-    def __init__(self, broker: Broker, connection: Connection, recorder: Recorder) -> None:
+    def __init__(self, broker: Broker, connection: Connection, recorder: Recorder, clock: MovableClock) -> None:
         self.broker: Broker = broker
         self.connection: Connection = connection
         """A connection of the test's own, for the parts: `StreamManager(h.connection)`."""
         self._recorder = recorder
+        self._clock = clock
 
     # -- what happens -----------------------------------------------------------------------------------------
 
@@ -115,7 +57,7 @@ class Harness:
         """
         try:
             async with asyncio.timeout(timeout):
-                await progress.until_settled(self.connection, self._subscriptions, self.advance)
+                await progress.until_settled(self.connection, self._subscriptions, self._clock, self.advance)
         except TimeoutError:
             raise AssertionError(await self._unsettled(f"not settled within {timeout:g} s")) from None
 
@@ -126,7 +68,7 @@ class Harness:
         """
         try:
             async with asyncio.timeout(timeout):
-                await progress.until_idle(self.connection, self._subscriptions)
+                await progress.until_idle(self.connection, self._subscriptions, self._clock)
         except TimeoutError:
             raise AssertionError(await self._unsettled(f"not idle within {timeout:g} s")) from None
 
@@ -156,14 +98,9 @@ class Harness:
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds: time passes forward, not by {seconds!r}")
-        subscriptions = self._subscriptions()
-        living = {subscription.holdings.consumer for subscription in subscriptions}
-        for stream, group in self._recorder.deduplicating:
-            await age_marks(self.connection, stream, group, seconds)
-        for subscription in subscriptions:
-            subscription.advance(seconds)  # what is held; then what is not, which it may take over from there
-            await age(self.connection, subscription.options.stream, subscription.options.group, seconds, living)
-            subscription.look(everything=True)
+        await passing.advance(
+            self.connection, self._subscriptions(), self._recorder.deduplicating, self._clock, seconds
+        )
 
     # -- what goes wrong --------------------------------------------------------------------------------------
 
@@ -190,14 +127,7 @@ class Harness:
         again when its lease has run out (`advance`; `settled` does it by itself), or at once if `settings.consumer`
         gives consumers a lasting name. Raises `RuntimeError` in a handler, which would be cut off in the middle of it.
         """
-        if (supervisor := self.broker.supervisor) is None:
-            raise NotOpenError("the broker is not open, and cannot crash")
-        if current_supervisor.get() is supervisor:
-            raise RuntimeError("a handler cannot crash its own process; let the test do it: 'await h.called(handler)'")
-        supervisor.stop_now()
-        await self.broker.connection.close()
-        await self.broker.__aexit__(None, None, None)
-        await self.broker.__aenter__()
+        await faults.crash(self.broker)
 
     async def redeliver(self, *ids: str) -> int:
         """Have Redis hand out events again that were handled, as it does when an acknowledgement did not arrive.
@@ -205,17 +135,9 @@ class Harness:
         By default every event that a handler returned on; `ids` are entry ids. How many. What is pending anyway is left
         alone, and so are dead letters, which are written and acknowledged in one step.
         """
-        count = 0
-        for subscription in self._subscriptions():
-            at = subscription.options.stream, subscription.options.group
-            handled = {call.event.id for call in self.calls if call.returned and (call.stream, call.group) == at}
-            dead = {fact.id for fact in self.facts_of(DeadLettered) if (fact.stream, fact.group) == at}
-            unsettled = {entry_id for entry_id, *_ in await pending(self.connection, *at)}
-            wanted = (handled & set(ids) if ids else handled) - dead - unsettled
-            count += await self._give(
-                subscription, keys.RELEASED, sorted(wanted), "IDLE", _LONG_AGO_MS, "FORCE", "RETRYCOUNT", 1
-            )
-        return count
+        return sum(
+            [await faults.redeliver(self.connection, each, self._recorder, ids) for each in self._subscriptions()]
+        )
 
     async def lose_lease(self) -> int:
         """Have another consumer take over all that the broker holds, as after a process was frozen for too long.
@@ -224,11 +146,7 @@ class Harness:
         counts no more. How many leases were lost. The other consumer dies with them: they come again when its lease
         has run out.
         """
-        count = 0
-        for subscription in self._subscriptions():
-            count += await self._give(subscription, ANOTHER, tuple(subscription.holdings.by_id))
-            await subscription.renew()
-        return count
+        return sum([await faults.lose_lease(self.connection, each) for each in self._subscriptions()])
 
     # -- what happened ----------------------------------------------------------------------------------------
 
@@ -256,7 +174,7 @@ class Harness:
 
     async def published(self, stream: str, payload_type: type[T]) -> list[T]:
         """The payloads of all entries of a stream, decoded. Raises `DecodeError`."""
-        decode = self.broker.codec.decoder(payload_type)
+        decode = self.broker._parts.codec.decoder(payload_type)  # noqa: SLF001  # ours too
         found = replies.entries(await self.connection.call("XRANGE", stream, "-", "+"))
         return [decode(entry.fields) for entry in found if entry.fields is not None]
 
@@ -301,18 +219,8 @@ class Harness:
     # -- inside -----------------------------------------------------------------------------------------------
 
     def _subscriptions(self) -> list[Subscription]:
-        supervisor = self.broker.supervisor
+        supervisor = self.broker._supervisor  # noqa: SLF001  # ours too
         return [] if supervisor is None else supervisor.subscriptions
-
-    async def _give(
-        self, subscription: Subscription, consumer: str, ids: Sequence[str | bytes], *options: str | int
-    ) -> int:
-        count, command = 0, ("XCLAIM", subscription.options.stream, subscription.options.group, consumer, 0)
-        for at in range(0, len(ids), _MOST_AT_ONCE):
-            reply = await self.connection.call(*command, *ids[at : at + _MOST_AT_ONCE], *options, "JUSTID")
-            count += len(replies.rows(reply))
-        subscription.look()
-        return count
 
     async def _unsettled(self, what: str) -> str:
         left = [f"  {await progress.told(self.connection, subscription)}" for subscription in self._subscriptions()]

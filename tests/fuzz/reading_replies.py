@@ -31,7 +31,7 @@ from redis_streams_aio.connection.steps import (
 from redis_streams_aio.connection.steps import duplicates as duplicate_steps
 from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
 from redis_streams_aio.consumer import ConsumerGroupManager
-from redis_streams_aio.consumer.holdings import Holdings
+from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.abandoned import Reclaimer
 from redis_streams_aio.consumer.intake.cleaner import remove_idle_consumers
 from redis_streams_aio.consumer.intake.leases import LeaseKeeper
@@ -172,12 +172,11 @@ class Answering:
 
 def holding(connection: object) -> Holdings:
     holdings = Holdings(
-        connection,  # type: ignore[arg-type]
+        Shared(connection, Telemetry([lambda _: None])),  # type: ignore[arg-type]
         stream="orders",
         group="billing",
         consumer="c",
         lease=1,
-        telemetry=Telemetry([lambda _: None]),
     )
     holdings.take([RawEntry(b"1-0", [b"event_id", b"e"]), RawEntry(b"2-0", [b"x", b"y"])])
     return holdings

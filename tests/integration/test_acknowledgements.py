@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Connection, Delivery
 from redis_streams_aio.connection.link import Link
 from redis_streams_aio.connection.packing import Command
+from redis_streams_aio.consumer.holdings import Shared
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.exceptions import PermissionDeniedError, RedisUnavailableError
 from redis_streams_aio.telemetry import SILENT
@@ -30,7 +31,9 @@ def sunk() -> list[Delivery]:
 
 @pytest.fixture
 async def member(connection: Connection, sunk: list[Delivery]) -> AsyncIterator[Member]:
-    member = Member(connection, MemberOptions(stream="orders", group="g", block=BLOCK), None, SILENT, sunk.extend)
+    member = Member(
+        Shared(connection, SILENT), MemberOptions(stream="orders", group="g", block=BLOCK), None, sunk.extend
+    )
     await member.open()
     yield member
     await member.close()
@@ -102,7 +105,9 @@ async def test_p1_acknowledgements_of_a_read_that_is_lost_are_sent_again(
     server: Server, redis: Redis, sunk: list[Delivery]
 ) -> None:
     async with proxy(server.port) as network, Connection(network.url) as connection:
-        member = Member(connection, MemberOptions(stream="orders", group="g", block=BLOCK), None, SILENT, sunk.extend)
+        member = Member(
+            Shared(connection, SILENT), MemberOptions(stream="orders", group="g", block=BLOCK), None, sunk.extend
+        )
         await member.open()
         await add(redis, 1, 2)
         await member.fetch(1)

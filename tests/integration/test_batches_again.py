@@ -84,7 +84,7 @@ async def test_p15_a_batch_that_asks_for_later_comes_back_together_in_the_next_p
     records = await redis.hvals("{orders}:g:failures")
     assert len({record.split()[2] for record in records}) == 1, "all are due at the same time"
     async with make(first=False) as second:
-        second.supervisor.subscriptions[0]._room.pace.limit = 100  # as after a time of quick handlers
+        second._supervisor.subscriptions[0]._room.pace.limit = 100  # as after a time of quick handlers
         await until(lambda: second.status[0].settled == 10)
     stop.set()
     assert sorted(number for numbers in calls[1:] for number in numbers) == list(range(10))
@@ -165,7 +165,7 @@ async def test_p4_losing_the_leases_of_a_big_batch_blocks_nobody(url: str, redis
         await until(lambda: broker.status[0].delayed == 10_000, 30)
         await publish(url, *range(10_000, 20_000))
         await until(began.is_set, 30)
-        [subscription] = broker.supervisor.subscriptions
+        [subscription] = broker._supervisor.subscriptions
         held = list(subscription.holdings.by_id.values())
         assert len(held) == 20_000
         subscription.holdings.telemetry = type(subscription.holdings.telemetry)()

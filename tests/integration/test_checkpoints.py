@@ -275,8 +275,10 @@ async def test_p8_a_group_that_is_deleted_under_its_consumers_begins_at_its_star
 
 
 def _writes_are_done(broker: Broker) -> bool:
-    assert broker.supervisor is not None
-    return not any(each.checkpoint_due or each.busy for each in broker.supervisor.subscriptions)
+    assert broker._supervisor is not None
+    return not any(
+        each.checkpoint_due or each.is_handling or len(each.holdings) for each in broker._supervisor.subscriptions
+    )
 
 
 async def test_p8_a_group_that_is_deleted_while_nobody_runs_begins_at_the_end_where_that_is_its_start(

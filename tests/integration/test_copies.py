@@ -148,12 +148,12 @@ async def test_p2_p25_a_copy_lets_the_original_pass_that_comes_from_a_process_th
     async with second:
         await until(lambda: holds_a_copy(second))
         if how == "crash":
-            first.supervisor.stop_now()
+            first._supervisor.stop_now()
             await first.connection.close()
         await first.__aexit__(None, None, None)
         await second.publish("orders", Order(2))
         await until(lambda: second.status[0].settled and ("second", 1) in calls and ("second", 2) in calls)
-        await until(lambda: not len(second.supervisor.subscriptions[0].holdings))
+        await until(lambda: not len(second._supervisor.subscriptions[0].holdings))
     assert calls.count(("second", 1)) == 1, "the copies were dropped"
 
 
@@ -197,7 +197,7 @@ async def test_p2_p25_copies_that_fill_the_cap_leave_room_for_their_original(
     async with make(url, got, order, batch=batch, count=1) as broker:
         for _ in range(20):
             await publish(url, 1, event_id="x")
-        most = broker.supervisor.subscriptions[0]._room._most_held
+        most = broker._supervisor.subscriptions[0]._room._most_held
         await until(lambda: broker.status[0].delayed >= most - (batch or 0))
         assert got == []
         await other.leave(how, original)
@@ -217,7 +217,7 @@ async def test_p5_p25_copies_that_fill_the_cap_leave_room_for_an_original_whose_
     async with make(url, got, order, count=1, lease=3600) as broker:
         for _ in range(20):
             await publish(url, 1, event_id="x")
-        [subscription] = broker.supervisor.subscriptions
+        [subscription] = broker._supervisor.subscriptions
         await until(lambda: broker.status[0].delayed >= subscription._room._most_held)
         other.held.clear()
         await redis.xclaim("orders", "g", subscription.holdings.consumer, 0, [original], justid=True)

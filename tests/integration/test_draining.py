@@ -39,7 +39,7 @@ def taking(url: str, got: list[int], **options: Any) -> Broker:
 
 async def buffers(broker: Broker) -> None:
     """Have it read as much as it may hold, as after a time of quick handlers."""
-    for subscription in broker.supervisor.subscriptions:
+    for subscription in broker._supervisor.subscriptions:
         subscription._room.pace.limit = 1000
         subscription._freed.set()
 
@@ -133,9 +133,9 @@ async def test_p10_p27_what_a_handler_raises_when_the_drain_is_over_is_no_failur
     async with broker:
         await began.wait()
         if how == "second signal":
-            broker.supervisor.stop()
+            broker._supervisor.stop()
             await asyncio.sleep(0)
-            broker.supervisor.stop_now()
+            broker._supervisor.stop_now()
     assert await redis.xlen(DEAD) == 0
     assert await redis.exists("{orders}:g:failures") == 0, "no failure was counted, and no wish written"
     assert await owners(redis) == [(keys.RELEASED, 0)] * len(numbers)
@@ -226,7 +226,7 @@ async def test_p27_nothing_is_begun_after_a_second_signal(url: str, redis: Redis
         await began.wait()
         await buffers(broker)
         await until(lambda: broker.status[0].buffered == 2)
-        broker.supervisor.stop_now()
+        broker._supervisor.stop_now()
     assert got == [1]
     assert await owners(redis) == [(keys.RELEASED, 0)] * 2, "the first one returned: it is done"
 
@@ -268,7 +268,7 @@ async def test_p27_what_has_not_begun_is_another_consumers_while_handlers_run_on
     await publish(url, *range(1, 10))
     leaving = asyncio.create_task(_open_until(broker, stop))
     begun = {"stream": 1, "key": 1, "none": 2, "batch": 3, "half a batch": 0}[what]
-    await until(lambda: broker.supervisor and broker.supervisor.started.is_set() and running == begun)
+    await until(lambda: broker._supervisor and broker._supervisor.started.is_set() and running == begun)
     await buffers(broker)
     await until(lambda: broker.status[0].buffered == 9 - begun)
     async with taking(url, got):
@@ -304,7 +304,7 @@ async def test_p27_retries_and_copies_that_wait_are_given_back_at_once(url: str,
     await publish(url, 1, 2, 3)
     await publish(url, 99, 99, event_id="x")
     leaving = asyncio.create_task(_open_until(broker, stop))
-    await until(lambda: broker.supervisor and broker.status and broker.status[0].delayed == 4)
+    await until(lambda: broker._supervisor and broker.status and broker.status[0].delayed == 4)
     stop.set()
     await until(lambda: _released(redis, 4))
     assert not leaving.done()
@@ -347,7 +347,7 @@ async def test_p27_what_fails_during_the_drain_is_given_back_too(url: str, redis
         may_fail.set()
         await until(lambda: got == [1])
         assert not leaving.done()
-        broker.supervisor.stop_now()
+        broker._supervisor.stop_now()
         await leaving
         await until(lambda: got == [1, 2])
 
@@ -366,7 +366,7 @@ async def test_p27_every_entry_that_is_given_back_is_counted_once(url: str, redi
     async with broker:
         await began.wait()
         await until(lambda: broker.status[0].buffered == 899)
-        held = len(broker.supervisor.subscriptions[0].holdings)
+        held = len(broker._supervisor.subscriptions[0].holdings)
     assert sum(fact.count for fact in facts if isinstance(fact, Released)) == held
     assert not [fact for fact in facts if isinstance(fact, LeaseLost)]
     assert await owners(redis) == [(keys.RELEASED, 0)] * 900
@@ -389,7 +389,7 @@ async def test_p27_a_release_that_fails_is_tried_again(url: str, redis: Redis, m
     await buffers(broker)
     await until(lambda: broker.status[0].buffered == 2)
     tried = 0
-    settlement = broker.supervisor.subscriptions[0]._settlement
+    settlement = broker._supervisor.subscriptions[0]._settlement
     release = settlement.release
 
     async def away(deliveries: Any = None) -> int:

@@ -56,7 +56,7 @@ async def test_what_is_published_is_handled_and_recorded(broker: Broker) -> None
         h.assert_not_handled(Order(3))
         assert await h.published("orders", Order) == [Order(1), Order(2)]
         assert sum(fact.count for fact in h.facts_of(telemetry.Settled)) == 2
-    assert broker.supervisor is None
+    assert broker._supervisor is None
 
 
 async def test_retries_take_no_time_and_end_as_dead_letters(broker: Broker) -> None:
@@ -566,7 +566,7 @@ async def test_an_application_whose_lifespan_opens_the_broker_can_be_started_in_
         await h.settled()
         with pytest.raises(RuntimeError, match="open already"):
             await broker.__aenter__()
-    assert broker.supervisor is None
+    assert broker._supervisor is None
     with pytest.raises(RedisUnavailableError):
         async with broker.lifespan(None):
             pass

@@ -111,8 +111,10 @@ async def test_an_idle_subscription_costs_less_than_one_command_a_second(url: st
 
 def at_rest(broker: Broker) -> bool:
     """Whether all is settled, and nothing of it is still to be noted."""
-    assert broker.supervisor is not None
-    return not any(each.busy or each.checkpoint_due for each in broker.supervisor.subscriptions)
+    assert broker._supervisor is not None
+    return not any(
+        each.is_handling or len(each.holdings) or each.checkpoint_due for each in broker._supervisor.subscriptions
+    )
 
 
 async def test_a_subscription_with_nothing_pending_does_not_look_again_and_again(caught_up: str, redis: Redis) -> None:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Connection, Delivery, Settings
 from redis_streams_aio.connection.steps.leases import RENEW
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
-from redis_streams_aio.consumer.holdings import Holdings
+from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.leases import LeaseKeeper, by_lease
 from redis_streams_aio.consumer.member import Member, MemberOptions
 from redis_streams_aio.events import keys
@@ -35,7 +35,7 @@ async def held(
     members = []
     for group in groups:
         options = MemberOptions(stream="orders", group=group, lease=lease, name=f"{group}-me", count=entries)
-        members.append(Member(connection, options, None, SILENT, lambda _: None))
+        members.append(Member(Shared(connection, SILENT), options, None, lambda _: None))
         await members[-1].open()
         assert await members[-1].fetch(entries) == entries
     return members
@@ -162,7 +162,7 @@ def test_p4_a_short_lease_hurries_no_other() -> None:
     connection = Connection("redis://nowhere")
 
     def holding(lease: float) -> Holdings:
-        return Holdings(connection, stream="s", group="g", consumer="c", lease=lease, telemetry=SILENT)
+        return Holdings(Shared(connection, SILENT), stream="s", group="g", consumer="c", lease=lease)
 
     keepers = by_lease(connection, [holding(30), holding(0.3), holding(30), holding(6)])
     assert [keeper.interval for keeper in keepers] == pytest.approx([10, 0.1, 2])
@@ -233,7 +233,7 @@ async def test_p2_a_crashed_process_with_a_shorter_lease_is_taken_over_within_th
     async with handling(url, 60.0, starts, "survivor", 0.0) as survivor:
         await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 0}'})
         await until(lambda: survivor.status[0].settled == 1)
-        await survivor.supervisor.subscriptions[0]._member.unblock()  # type: ignore[union-attr]
+        await survivor._supervisor.subscriptions[0]._member.unblock()  # type: ignore[union-attr]
         async with worker(url, "--lease", 1, "--hang", 1, "--concurrency", 4) as victim:
             while not victim.said("start", 1):
                 await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
@@ -254,7 +254,9 @@ async def test_p2_a_crashed_process_with_a_longer_lease_is_left_it(url: str, red
     async with Connection(url) as connection:
         [dead] = await held(redis, connection, "g", lease=1.5)
         await connection.release(dead._reader)  # type: ignore[arg-type]
-        eager = Member(connection, MemberOptions(stream="orders", group="g", lease=0.05), None, SILENT, lambda _: None)
+        eager = Member(
+            Shared(connection, SILENT), MemberOptions(stream="orders", group="g", lease=0.05), None, lambda _: None
+        )
         await eager.open()
         assert float(await redis.hget(LEASES, "g-me")) == 1500
         assert float(await redis.hget(LEASES, eager.holdings.consumer)) == 50
@@ -273,7 +275,9 @@ async def test_p4_a_lease_that_is_not_known_is_that_of_whoever_looks(url: str, r
         await redis.xgroup_create("orders", "g", "0", mkstream=True)
         await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
         await redis.xreadgroup("g", "foreign", {"orders": ">"})
-        member = Member(connection, MemberOptions(stream="orders", group="g", lease=0.2), None, SILENT, lambda _: None)
+        member = Member(
+            Shared(connection, SILENT), MemberOptions(stream="orders", group="g", lease=0.2), None, lambda _: None
+        )
         await member.open()
         assert await member.reclaim(10) == 0
         await until(lambda: _reclaims(member), 5)
@@ -309,10 +313,9 @@ async def test_p22_a_lease_goes_with_the_name_of_its_consumer(url: str, redis: R
 
         async def member(name: str | None) -> Member:
             joined = Member(
-                connection,
+                Shared(connection, SILENT),
                 MemberOptions(stream="orders", group="g", name=name, block=0.01),
                 None,
-                SILENT,
                 lambda _: None,
             )
             await joined.open()

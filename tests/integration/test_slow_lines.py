@@ -117,8 +117,8 @@ async def test_p6_what_waits_for_a_worker_is_bounded_in_bytes(url: str, redis: R
         nonlocal most, got
         got += 1
         if got > 305:  # the first of the big ones have told how big they are
-            assert broker.supervisor is not None
-            most = max(most, len(broker.supervisor.subscriptions[0].holdings))
+            assert broker._supervisor is not None
+            most = max(most, len(broker._supervisor.subscriptions[0].holdings))
 
     async with broker:
         await broker.publish_many("orders", [event(0, 10)] * 300, event_type="E")

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Connection, Delivery, Settings
 from redis_streams_aio.connection.packing import Argument
 from redis_streams_aio.connection.steps.script import Script
+from redis_streams_aio.consumer.holdings import Shared
 from redis_streams_aio.consumer.intake import abandoned
 from redis_streams_aio.consumer.intake.claims import AT_ONCE
 from redis_streams_aio.consumer.member import Member, MemberOptions
@@ -18,6 +19,7 @@ from redis_streams_aio.events import entry_ids, keys
 from redis_streams_aio.telemetry import SILENT, EntriesVanished, Fact, Telemetry
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
+from tests.looks import look_at_everything
 
 LEASE = 30.0
 
@@ -33,7 +35,7 @@ async def joined(
     connection: Connection, sunk: list[Delivery], lease: float = LEASE, telemetry: Telemetry = SILENT
 ) -> Member:
     options = MemberOptions(stream="orders", group="g", name="me", lease=lease, block=0.001)
-    member = Member(connection, options, None, telemetry, sunk.extend)
+    member = Member(Shared(connection, telemetry), options, None, sunk.extend)
     await member.open()
     return member
 
@@ -250,7 +252,7 @@ async def test_p3_what_is_held_here_is_left_as_it_is(connection: Connection, red
     await member.recover(1)
     await member.fetch(1)
     await redis.xclaim("orders", "g", "me", 0, [entry_id], idle=60_000, justid=True)
-    member.look_at_everything()
+    look_at_everything(member)
     assert await member.reclaim(10) == 0
     [entry] = await redis.xpending_range("orders", "g", "-", "+", 10)
     assert (entry["times_delivered"], entry["time_since_delivered"] >= 60_000) == (1, True)

@@ -33,6 +33,7 @@ from redis_streams_aio import (
     StreamProducer,
     StreamSettings,
 )
+from redis_streams_aio.broker.parts import assemble
 from redis_streams_aio.telemetry import Telemetry
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
@@ -123,10 +124,12 @@ async def works(broker: Broker, **publishing: Any) -> None:
         return
     stream = publishing.pop("stream", "orders")
     broker.handler(stream, group=given.group or "g")(handle)
-    with broker.altered(Settings(redis_url="memory://", group="g", streams=given.streams, grace=0)):
-        async with broker:
-            await broker.publish(stream, Order(1), **publishing)
-            await until(lambda: len(handled) == 1)
+    parts = broker._parts
+    settings = Settings(redis_url="memory://", group="g", streams=given.streams, grace=0)
+    broker._parts = assemble(settings, parts.codec, parts.observers)
+    async with broker:
+        await broker.publish(stream, Order(1), **publishing)
+        await until(lambda: len(handled) == 1)
 
 
 def broker_option(name: str) -> Run:

@@ -27,6 +27,7 @@ from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
 from redis_streams_aio.events.wire_format import EVENT_ID, get
 from redis_streams_aio.exceptions import StreamNotFoundError
 from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, AwaitCopy, Complete, DeadLetter, Fate, Postpone, Retry
+from tests.looks import look_at_everything
 from tests.model import books as model
 from tests.model.books import FOLLOW_UPS, GROUPS, STREAM, Books, Entry, GroupBook, May, Place
 from tests.model.invariants import Invariants, Step
@@ -321,7 +322,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         self._reclaim(ready[pick % len(ready)], room)
 
     def _reclaim(self, process: Process, room: int) -> None:
-        process.member.look_at_everything()  # else once a lease, which is longer than any example
+        look_at_everything(process.member)  # else once a lease, which is longer than any example
         step = self.step(
             f"{process.name} reclaims up to {room}",
             lambda: process.member.reclaim(room),
@@ -905,7 +906,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         self.leases_run_out(medic.group, 0, everything=True)
         read, reclaimed = model.read_by(medic.name), model.reclaimed_by(medic.name, LEASE, medic.reclaiming())
         self.redis.delete(keys.leases(STREAM, medic.group))
-        medic.member.look_at_everything()
+        look_at_everything(medic.member)
         medic.member.holdings.lease = 0.0  # also entries that were deleted, which nobody can make older
         self.step(f"{medic.name} takes over all", lambda: medic.member.reclaim(1000), reclaimed, actor=medic)
         medic.member.holdings.lease = LEASE

@@ -39,13 +39,13 @@ class Side:
     @property
     def subscriptions(self) -> dict[At, Subscription]:
         """Those that run."""
-        running = self.broker.supervisor.subscriptions if self.broker.supervisor else []
+        running = self.broker._supervisor.subscriptions if self.broker._supervisor else []
         return {At(one.options.stream, one.options.group): one for one in running}
 
     @property
     def is_open(self) -> bool:
         """Whether it is neither closed nor closing."""
-        return self.broker.supervisor is not None and self._closing is None
+        return self.broker._supervisor is not None and self._closing is None
 
     def in_hand(self) -> set[Entry]:
         """What it holds."""
@@ -69,7 +69,7 @@ class Side:
 
     async def close_now(self) -> None:
         """Drain, and give handlers no more time."""
-        if (supervisor := self.broker.supervisor) is None:
+        if (supervisor := self.broker._supervisor) is None:
             return
         if self._closing is None:
             self.begin_to_close()
@@ -80,7 +80,7 @@ class Side:
     async def crash(self) -> None:
         """Die, as with SIGKILL."""
         self.handlers.is_dead = True
-        if (supervisor := self.broker.supervisor) is not None:
+        if (supervisor := self.broker._supervisor) is not None:
             supervisor.stop_now()
             await self.broker.connection.close()
             await self.close_now()

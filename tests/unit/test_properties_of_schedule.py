@@ -177,16 +177,6 @@ class ScheduleModel(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(seconds=st.sampled_from([0.5, 1]))
-    def advance(self, seconds: float) -> None:
-        """What waits is due so much earlier; what is ready, or in a handler, is not touched."""
-        everyone = [*(delivery for lane in self.lanes.values() for delivery in lane), *self.aside, *self.asked]
-        out = self.running + self.batch
-        before = [delivery.due for delivery in everyone]
-        self.schedule.advance(seconds)
-        for delivery, due in zip(everyone, before, strict=True):
-            assert delivery.due == (due - seconds if due and delivery not in out else due)
-
     @rule()
     def drain(self) -> None:
         """All that has not begun is given back, as it is; what runs goes on."""

@@ -37,22 +37,12 @@ COMMANDS = {
 }
 """Commands of the command line: click gives each of their options as a parameter."""
 
-FILES_STILL_OVER: dict[str, int] = {
-    "consumer/member.py": 307,
-    "consumer/subscription.py": 338,
-    "testing/running.py": 332,
-}
-FUNCTIONS_STILL_OVER: dict[str, int] = {
-    "consumer.subscription.Subscription.__init__": 50,
-}
+FILES_STILL_OVER: dict[str, int] = {}
+FUNCTIONS_STILL_OVER: dict[str, int] = {}
 PARAMETERS_STILL_OVER: dict[str, int] = {
-    "consumer.holdings.Holdings.__init__": 7,
     "consumer.room.Room.__init__": 7,
-    "consumer.subscription.Subscription.__init__": 7,
 }
-PATHS_STILL_OVER: dict[str, int] = {
-    "testing.running.Harness.redeliver": 9,
-}
+PATHS_STILL_OVER: dict[str, int] = {}
 """Sizes that are still over their limit, and may only shrink. At the limit they are to be taken out of here."""
 
 ANY_FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef

@@ -34,6 +34,7 @@ from redis_streams_aio import (
     StreamSettings,
     config,
 )
+from redis_streams_aio.broker.parts import assemble
 from redis_streams_aio.checks import names
 from redis_streams_aio.events import keys, wire_format
 from redis_streams_aio.events.outgoing import Outgoing
@@ -241,8 +242,8 @@ def test_what_can_be_an_observer() -> None:
         Told().tell,
     ]
     for observers in (some, tuple(some), iter(some)):
-        with Broker("memory://", observers=observers).altered(Settings(redis_url="memory://"), observers=[tell]):  # type: ignore[arg-type]
-            pass
+        parts = Broker("memory://", observers=observers)._parts  # type: ignore[arg-type]
+        assemble(parts.settings, parts.codec, (*parts.observers, tell))
 
 
 def test_where_redis_is_may_be_said_in_the_settings_or_by_a_client() -> None:

@@ -80,10 +80,6 @@ class Reclaimer:
         """The time on the event loop's clock before which a look finds nothing, except released entries."""
         return min(self._next_gone, self._page_due)
 
-    def look_at_everything(self) -> None:
-        """Have the next looks go through all that is pending."""
-        self._page_from, self._page_due = "-", 0.0
-
     async def run(self, room: int) -> AsyncIterator[list[Delivery]]:
         """Take over up to `room` entries with expired leases, oldest first, and yield them part by part.
 

@@ -13,7 +13,6 @@ that was decided, and has been failing for no less than no time.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 
 from ...connection.replies import RawEntry
@@ -66,16 +65,16 @@ async def _recall(holdings: Holdings, deliveries: Sequence[Delivery], counts: Se
     recalled = await recall(holdings.connection, holdings.who, asked)
     for delivery, history in zip(deliveries, recalled.histories, strict=True):
         holdings.uncertain.pop(delivery.raw_id, None)
-        _apply(delivery, history, recalled.now_ms)
+        _apply(delivery, history, recalled.now_ms, holdings.clock.now())
 
 
-def _apply(delivery: Delivery, history: History | NotOurs, now_ms: int) -> None:
+def _apply(delivery: Delivery, history: History | NotOurs, now_ms: int, now: float) -> None:
     if isinstance(history, NotOurs):
         delivery.deliveries = 0
         return
     delivery.deliveries = history.deliveries
     if history.failures is not None:
-        _apply_record(delivery, history.failures, now_ms)
+        _apply_record(delivery, history.failures, now_ms, now)
     else:  # one that was held all along may have been given up by another consumer, and replayed
         delivery.failures, delivery.first_failure, delivery.failing_since = 0, 0.0, 0.0
     if history.replay is not None:
@@ -83,8 +82,7 @@ def _apply(delivery: Delivery, history: History | NotOurs, now_ms: int) -> None:
         delivery.recorded = True
 
 
-def _apply_record(delivery: Delivery, known: FailureRecord, now_ms: int) -> None:
-    now = asyncio.get_running_loop().time()
+def _apply_record(delivery: Delivery, known: FailureRecord, now_ms: int, now: float) -> None:
     delivery.recorded = True
     delivery.failures = known.failures
     delivery.first_failure = known.first_ms / 1000

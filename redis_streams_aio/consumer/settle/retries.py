@@ -7,7 +7,6 @@ here those of one batch are due at the same moment as well, however many steps t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from ...connection.steps import retrying
@@ -63,7 +62,7 @@ def _record(delivery: Delivery, fate: Retry) -> retrying.Failed:
 
 def schedule(holdings: Holdings, written: Sequence[Written]) -> list[Delivery]:
     """Have deliveries wait for their retry, all of them from this moment; those to be looked at again when `due`."""
-    now = asyncio.get_running_loop().time()
+    now = holdings.clock.now()
     for delivery, fate, first in written:
         delivery.recorded = True
         delivery.due = now + fate.delay

@@ -24,7 +24,6 @@ good is raised: it counts as the handler's failure.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
@@ -38,6 +37,7 @@ from ...exceptions import RedisStreamsError, RedisUnavailableError, ServerError,
 from ...handlers.fates import Abandon, Ack, AwaitCopy, Complete, DeadLetter, Fate, Postpone, Retry
 from ...telemetry import StepFailed
 from ...telemetry.logs import log
+from ..clock import Clock
 from ..holdings import Holdings
 from . import reports, retries
 from .acknowledgements import Acknowledgements
@@ -53,6 +53,7 @@ class Settlement:
 
     def __init__(self, holdings: Holdings, dead_letters: DeadLetterOptions) -> None:
         self._holdings = holdings
+        self.clock: Clock = holdings.clock
         self._dead_letters = dead_letters
         self.acks: Acknowledgements = Acknowledgements(holdings)
 
@@ -80,7 +81,7 @@ class Settlement:
         if delivery.lost and not isinstance(fate, Complete):
             return False  # nothing is to be written, so nothing is learnt of Redis
         gate = self._holdings.gate
-        now = asyncio.get_running_loop().time()
+        now = self.clock.now()
         delivery.fate = fate
         if wait := gate.wait(now):
             return bool(_put_aside([(delivery, fate)], now + wait))
@@ -100,7 +101,7 @@ class Settlement:
 
     def _refused(self, delivery: Delivery, error: RedisUnavailableError) -> float:
         """Redis cannot take what is written; when to try again."""
-        now = asyncio.get_running_loop().time()
+        now = self.clock.now()
         wait = self._holdings.gate.refused(now)
         self._holdings.telemetry.emit(StepFailed.of(f"settle {delivery.id}", error, wait))
         return now + wait
@@ -151,7 +152,7 @@ class Settlement:
             return []  # nothing is to be written, so nothing is learnt of Redis
         for delivery, fate in failed:
             delivery.fate = fate
-        now = asyncio.get_running_loop().time()
+        now = self.clock.now()
         if wait := self._holdings.gate.wait(now):
             return _put_aside(failed, now + wait)
         written: list[Written] = []

@@ -100,7 +100,9 @@ def _lane(key: object) -> object:
         ) from error
 
 
-def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | Fate:
+def admit(
+    delivery: Delivery, route: Route | None, unknown: Unknown, now: Callable[[], float] = monotonic
+) -> Route | Fate:
     """The handler that is to be called with the delivery's payload; or its fate, where none is.
 
     `route`: the one that takes its event type, if any does.
@@ -114,7 +116,7 @@ def admit(delivery: Delivery, route: Route | None, unknown: Unknown) -> Route | 
     if not delivery.prepared:
         prepare(delivery, route)
     refusal = delivery.refusal
-    return route if refusal is None else _failed(refusal, delivery, route)
+    return route if refusal is None else _failed(refusal, delivery, route, None, now)
 
 
 def as_value(raised: BaseException, deliveries: Sequence[Delivery]) -> BaseException:
@@ -179,10 +181,16 @@ async def absorb_cancellation() -> None:
         forget_cancellation()
 
 
-def fate_after(error: BaseException | None, delivery: Delivery, route: Route, began: float | None = None) -> Fate:
-    """What becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before.
+def fate_after(
+    error: BaseException | None,
+    delivery: Delivery,
+    route: Route,
+    began: float | None = None,
+    now: Callable[[], float] = monotonic,
+) -> Fate:
+    """Decide what becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before.
 
-    `began`: when the handler was called, by `time.monotonic`.
+    `began`: when the handler was called. `now`: the clock of that time, and of `delivery.failing_since`.
     """
     if error is None and delivery.instructions is None and route.deduplicate is None:
         return ACK
@@ -191,7 +199,9 @@ def fate_after(error: BaseException | None, delivery: Delivery, route: Route, be
         if error is not None:
             log.warning("%s: handler %s decided, and then raised", delivery, route.name, error=error)
         error = told.error
-    return _fate_of_success(told, delivery, route) if error is None else _fate_of_error(error, delivery, route, began)
+    if error is None:
+        return _fate_of_success(told, delivery, route)
+    return _fate_of_error(error, delivery, route, began, now)
 
 
 def _fate_of_success(told: Instructions | None, delivery: Delivery, route: Route) -> Fate:
@@ -200,10 +210,12 @@ def _fate_of_success(told: Instructions | None, delivery: Delivery, route: Route
     return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)
 
 
-def _fate_of_error(error: BaseException, delivery: Delivery, route: Route, began: float | None) -> Fate:
+def _fate_of_error(
+    error: BaseException, delivery: Delivery, route: Route, began: float | None, now: Callable[[], float]
+) -> Fate:
     if delivery.lost and isinstance_of(error, asyncio.CancelledError):
         return ABANDON
-    return _failed(error, delivery, route, None if began is None else monotonic() - began)
+    return _failed(error, delivery, route, began, now)
 
 
 def is_drain_over() -> bool:
@@ -223,14 +235,15 @@ def forget_cancellation() -> None:
         task.uncancel()
 
 
-def _failed(error: BaseException, delivery: Delivery, route: Route, seconds: float | None = None) -> Fate:
-    failure = Failure(error, seconds)
+def _failed(
+    error: BaseException, delivery: Delivery, route: Route, began: float | None, now: Callable[[], float]
+) -> Fate:
+    failure = Failure(error, None if began is None else now() - began)
     if isinstance_of(error, DecodeError) and error is delivery.refusal:
         return DeadLetter("undecodable", message_of(error), delivery.failures, failure=failure)
     if delivery.refusal is None:
         delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
-    now = asyncio.get_running_loop().time()
-    failing_for = now - delivery.failing_since if delivery.failing_since else 0.0
+    failing_for = now() - delivery.failing_since if delivery.failing_since else 0.0
     return msgspec.structs.replace(_decided(error, delivery, route, failing_for), failure=failure)
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from time import monotonic
 
 from ...events.delivery import Delivery
 from ...handlers.fates import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Fate, Retry
@@ -99,6 +98,7 @@ class Batches:
         self._settlement = settlement
         self._routes = routes
         self._acks = settlement.acks
+        self._now = holdings.clock.now
         self._waiting_since: float | None = None
         self._calls: dict[Worker, _Call] = {}
         self.done: int = 0
@@ -136,12 +136,6 @@ class Batches:
         """When a batch has waited long enough, or the next retry is due."""
         batch_due = None if self._waiting_since is None else self._waiting_since + self._within
         return min((due for due in (batch_due, self._schedule.next_due) if due is not None), default=None)
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass for retries, and for a batch that is not full yet."""
-        self._schedule.advance(seconds)
-        if self._waiting_since is not None:
-            self._waiting_since -= seconds
 
     async def handle(self, batch: list[Delivery], worker: Worker, began: float) -> None:  # noqa: ARG002  # of its parts
         """Attempt all of it, and have every fate carried out."""
@@ -203,7 +197,7 @@ class Batches:
         undone: list[Decided] = []
         taken: list[Delivery] = []
         for delivery in part:
-            admitted = admit(delivery, route, self._unknown)
+            admitted = admit(delivery, route, self._unknown, self._now)
             if not isinstance(admitted, Route):
                 undone.append((delivery, admitted, admitted))
             elif (fate := known_fate(delivery)) is not None:
@@ -227,7 +221,7 @@ class Batches:
     async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
         """Call the handler, and acknowledge the deliveries that are done. Returns the fates of all others."""
         self._calls[worker] = _Call(taken)
-        began = monotonic()
+        began = self._now()
         try:
             error = await call(route, [delivery.payload for delivery in taken], taken)
         finally:
@@ -246,7 +240,7 @@ class Batches:
     ) -> list[Decided]:
         undone: list[Decided] = []
         for delivery in taken:
-            fate = fate_after(error, delivery, route, began)
+            fate = fate_after(error, delivery, route, began, self._now)
             if fate is ACK:
                 acknowledge(self._acks, delivery, route)
             else:

@@ -19,7 +19,6 @@ waits, and keeps its place.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from ...connection.steps.duplicates import Begun, begin_events
@@ -52,7 +51,7 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Fate
     begun = await _begun(holdings, asked)
     if isinstance(begun, Postpone):
         return [begun] * len(deliveries)
-    look_again = asyncio.get_running_loop().time() + _pause(holdings)
+    look_again = holdings.clock.now() + _pause(holdings)
     found = iter(begun)
     return [
         _fate(holdings, delivery, next(found), look_again) if event_id else None
@@ -62,14 +61,13 @@ async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Fate
 
 async def _begun(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[Begun] | Postpone:
     """Whether each event may be handled now; or until when to wait, as Redis cannot be asked."""
-    loop = asyncio.get_running_loop()
-    now = loop.time()
+    now = holdings.clock.now()
     if wait := holdings.gate.wait(now):
         return Postpone(now + wait)
     try:
         begun = await _ask(holdings, asked)
     except RedisStreamsError as error:
-        now = loop.time()
+        now = holdings.clock.now()
         wait = holdings.gate.refused(now)
         holdings.telemetry.emit(StepFailed.of("look for duplicates", error, wait))
         return Postpone(now + wait)

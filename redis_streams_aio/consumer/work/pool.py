@@ -18,10 +18,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextvars import Context
-from time import monotonic
 from typing import Generic
 
 from ...events.delivery import Delivery
+from ..clock import Clock, Timer
 from .attempt import forget_cancellation, is_drain_over
 from .contexts import Beginning
 from .single import Unit, Work, Worker
@@ -38,12 +38,14 @@ class Pool(Generic[Unit]):
     `freed` is set whenever a unit has ended.
     """
 
-    def __init__(self, work: Work[Unit], freed: asyncio.Event) -> None:
+    def __init__(self, work: Work[Unit], freed: asyncio.Event, clock: Clock) -> None:
         self._work = work
+        self._clock = clock
+        self._now = clock.now
         self._freed = freed
         self._resting: deque[asyncio.Future[None]] = deque()
         self._spreading: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._nowhere = Context()  # a timer that keeps its worker's context would keep what a handler has set there
         self._stopping = False
         self.busy: int = 0
@@ -54,11 +56,6 @@ class Pool(Generic[Unit]):
         if self._resting:
             self._wake_one()
             self._spread_soon()
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass: what is due by then is begun."""
-        self._work.advance(seconds)
-        self.wake()
 
     def stop(self) -> None:
         """Workers end when they have finished what they are at; nothing new is begun."""
@@ -93,7 +90,7 @@ class Pool(Generic[Unit]):
 
     async def _run(self, worker: Worker, beginning: Beginning) -> None:
         while not self._stopping:
-            now = monotonic()
+            now = self._now()
             unit = self._work.take(now)
             if unit is None:
                 await self._rest()
@@ -112,6 +109,7 @@ class Pool(Generic[Unit]):
     async def _work_off(self, unit: Unit | None, worker: Worker, beginning: Beginning, now: float) -> bool:
         """Handle this unit and those that follow; whether it is time to step back, and there may be more."""
         work, freed, until = self._work, self._freed, now + LONGEST_RUN
+        time = self._now
         while unit is not None:
             if self._resting:
                 self._spread_soon()
@@ -122,7 +120,7 @@ class Pool(Generic[Unit]):
                     work.abandon(unit)
                 raise
             freed.set()
-            now = monotonic()
+            now = time()
             if now > until or self._stopping or beginning.has_changed():
                 return True
             unit = work.take(now)
@@ -135,7 +133,7 @@ class Pool(Generic[Unit]):
 
     def _spread(self) -> None:
         self._spreading = None
-        for _ in range(min(len(self._resting), self._work.startable(monotonic()))):
+        for _ in range(min(len(self._resting), self._work.startable(self._now()))):
             self._wake_one()
         if self._resting:
             self._set_timer()
@@ -166,7 +164,7 @@ class Pool(Generic[Unit]):
         due = self._work.next_due()
         self._timer = None
         if due is not None:
-            self._timer = asyncio.get_running_loop().call_at(due, self._is_due, context=self._nowhere)
+            self._timer = self._clock.call_at(due, self._is_due, context=self._nowhere)
 
     def _is_due(self) -> None:
         self._timer = None

@@ -189,16 +189,6 @@ class Schedule:
                 self._behind[lane] = deque()
             self._ready.appendleft(delivery)
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass: all that waits for its time is due so much earlier."""
-        for behind in self._behind.values():
-            for delivery in behind:
-                if delivery.due:
-                    delivery.due -= seconds
-        self._delayed.advance(seconds)
-        self._aside.advance(seconds)
-        self._timed()
-
     def forget(self, delivery: Delivery) -> None:
         """Remove a lost delivery that waits for its time; the next one of its lane is ready."""
         kept_its_lane = not self._aside.discard(delivery) and self._delayed.discard(delivery)

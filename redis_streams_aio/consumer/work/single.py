@@ -55,12 +55,8 @@ class Work(Protocol[Unit]):
         """When to look again though nothing new came."""
         ...
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass: all that waits is due so much earlier."""
-        ...
-
     async def handle(self, unit: Unit, worker: Worker, began: float) -> None:
-        """Handle it to its end; it begins at `began`, by `time.monotonic`. Only the end of a drain cancels it."""
+        """Handle it to its end; it begins at `began`, by the broker's clock. Only the end of a drain cancels it."""
         ...
 
     def abandon(self, unit: Unit) -> None:
@@ -84,6 +80,7 @@ class OneByOne:
         self._schedule = schedule
         self._settlement = settlement
         self._acks = settlement.acks
+        self._now = holdings.clock.now
         self._routes = routes
         self._unknown: Unknown = unknown
         self._workers: dict[Delivery, Worker] = {}  # of those that are in their handler
@@ -108,16 +105,12 @@ class OneByOne:
         """When the next retry is due."""
         return self._schedule.next_due
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass for retries."""
-        self._schedule.advance(seconds)
-
     async def handle(self, delivery: Delivery, worker: Worker, began: float) -> None:
         """Attempt it, and have its fate carried out."""
         if is_suspect(delivery):
             await self._handle_suspect(delivery, worker, began)
             return
-        route = admit(delivery, self._routes.find(delivery.fields), self._unknown)
+        route = admit(delivery, self._routes.find(delivery.fields), self._unknown, self._now)
         if not isinstance(route, Route) or route.deduplicate is not None:
             await self._handle_with_care(delivery, route, worker, began)
             return
@@ -134,14 +127,14 @@ class OneByOne:
             acknowledge(self._acks, delivery, route)
             self._schedule.leave(delivery)
         else:
-            await self._settle(delivery, await _fate_after(error, delivery, route, worker, began), route)
+            await self._settle(delivery, await self._fate_after(error, delivery, route, worker, began), route)
 
     async def _handle_suspect(self, delivery: Delivery, worker: Worker, began: float) -> None:
         """Handle a delivery that may hold up others, or ask after it if it is a copy that waits."""
         if isinstance(delivery.fate, AwaitCopy):
             await self._ask_again(delivery)
         else:
-            admitted = admit(delivery, self._routes.find(delivery.fields), self._unknown)
+            admitted = admit(delivery, self._routes.find(delivery.fields), self._unknown, self._now)
             await self._handle_with_care(delivery, admitted, worker, began)
 
     async def _handle_with_care(self, delivery: Delivery, admitted: Route | Fate, worker: Worker, began: float) -> None:
@@ -163,7 +156,14 @@ class OneByOne:
         finally:
             del self._workers[delivery]
         self.done += 1
-        return await _fate_after(error, delivery, route, worker, began)
+        return await self._fate_after(error, delivery, route, worker, began)
+
+    async def _fate_after(
+        self, error: BaseException | None, delivery: Delivery, route: Route, worker: Worker, began: float
+    ) -> Fate:
+        if worker.cancelling():
+            await absorb_cancellation()
+        return fate_after(error, delivery, route, began, self._now)
 
     async def _settle(self, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> None:
         """Have the fate carried out. Its lane goes on, unless the delivery waits there to be handled again."""
@@ -185,7 +185,7 @@ class OneByOne:
 
     async def _ask_again(self, copy: Delivery) -> None:
         """Ask after a copy that was set aside, and after the others that are to be asked after now."""
-        others = duplicates.copies_to_ask_after(self._holdings, self._schedule, asyncio.get_running_loop().time())
+        others = duplicates.copies_to_ask_after(self._holdings, self._schedule, self._now())
         await duplicates.ask_again(self._holdings, self._schedule, self._acks, [copy, *others])
 
     async def _fate_before(self, delivery: Delivery, route: Route) -> Fate | None:
@@ -209,14 +209,6 @@ class OneByOne:
                 worker.cancel()
         else:
             self._schedule.forget(delivery)
-
-
-async def _fate_after(
-    error: BaseException | None, delivery: Delivery, route: Route, worker: Worker, began: float
-) -> Fate:
-    if worker.cancelling():
-        await absorb_cancellation()
-    return fate_after(error, delivery, route, began)
 
 
 def acknowledge(acks: Acknowledgements, delivery: Delivery, admitted: Route | Fate) -> None:
@@ -255,7 +247,7 @@ async def carry_out(settlement: Settlement, delivery: Delivery, fate: Fate, admi
     except ServerError as error:
         if not isinstance(admitted, Route):
             raise
-        failure = fate_after(error, delivery, admitted)
+        failure = fate_after(error, delivery, admitted, now=settlement.clock.now)
     return await carry_out(settlement, delivery, failure, admitted)
 
 

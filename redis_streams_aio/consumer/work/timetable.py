@@ -58,14 +58,6 @@ class Timetable:
         self._tidy()
         return True
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass: everything is due so much earlier."""
-        self._rows = [(due - seconds, number, delivery) for due, number, delivery in filter(self._counts, self._rows)]
-        heapq.heapify(self._rows)
-        for due, _, delivery in self._rows:
-            delivery.due = due
-        self._tidy()
-
     def clear(self) -> list[Delivery]:
         """Remove and return all deliveries, in order."""
         rows = sorted(filter(self._counts, self._rows), key=lambda row: row[:2])

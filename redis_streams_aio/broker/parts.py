@@ -1,0 +1,72 @@
+"""The parts of a broker: what it is made of, beside the handlers that are declared on it.
+
+A broker asks its parts whenever it needs one, and keeps none of them. While it is closed, other parts can take their
+place, and everybody who has this broker works with these. `redis_streams_aio.testing` runs an application's broker that
+way: on another server, and by a clock that the test moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..codecs import PayloadCodec
+from ..config import Settings
+from ..connection import Connection
+from ..consumer.clock import LOOP_CLOCK, Clock
+from ..handlers.routes import Plan
+from ..producer.publisher import Publisher
+from ..telemetry import Observer, Telemetry
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+Manager = AbstractAsyncContextManager[object]
+
+
+def _as_it_is(plan: Plan) -> Plan:
+    return plan
+
+
+def _opening(broker: Manager) -> Manager:
+    return broker
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings and the means that a broker works with."""
+
+    settings: Settings
+    codec: PayloadCodec
+    observers: Sequence[Observer]
+    telemetry: Telemetry
+    connection: Connection
+    publisher: Publisher
+    clock: Clock = LOOP_CLOCK
+    """By which retries, batches and copies wait."""
+    plan: Callable[[Plan], Plan] = _as_it_is
+    """Returns the plan by which a subscription is started, from the one that its handlers make."""
+    lifespan: Callable[[Manager], Manager] = _opening
+    """Makes the manager that an application enters by `Broker.lifespan`, from the broker."""
+
+
+def assemble(
+    settings: Settings, codec: PayloadCodec, observers: Sequence[Observer], client: Redis | None = None
+) -> Parts:
+    """Make the parts that belong to these settings. Raises `ConfigError`."""
+    connection = Connection(
+        None if client is not None else settings.redis_url,
+        client=client,
+        connect_timeout=settings.connect_timeout,
+        command_timeout=settings.command_timeout,
+    )
+    return Parts(
+        settings=settings,
+        codec=codec,
+        observers=observers,
+        telemetry=Telemetry(observers),
+        connection=connection,
+        publisher=Publisher(connection, codec, settings),
+    )
