@@ -56,7 +56,7 @@ class Broker:
     `redis_streams_aio.telemetry`. Nothing is connected before the broker is opened. Raises `ConfigError`.
 
     Opening connects, joins the groups and starts the tasks; it waits for Redis as `connect_timeout` says. Closing
-    drains: no more reads, handlers get `grace` seconds, what is not settled is given back. A closed broker can be
+    drains: it stops reading, handlers get `grace` seconds, and the other entries are released. A closed broker can be
     opened again.
     """
 
@@ -136,12 +136,12 @@ class Broker:
 
     @property
     def status(self) -> list[SubscriptionStatus]:
-        """What each subscription is doing; empty when the broker is not open."""
+        """The state of each subscription; empty when the broker is not open."""
         return [subscription.status for subscription in self._supervisor.subscriptions] if self._supervisor else []
 
     @property
     def ready(self) -> bool:
-        """Whether it is open and the blocking read of every subscription came back lately (P19), for readiness probes.
+        """Whether it is open and the blocking read of every subscription came back lately, for readiness probes.
 
         False while Redis is away, refuses or has gone silent, and while the broker drains; true again by itself. A
         subscription whose handlers are all busy does not read, and stays as it was. A broker without handlers is
@@ -160,7 +160,7 @@ class Broker:
 
     @property
     def _supervisor(self) -> Supervisor | None:
-        """What runs while it is open; `None` while it is closed."""
+        """The running supervisor; `None` while it is closed."""
         return self._host.supervisor if self._host is not None else None
 
     async def measure_lag(self) -> list[LagReport]:

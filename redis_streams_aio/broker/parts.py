@@ -1,8 +1,8 @@
-"""The parts of a broker: what it is made of, beside the handlers that are declared on it.
+"""The parts of a broker: everything that it consists of, apart from its handlers.
 
-A broker asks its parts whenever it needs one, and keeps none of them. While it is closed, other parts can take their
-place, and everybody who has this broker works with these. `redis_streams_aio.testing` runs an application's broker that
-way: on another server, and by a clock that the test moves.
+A broker asks its parts whenever it needs one, and stores none of them elsewhere. While the broker is closed, its parts
+can be replaced, and all users of this broker then work with the new ones. `redis_streams_aio.testing` runs an
+application's broker in this way: on another server, and with a clock that the test moves.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     connection: Connection
     publisher: Publisher
     clock: Clock = LOOP_CLOCK
-    """By which retries, batches and copies wait."""
+    """The clock for retries, batches and copies that wait."""
     plan: Callable[[Plan], Plan] = _as_it_is
-    """Returns the plan by which a subscription is started, from the one that its handlers make."""
+    """Returns the plan with which a subscription starts, from the plan of its handlers."""
     lifespan: Callable[[Manager], Manager] = _opening
-    """Makes the manager that an application enters by `Broker.lifespan`, from the broker."""
+    """Returns the manager that an application enters by `Broker.lifespan`, from the broker."""
 
 
 def assemble(

@@ -1,8 +1,8 @@
-"""`Holdings`: who a consumer is, and the deliveries it answers for.
+"""`Holdings`: the names of a consumer, and the deliveries that it holds.
 
-The one place that knows which entries this process holds: running, buffered, waiting for a retry, or settled with
-the write still under way. The fetcher and the reclaimer add to it, settlement and lost leases take away; the lease
-keeper renews what is in it. An id is in it at most once, however often Redis hands the entry out.
+Only this module knows which entries this process holds: running, buffered, waiting for a retry, or settled with the
+write still under way. The fetcher and the reclaimer add deliveries; settlement and lost leases remove them; the lease
+keeper renews them. Each id is in it at most once, however often Redis delivers the entry.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Shared(NamedTuple):
 
 
 class Holdings:
-    """See the module."""
+    """The deliveries that one consumer holds, by entry id."""
 
     def __init__(self, shared: Shared, *, stream: str, group: str, consumer: str, lease: float) -> None:
         self.connection: Connection = shared.connection
@@ -59,29 +59,29 @@ class Holdings:
         self.group = group
         self.consumer = consumer
         self.lease = lease
-        """Seconds without renewal after which another consumer may take an entry over."""
+        """Seconds without renewal after which another consumer may take over an entry."""
         self.by_id: dict[bytes, Delivery] = {}
         self.uncertain: dict[bytes, bool] = {}
-        """Entries that may be pending for this consumer, as the answer to a claim of them was lost or is awaited; and
-        whether the delivery is still to be counted."""
+        """Entries whose claim was not answered yet, so that they may be pending for this consumer; the value tells
+        whether the delivery must still be counted."""
         self.gate: Gate = Gate()
-        """Whether Redis takes what is written of deliveries."""
+        """Whether Redis accepts writes now."""
         self.settled_count: int = 0
-        """Entries settled so far."""
+        """The number of entries settled so far."""
         self.released: int = 0
-        """Entries released to other consumers so far."""
+        """The number of entries released to other consumers so far."""
         self.vanished: int = 0
-        """Entries that were deleted or trimmed while they were pending, so far."""
+        """The number of entries that were deleted or trimmed while they were pending, so far."""
         self.handler_of: Callable[[Fields], str] = _no_handler
-        """The name of the handler for an entry; empty where there is none."""
+        """Returns the name of the handler of an entry; empty if there is none."""
         self.on_lost: Callable[[Delivery], None] = _nothing
-        """Told of each delivery that is held no longer though it is not settled."""
+        """Called with each delivery that is lost: no longer held, although it is not settled."""
 
     def __len__(self) -> int:
         return len(self.by_id)
 
     def take(self, entries: Iterable[IdAndFields]) -> list[Delivery]:
-        """Hold entries that Redis handed over; those held already, and those whose content is gone, are left out."""
+        """Hold entries from Redis, and return the new deliveries. Skips entries already held, and deleted entries."""
         origin, held = self.origin, self.by_id
         taken: list[Delivery] = []
         for raw_id, fields in entries:
@@ -95,7 +95,7 @@ class Holdings:
     def _unwrap(self, delivery: Delivery) -> None:
         replay = unwrap(delivery.fields)
         if replay is None:
-            return  # somebody else's fields
+            return  # fields of another program
         if replay.group == self.group:
             delivery.fields, delivery.history = replay.fields, replay.history
         else:
@@ -103,26 +103,26 @@ class Holdings:
 
     @property
     def who(self) -> Consumer:
-        """Who asks for steps at Redis."""
+        """The consumer as the steps at Redis need it."""
         return Consumer(self.stream, self.group, self.consumer)
 
     @property
     def lease_ms(self) -> int:
-        """The lease as Redis takes it."""
+        """The lease in milliseconds."""
         return max(1, round(self.lease * 1000))
 
     def leave(self, delivery: Delivery) -> None:
-        """Hold it no longer, and leave it pending: it is delivered once more when its lease has run out."""
+        """Drop a delivery and leave its entry pending: it is delivered again when its lease expires."""
         self.drop(delivery)
         self.uncertain[delivery.raw_id] = True
 
     def drop(self, delivery: Delivery) -> None:
-        """Hold it no longer."""
+        """Drop a delivery: it is no longer held."""
         if self.by_id.get(delivery.raw_id) is delivery:
             del self.by_id[delivery.raw_id]
 
     def settled(self, deliveries: Sequence[Delivery]) -> None:
-        """Hold them no longer: their fates are written."""
+        """Drop deliveries whose fates are written."""
         held = self.by_id
         for delivery in deliveries:
             if held.get(delivery.raw_id) is delivery:
@@ -132,13 +132,13 @@ class Holdings:
             self.telemetry.emit(Settled(stream=self.stream, group=self.group, count=len(deliveries)))
 
     def lose(self, delivery: Delivery) -> None:
-        """Hold it no longer, as it is another consumer's now, or gone; its handler can see that (P4)."""
+        """Drop a delivery that another consumer has now, or that is gone; its handler sees `delivery.lost`."""
         if not delivery.lost and not delivery.settled:
             self.telemetry.emit(LeaseLost(**self.about(delivery)))
         self._let_go(delivery)
 
     def about(self, delivery: Delivery) -> About:
-        """What every fact about an event says of it."""
+        """Return the fields that every fact about an event has."""
         return {
             "stream": self.stream,
             "group": self.group,
@@ -148,7 +148,7 @@ class Holdings:
         }
 
     def vanish(self, deliveries: Iterable[Delivery]) -> None:
-        """Hold entries no longer that were deleted or trimmed in our hands (P20)."""
+        """Drop deliveries whose entries were deleted or trimmed, and report them."""
         gone = tuple(deliveries)
         self.report_vanished(delivery.raw_id for delivery in gone)
         for delivery in gone:
@@ -161,11 +161,11 @@ class Holdings:
             self.on_lost(delivery)
 
     def forget_command(self, ids: Iterable[bytes]) -> Command:
-        """The command that forgets what Redis knows of the failures and replays of entries that are settled or gone."""
+        """Return the command that deletes records of failures and replays of entries that are settled or gone."""
         return records.forget(self.who, ids)
 
     def report_vanished(self, ids: Iterable[bytes]) -> None:
-        """Tell of entries that were deleted or trimmed while they were pending (P20)."""
+        """Report entries that were deleted or trimmed while they were pending."""
         gone = tuple(entry_id.decode() for entry_id in ids)
         self.vanished += len(gone)
         if gone:
@@ -177,4 +177,4 @@ def _no_handler(_: Fields) -> str:
 
 
 def _nothing(_: Delivery) -> None:
-    """Nobody wants to know."""
+    """Do nothing."""

@@ -2,7 +2,7 @@
 
 It has no tasks: between two events, `subscribe()` renews leases, takes over abandoned entries and saves checkpoints.
 
-States: *starting* (not yet in its group) -> *running* -> *draining* (`stop()` was called: no more reads) ->
+States: *starting* (not in its group yet) -> *running* -> *draining* (`stop()` was called: it stops reading) ->
 *stopped*. *failed*: it could not start, or `subscribe()` ended with an error.
 """
 
@@ -58,7 +58,7 @@ def _decoder(codec: Codec | None, payload_type: type[T], limit: int) -> Callable
 def _dead_letters(stream: str, dead_letter: str) -> DeadLetterOptions:
     if (name := names.checked("dead_letter", dead_letter)) == stream:
         raise ConfigError(
-            f"dead_letter={values.shown(name)}: is the stream itself; what cannot be decoded would come again for ever"
+            f"dead_letter={values.shown(name)}: is the stream itself; undecodable entries would come again forever"
         )
     return DeadLetterOptions(name)
 
@@ -90,7 +90,7 @@ class StreamConsumer(Generic[T]):
         stream: str,
         group: str,
         *,
-        payload_type: type[T] = cast("type[T]", dict),  # noqa: B008  # a cast, no call
+        payload_type: type[T] = cast("type[T]", dict),  # noqa: B008  # only a cast
         codec: Codec | None = None,
         name: str | None = None,
         start: str | datetime = entry_ids.BEGINNING,
@@ -145,7 +145,7 @@ class StreamConsumer(Generic[T]):
         await self.close()
 
     async def open(self) -> None:
-        """Join the group, making it if it is not there.
+        """Join the group; create it if it does not exist.
 
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
@@ -157,7 +157,7 @@ class StreamConsumer(Generic[T]):
         self._state = "running"
 
     def stop(self) -> None:
-        """No more reads: `subscribe()` ends after what it has begun."""
+        """Stop reading: `subscribe()` ends after the current event."""
         if self._state in ("starting", "running"):
             self._state = "draining"
 
@@ -204,14 +204,14 @@ class StreamConsumer(Generic[T]):
         return await self._member.renew()
 
     async def _save_checkpoint(self) -> None:
-        with suppress(RedisRefusedError, CheckpointStoreError):  # is saved with a later turn: events go on meanwhile
+        with suppress(RedisRefusedError, CheckpointStoreError):  # saved at a later turn; events continue meanwhile
             await self._member.save_checkpoint()
 
     def _room(self) -> int:
         return 2 * self._member.options.count - len(self._member.holdings)
 
     async def _read_once(self) -> None:
-        """Do what is due, and fill the buffer if it is empty."""
+        """Carry out the duties that are due, and fill the buffer if it is empty."""
         if not self._member.caught_up and not self._buffer:
             await self._member.recover(self._room())
         await self._duties.do_due(asyncio.get_running_loop().time())
@@ -226,7 +226,7 @@ class StreamConsumer(Generic[T]):
             async with asyncio.timeout(self._patience):
                 await self._acknowledged.wait()
         except TimeoutError:
-            log.warning("%r: waits for acknowledgements before it reads on", self)
+            log.warning("%r: waits for acknowledgements before it reads more events", self)
 
     async def _next_event(self, delivery: Delivery) -> EventMessage[T] | None:
         if delivery.lost:
@@ -254,9 +254,9 @@ class StreamConsumer(Generic[T]):
     # -- acknowledging and looking ----------------------------------------------------------------------------
 
     async def acknowledge(self, *events: EventMessage[T] | str) -> int:
-        """Acknowledge events (or entry ids) and wait until Redis has it; how many of them this consumer held.
+        """Acknowledge events (or entry ids), wait until Redis confirms, and return how many this consumer held.
 
-        Raises `RedisUnavailableError`: the acknowledgements are kept, and written with the next call.
+        Raises `RedisUnavailableError`; the acknowledgements are then kept, and written with the next call.
         """
         known = 0
         for event in events:

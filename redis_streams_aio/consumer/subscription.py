@@ -1,7 +1,8 @@
-"""One subscription at work: a consumer that reads, a schedule that orders, a pool that handles.
+"""A running subscription: a consumer that reads, a schedule that orders, a pool that handles.
 
-The way of an event: fetcher -> schedule -> worker (attempt -> fate) -> settlement. Entries that are taken over or
-recovered enter the same schedule. The supervisor owns the tasks: a `read`, a `write`, and `concurrency` times `work`.
+The way of an event: fetcher -> schedule -> worker (attempt -> fate) -> settlement. Reclaimed and recovered entries
+enter the same schedule. Everything runs in tasks of the supervisor: `read` once, `work` `concurrency` times, `write`
+once.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from .work.single import OneByOne, Work, Worker
 
 
 class Subscription:
-    """A stream as one group handles it, in this process."""
+    """All handlers of one stream and one group in this process."""
 
     def __init__(
         self, plan: Plan, shared: Shared, settings: Settings, checkpoints: CheckpointStore, context: Context
@@ -73,16 +74,16 @@ class Subscription:
         self._block = settings.block_ms / 1000
         self.name: str = f"{options.stream}/{options.group}"
         self.reading: bool = False
-        """Whether `read` has not yet come to its end."""
+        """Whether `read` is still running."""
 
     @property
     def holdings(self) -> Holdings:
-        """What it holds."""
+        """The deliveries that this subscription holds."""
         return self._member.holdings
 
     @property
     def status(self) -> SubscriptionStatus:
-        """What it is doing."""
+        """The state of the subscription."""
         return SubscriptionStatus(
             self.options.stream,
             self.options.group,
@@ -98,20 +99,20 @@ class Subscription:
 
     @property
     def ready(self) -> bool:
-        """Whether its reads come back (P19)."""
+        """Whether reads come back."""
         return self._progress.good
 
     @property
     def is_handling(self) -> bool:
-        """Whether a worker is handling something. Any thread may ask."""
+        """Whether a worker is handling something. Can be read from any thread."""
         return self._pool.busy > 0
 
     def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
-        """Workers in a handler, and the deliveries they are handling. Any thread may ask."""
+        """Return each worker in a handler, with its deliveries. Can be called from any thread."""
         return self._work.in_handlers()
 
     async def open(self) -> None:
-        """Join the group, and tell that. Raises `ServerError`, `RedisUnavailableError`."""
+        """Join the group, and emit `Subscribed`. Raises `ServerError`, `RedisUnavailableError`."""
         await self._member.open()
         options = self.options
         self._telemetry.emit(
@@ -126,7 +127,7 @@ class Subscription:
         )
 
     def stop(self) -> None:
-        """No more reads, and no handler is begun."""
+        """Stop reading, and start no handler."""
         self._stop.set()
         self._freed.set()
         self._look.set()
@@ -137,13 +138,13 @@ class Subscription:
         await self._member.unblock()
 
     async def close(self, *, give_back: bool) -> None:
-        """Write what was settled, give back what was not."""
+        """Write all fates, and release the other entries."""
         await self._member.close(give_back=give_back)
 
     # -- tasks ------------------------------------------------------------------------------------------------
 
     async def read(self) -> None:
-        """Read as there is room, until `stop`."""
+        """Read whenever there is room, until `stop`."""
         self.reading = True
         try:
             await repeat(f"read {self.name}", self._read_once, 0, self._telemetry.emit, self._stop)
@@ -152,25 +153,25 @@ class Subscription:
             self._freed.set()
 
     async def work(self) -> bool:
-        """One worker; whether another one is to take its place."""
+        """Run one worker, and return whether a new worker must replace it."""
         return await self._pool.run_worker()
 
     async def give_back(self) -> None:
-        """After `stop`: give back at once what has not begun, until the last handler has ended."""
+        """After `stop`, release entries that have not begun, until the last handler has ended."""
         await release_waiting(
             self._schedule,
             self._settlement,
             freed=self._freed,
             has_ended=lambda: not (self._pool.busy or self.reading or self._room.asked),
-            failed=lambda error: self._telemetry.emit(StepFailed.of(f"give back {self.name}", error, LONGEST)),
+            failed=lambda error: self._telemetry.emit(StepFailed.of(f"release entries of {self.name}", error, LONGEST)),
         )
 
     async def write(self) -> None:
-        """Write acknowledgements as they gather, without end."""
+        """Write gathered acknowledgements, without end."""
         await repeat(f"acknowledge {self.name}", self._write_once, 0, self._telemetry.emit)
 
     async def reclaim(self) -> None:
-        """Take over what the leases of others have let go, as there is room for it (P6), to its end."""
+        """Take over all abandoned entries, as there is room for them."""
         await self._until_somebody_may_be_gone()
         self._more_to_reclaim = True
         while self._more_to_reclaim and self._member.caught_up and not self._stop.is_set():
@@ -180,12 +181,12 @@ class Subscription:
                 await self._wait_freed()
 
     def look(self) -> None:
-        """Look now for entries that others have left: some were released, or may have been."""
+        """Search for abandoned entries now, because entries were released, or may have been."""
         self._look.set()
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether `save_checkpoint` has something to do."""
+        """Whether `save_checkpoint` has work to do."""
         return self._member.checkpoint_due
 
     async def save_checkpoint(self) -> None:
@@ -193,7 +194,7 @@ class Subscription:
         await self._member.save_checkpoint()
 
     async def clean_up(self) -> None:
-        """Remove the names of consumers that are gone, and dead letters that are past their time."""
+        """Remove consumers that are gone, and old dead letters."""
         await self._member.clean_up(self._consumer_expiry)
 
     # -- inside -----------------------------------------------------------------------------------------------
@@ -201,7 +202,7 @@ class Subscription:
     async def _read_once(self) -> None:
         """Wait for room, and read into it.
 
-        How long the wait took, with work there all along, is the measure of the pace.
+        The time of the wait, in which work was always there, measures the pace.
         """
         loop = asyncio.get_running_loop()
         began, done = loop.time(), self._work.done
@@ -222,7 +223,7 @@ class Subscription:
             self._telemetry.emit(ReadingAgain(stream=self.options.stream, group=self.options.group, seconds=seconds))
 
     async def _read_into(self, count: int) -> None:
-        """Oldest first (P7): what is pending for this consumer, then what others left behind, then what is new."""
+        """Read the oldest entries first: own pending ones, then abandoned ones, then new ones."""
         if not self._member.caught_up and await self._reserving(self._room.few(count), self._member.recover):
             return
         if self._more_to_reclaim and await self._take_over(self._room.few(count)):
@@ -232,10 +233,10 @@ class Subscription:
 
     async def _fetch(self, count: int) -> None:
         if 0 < await self._reserving(count, self._member.fetch) < count:
-            await asyncio.sleep(0)  # nothing more waits in Redis: first those who work, then the next read
+            await asyncio.sleep(0)  # no more entries wait in Redis: let workers run before the next read
 
     async def _take_over(self, count: int) -> int:
-        async with self._taking_over:  # two at once would have one more in hand than has begun: see `_few`
+        async with self._taking_over:  # two takeovers at once would hold one entry more than has begun: see `Room.few`
             if self._stop.is_set():
                 return 0
             came = await self._reserving(count, self._member.reclaim)
@@ -243,16 +244,16 @@ class Subscription:
         return came
 
     async def _reserving(self, count: int, take: Callable[[int], Awaitable[int]]) -> int:
-        """Ask for entries; until they are here, the room they will take is nobody else's."""
+        """Request entries; their room is reserved until they arrive."""
         self._room.asked += count
         try:
             return await take(count)
         finally:
             self._room.asked -= count
-            self._freed.set()  # what did not come is room again, also for whoever waits beside us
+            self._freed.set()  # room of entries that did not come is free again, also for other waits
 
     async def _until_somebody_may_be_gone(self) -> None:
-        """Who lives now is not gone for the rest of its lease; but something may be given back: see `look`."""
+        """Wait until a consumer can be gone, or `look` is called because entries were released."""
         wait = self._member.next_look - asyncio.get_running_loop().time()
         if wait > 0 and not self._stop.is_set():
             await wait_for(self._look, wait)
@@ -272,7 +273,7 @@ class Subscription:
         self._pool.wake()
 
     async def _wait_freed(self) -> None:
-        """Until a delivery is done with, or it is time to stop."""
+        """Wait until a delivery has ended, or `stop` was called."""
         self._freed.clear()
         await self._freed.wait()
 

@@ -1,11 +1,11 @@
-"""Time that passes at Redis, without waiting: what it keeps about a group is made older.
+"""Let time pass at Redis without waiting, by making the state of a group older.
 
-Redis's own clock cannot be moved, so everything that is compared with it is: the idle times of pending entries (a
-lease that runs out), the due times in failure records (a retry), and the marks of handled events (`deduplicate`).
-Entry ids stay as they are, and with them whatever goes by an entry's age: lag, retention.
+Redis's own clock cannot be moved, so everything that is compared with it is changed: the idle times of pending entries
+(leases), the due times in failure records (retries), and the marks of handled events (`deduplicate`). Entry ids do not
+change, so lag and retention do not see the time pass.
 
-What falls due is handled while this is under way, and writes of its own. So records and idle times are made older in
-one atomic step, and marks before anything falls due: what is written afterwards is young.
+Handlers of due events run meanwhile, and write too. So records and idle times are made older in one atomic step, and
+marks before any event becomes due: later writes are not made older.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ end
 
 
 async def age(connection: Connection, options: SubscriptionOptions, seconds: float, living: Collection[str]) -> None:
-    """Make records of failures and idle times older, in one step; release entries that are then older than the lease.
+    """Make failure records and idle times older, in one step; release entries that are then older than the lease.
 
     Entries of the consumers `living` keep their age: these would have renewed them. Raises `RedisUnavailableError`,
     `ServerError`.
@@ -88,7 +88,7 @@ async def age_marks(connection: Connection, stream: str, group: str, seconds: fl
 
 
 async def pending(connection: Connection, stream: str, group: str) -> list[tuple[str, str, int]]:
-    """Id, consumer and idle milliseconds of everything that is pending; nothing where there is no group."""
+    """Return id, consumer and idle milliseconds of all pending entries; an empty list if there is no group."""
     found: list[tuple[str, str, int]] = []
     start = "-"
     while True:

@@ -1,4 +1,4 @@
-"""Faults that a test asks for: a process that crashes, an acknowledgement that is lost, a lease that runs out."""
+"""Faults that a test can cause: a crash of the process, a lost acknowledgement, a lost lease."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .clock import pending
 from .recorder import Recorder
 
 ANOTHER = "redis_streams_aio:testing:another"
-"""The consumer that takes over entries whose lease a test says is lost."""
+"""The consumer that takes over entries when a test loses their leases."""
 _LONG_AGO_MS = 86_400_000
 _MOST_AT_ONCE = 1000
-"""Entries in one command."""
+"""The most entries in one command."""
 
 
 async def crash(broker: Broker) -> None:
-    """Have the broker's process die, and another one start; see `Harness.crash`."""
+    """Let the broker's process die, and another one start; see `Harness.crash`."""
     if (supervisor := broker._supervisor) is None:  # noqa: SLF001  # ours too
         raise NotOpenError("the broker is not open, and cannot crash")
     if current_supervisor.get() is supervisor:
@@ -36,7 +36,7 @@ async def crash(broker: Broker) -> None:
 async def redeliver(
     connection: Connection, subscription: Subscription, recorder: Recorder, ids: Collection[str]
 ) -> int:
-    """Have Redis hand out events of a subscription again that were handled; these, or all. Returns how many."""
+    """Let Redis deliver handled events of a subscription again, these or all. Returns their number."""
     at = subscription.options.stream, subscription.options.group
     unsettled = {entry_id for entry_id, *_ in await pending(connection, *at)}
     handled = recorder.handled_and_alive(*at) - unsettled
@@ -48,7 +48,7 @@ async def redeliver(
 
 
 async def lose_lease(connection: Connection, subscription: Subscription) -> int:
-    """Have another consumer take over all that a subscription holds, which finds out at once. Returns how much."""
+    """Let another consumer take over all deliveries of a subscription, which notices at once. Returns their number."""
     count = await _give(connection, subscription, ANOTHER, tuple(subscription.holdings.by_id))
     keeper = LeaseKeeper(connection, [subscription.holdings])
     try:
@@ -65,7 +65,7 @@ async def _give(
     ids: Sequence[str | bytes],
     *options: str | int,
 ) -> int:
-    """Have a consumer own entries. Returns how many there are of them."""
+    """Give entries to a consumer. Returns their number."""
     count, command = 0, ("XCLAIM", subscription.options.stream, subscription.options.group, consumer, 0)
     for at in range(0, len(ids), _MOST_AT_ONCE):
         reply = await connection.call(*command, *ids[at : at + _MOST_AT_ONCE], *options, "JUSTID")

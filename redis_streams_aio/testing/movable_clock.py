@@ -1,4 +1,4 @@
-"""A clock that a test moves: what waits for a time in the broker is due earlier, without waiting."""
+"""A clock that a test moves, so that waiting events in the broker are due without waiting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MovableClock:
 
     @property
     def next_call(self) -> float | None:
-        """Seconds until the next call; `None`: nothing waits for a time."""
+        """Seconds until the next call; `None` if nothing waits for a time."""
         due = min((timer.when for timer in self._timers), default=None)
         return None if due is None else due - self.now()
 
@@ -58,7 +58,7 @@ class _Timer:
         self.set()
 
     def set(self) -> None:
-        """Have the event loop call it at the right time of its own clock."""
+        """Let the event loop make the call at the right time of its own clock."""
         if self._handle is not None:
             self._handle.cancel()
         loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
-"""`harness`: opens an application's broker in a test, with other parts than it has by itself.
+"""`harness` opens an application's broker in a test, with some parts replaced.
 
-The settings say where it runs, and end it without a drain's grace; an observer and the plans have each fact and each
-call of a handler recorded; the clock is one that the test moves. An application that starts meanwhile, by `lifespan` or
-`cleanup_ctx`, finds the broker open, and leaves it open.
+The settings say where it runs, and end it without a drain's grace; an observer and changed plans record each fact and
+each call of a handler; the test moves the clock. An application that starts meanwhile, by `lifespan` or `cleanup_ctx`,
+finds the broker open, and leaves it open.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from .recorder import Recorder
 from .running import Harness
 
 _LOOK_FOR_ABANDONED = 0.02
-"""Seconds between looks for entries that others left, in a test."""
+"""Seconds between two searches for abandoned entries, in a test."""
 
 
 @asynccontextmanager
 async def harness(broker: Broker, url: str | None = None) -> AsyncIterator[Harness]:
     """Run a broker in a test: `async with testing.harness(broker) as h:`.
 
-    It runs at `url`, or where the broker itself says: `harness(shop.broker, "memory://")` runs an application's own
-    broker without a server, and whatever the application publishes through it goes there too. Leaving closes it at
-    once, without a drain's grace, and leaves the broker as it was. Nothing is deleted: use `memory://` or
-    `embedded://`, which begin empty, or streams of the test's own.
+    It runs at `url`, or at the broker's own URL: `harness(shop.broker, "memory://")` runs an application's own broker
+    without a server, and all events that the application publishes through it go there too. At the end the broker is
+    closed at once, without a drain's grace, and is as it was before. Nothing is deleted: use `memory://` or
+    `embedded://`, which begin empty, or separate streams for each test.
 
-    Raises `RuntimeError` when the broker is open, `ConfigError` when it has a client in place of a URL and none is
-    given here, and what opening it raises.
+    Raises `RuntimeError` if the broker is open, `ConfigError` if it has a client instead of a URL and no URL is given
+    here, and the errors of opening it.
     """
     if broker._host is not None:  # noqa: SLF001  # ours too
         raise RuntimeError("the broker is open: close it before a test runs it elsewhere")
     if url is None and broker.settings.redis_url is None:
-        raise ConfigError("the broker has no redis_url: say where it is to run, e.g. harness(broker, 'memory://')")
+        raise ConfigError("the broker has no redis_url: say where to run it, e.g. harness(broker, 'memory://')")
     async with (
         _lasting(url or broker.settings.redis_url) as place,
         Connection(place, connect_timeout=broker.settings.connect_timeout) as connection,
@@ -64,7 +64,7 @@ def _parts(own: Parts, place: str | None, recorder: Recorder, clock: MovableCloc
 
 
 def _guests() -> Callable[[object], AbstractAsyncContextManager[object]]:
-    """Make the manager that applications enter in place of the broker, which is open already in this event loop."""
+    """Make the manager that applications enter instead of the broker, which is already open in this event loop."""
     home = asyncio.get_running_loop()
 
     @asynccontextmanager

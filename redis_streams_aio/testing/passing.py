@@ -1,4 +1,4 @@
-"""Time passes for a broker in a test: its own clock is moved, and whatever Redis keeps for it is made older."""
+"""Let time pass for a broker in a test: move its clock, and make its state in Redis older."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ async def advance(
 ) -> None:
     """Let time pass. Streams and groups `deduplicating` have marks of handled events, which expire.
 
-    The clock is moved first: whatever is taken over after that waits for what is left of its time. All groups are made
-    older at once: what handlers write from then on is young.
+    The clock is moved first, so that entries taken over later wait only for the rest of their time. All groups are made
+    older at once; later writes of handlers are not made older.
     """
     for stream, group in deduplicating:
         await age_marks(connection, stream, group, seconds)

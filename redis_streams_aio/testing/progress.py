@@ -1,9 +1,8 @@
-"""Whether a broker has anything left to do, and what.
+"""Find out whether a broker has work left, and which.
 
-*Settled*: in every group nothing is unread and nothing pending, and no handler runs (on an entry that was deleted,
-say). Handlers may publish to streams that were looked at a moment ago, so it is true when two looks in a row found it,
-and no stream had grown in between. *Idle*: nothing is left to do now; what is not settled waits for its time, or for a
-lease to run out.
+*Settled*: in every group nothing is unread and nothing pending, and no handler runs (on a deleted entry, for example).
+Handlers may publish to streams that were checked a moment ago, so two checks in a row must find it, and no stream may
+have grown in between. *Idle*: nothing is left to do now; unsettled entries wait for their time, or for a lease.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from .clock import pending
 from .movable_clock import MovableClock
 
 LOOK_AGAIN = 0.002
-"""Seconds between looks."""
+"""Seconds between two checks."""
 _MARGIN = 0.001
-"""Redis counts idle times in whole milliseconds."""
+"""Added because Redis counts idle times in whole milliseconds."""
 
 Subscriptions = Callable[[], Sequence[Subscription]]
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What one subscription has left to do."""
+    """The work that one subscription has left."""
 
     last: str
     """The stream's last id."""
     settled: bool
-    """Whether all of it is settled."""
+    """Whether all its entries are settled."""
     waits: float | None = None
-    """Seconds until something can be done about what is not settled; `None`: it is being done."""
+    """Seconds until unsettled entries can be handled; `None` if they are being handled."""
 
     @property
     def idle(self) -> bool:
@@ -51,7 +50,7 @@ async def until_settled(
     clock: MovableClock,
     advance: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Until all is settled; when there is nothing to do but to wait, time is advanced to where there is."""
+    """Wait until everything is settled. When there is nothing to do but wait, time is advanced."""
     while not await _twice(connection, subscriptions, clock, lambda one: one.settled):
         now = await look(connection, subscriptions(), clock)
         if all(one.idle for one in now) and (waits := [one.waits for one in now if one.waits is not None]):
@@ -60,15 +59,15 @@ async def until_settled(
 
 
 async def until_idle(connection: Connection, subscriptions: Subscriptions, clock: MovableClock) -> None:
-    """Until nothing is left to do now."""
-    while not await _twice(connection, subscriptions, clock, lambda one: one.idle):  # noqa: ASYNC110  # Redis tells nobody
+    """Wait until nothing is left to do now."""
+    while not await _twice(connection, subscriptions, clock, lambda one: one.idle):  # noqa: ASYNC110  # polling
         await asyncio.sleep(LOOK_AGAIN)
 
 
 async def _twice(
     connection: Connection, subscriptions: Subscriptions, clock: MovableClock, is_so: Callable[[Look], bool]
 ) -> bool:
-    """Whether it is so of all, in two looks between which no stream has grown."""
+    """Whether it is true for all, in two checks between which no stream has grown."""
     first = await look(connection, subscriptions(), clock)
     if not all(map(is_so, first)):
         return False
@@ -77,7 +76,7 @@ async def _twice(
 
 
 async def look(connection: Connection, subscriptions: Iterable[Subscription], clock: MovableClock) -> list[Look]:
-    """One look at each. Raises `RedisUnavailableError`, `ServerError`."""
+    """Check each subscription once. Raises `RedisUnavailableError`, `ServerError`."""
     return [await _look(connection, subscription, clock) for subscription in subscriptions]
 
 
@@ -86,7 +85,7 @@ async def _look(connection: Connection, subscription: Subscription, clock: Movab
     try:
         info = await ConsumerGroupManager(connection).get_group_info(stream, group)
         last = (await StreamManager(connection).get_stream_info(stream)).last_generated_id
-    except (StreamNotFoundError, GroupNotFoundError):  # deleted: the next read makes the group again
+    except (StreamNotFoundError, GroupNotFoundError):  # deleted: the next read recreates the group
         return Look("", settled=False)
     unread = bool(await connection.call("XRANGE", stream, f"({info.last_delivered_id}", "+", "COUNT", 1))
     if not unread and not info.pending and not _is_busy(subscription, clock):
@@ -96,14 +95,14 @@ async def _look(connection: Connection, subscription: Subscription, clock: Movab
 
 
 def _is_busy(subscription: Subscription, clock: MovableClock) -> bool:
-    """Whether it is handling an entry, or writing its fate, or about to. It is not where all it holds waits."""
+    """Whether a subscription is handling an entry or writing its fate, or will do so now."""
     status = subscription.status
     waits = status.delayed or (subscription.options.batch is not None and clock.next_call is not None)
     return subscription.is_handling or status.unwritten > 0 or (len(subscription.holdings) > 0 and not waits)
 
 
 async def _waits(connection: Connection, subscription: Subscription, clock: MovableClock) -> float | None:
-    """Seconds until the next of what it holds is due, or the next lease of others runs out; `None`: now."""
+    """Return the seconds until the next delivery is due, or the next lease of others expires; `None`: now."""
     options, held = subscription.options, subscription.holdings.by_id
     idle = [
         idle_ms / 1000
@@ -118,7 +117,7 @@ async def _waits(connection: Connection, subscription: Subscription, clock: Mova
 
 
 async def told(connection: Connection, subscription: Subscription) -> str:
-    """What a subscription has left, for people."""
+    """Describe the work that a subscription has left, for people."""
     status = subscription.status
     try:
         info = await ConsumerGroupManager(connection).get_group_info(status.stream, status.group)

@@ -1,7 +1,7 @@
-"""The recorder: every call of a handler, and every fact, in the order they came; and failures that were ordered.
+"""The recorder records every call of a handler and every fact, in order; and lets calls fail as a test asks.
 
-It watches a broker through its plans: each handler's call goes through `_watched`, which is outside of all
-middleware. Nothing else of the way of an event is different.
+It watches a broker through its plans: each handler's call goes through `_watched`, outside of all middleware. Nothing
+else in the way of an event is different.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ..telemetry import DeadLettered, DuplicateDropped, EntriesVanished, Fact, L
 F = TypeVar("F", bound=Fact)
 
 _TOLD = (RetryScheduled, Postponed, DeadLettered, DuplicateDropped, LeaseLost, EntriesVanished)
-"""Facts that belong into the story of what happened."""
+"""The facts that are shown in failure messages."""
 _LONGEST_STORY = 50
-"""Lines; the last ones."""
+"""The most lines in failure messages; the last ones are shown."""
 
 
 class Call(msgspec.Struct, eq=False):
@@ -39,21 +39,21 @@ class Call(msgspec.Struct, eq=False):
     group: str
     event: EventMessage[object]
     deliveries: int
-    """How often Redis had handed the event out, this time included."""
+    """How often Redis had delivered the entry, this time included."""
     failures: int
-    """How often handlers had raised on it before."""
+    """How often handlers had failed on the event before."""
     ended: bool = False
     error: BaseException | None = None
-    """What it raised, a cancellation too; `None`: it returned, or runs."""
+    """The error of the call, also a cancellation; `None` if it returned, or still runs."""
 
     @property
     def payload(self) -> object:
-        """What the handler got."""
+        """The payload of the event."""
         return self.event.payload
 
     @property
     def returned(self) -> bool:
-        """Whether it came to its end without an error."""
+        """Whether the call ended without an error."""
         return self.ended and self.error is None
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Call(msgspec.Struct, eq=False):
 
 
 Handler = str | Callable[..., object] | None
-"""Whose calls a test means: those of a function, of all functions of this name, or of any."""
+"""The handler that a test means: a function, the name of a function, or `None` for any."""
 
 
 class _OrderedFailure(msgspec.Struct, eq=False):
@@ -77,7 +77,7 @@ class _OrderedFailure(msgspec.Struct, eq=False):
 
 
 class Recorder:
-    """See the module."""
+    """Records calls and facts of one broker."""
 
     def __init__(self) -> None:
         self.log: list[Call | Fact] = []
@@ -102,15 +102,15 @@ class Recorder:
 
     @property
     def deduplicating(self) -> list[tuple[str, str]]:
-        """Streams and groups of which some handler drops duplicates."""
+        """Streams and groups in which a handler drops duplicates."""
         return [at for at, plan in self._plans.items() if plan.routes.deduplicates]
 
     def observe(self, fact: Fact) -> None:
-        """The observer."""
+        """Record a fact. This is the observer."""
         self.log.append(fact)
 
     def order_failures(self, times: int, error: BaseException, handler: Handler, stream: str | None) -> None:
-        """The next `times` calls raise `error` in place of running. Raises `ValueError` where that can hit nobody."""
+        """Let the next `times` calls raise `error`. Raises `ValueError` for an unknown handler or stream."""
         streams = [known for known, _ in self._plans]
         if stream not in (None, *streams):
             raise ValueError(f"stream {stream!r}: the broker handles {_listed(streams)}")
@@ -120,7 +120,7 @@ class Recorder:
         self._failures.append(_OrderedFailure(times, error, handler, stream))
 
     def story(self) -> str:
-        """What happened, a line each; for the messages of assertions."""
+        """Describe what happened, one line each, for failure messages."""
         told = [item for item in self.log if isinstance(item, (Call, *_TOLD))]
         if not told:
             return "no handler was called"
@@ -128,7 +128,7 @@ class Recorder:
         return "\n".join(["what happened:", *before, *(f"  {item}" for item in told[-_LONGEST_STORY:])])
 
     def watched(self, plan: Plan) -> Plan:
-        """The plan with every call of its handlers recorded."""
+        """Return the plan with every call of its handlers recorded."""
         self._plans[plan.options.stream, plan.options.group] = plan
         known: dict[int, Route] = {}
 
@@ -177,7 +177,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def is_of(handler: Handler, name: str, function: Callable[..., object]) -> bool:
-    """Whether a function of this name is the handler that a test means, also where a decorator is around either."""
+    """Whether a function is the handler that a test means, also if one of them is decorated."""
     if handler is None or isinstance(handler, str):
         return handler in (None, name)
     return bool(inspect.unwrap(handler) == inspect.unwrap(function))

@@ -1,12 +1,11 @@
-"""`Harness`: a broker that runs in a test, and what the test can do to it and learn of it.
+"""`Harness`: a broker that runs in a test, with methods to control it and to check what happened.
 
-The broker runs as it is, handlers, middleware, retries and all. A recorder has every call of a handler and every fact,
-and the test has powers that tests do not have otherwise: it knows when everything is settled, lets time pass, and does
-what networks, deploys and crashes do (`faults`).
+The broker runs unchanged, with handlers, middleware and retries. A recorder has every call of a handler and every fact.
+The test knows when everything is settled, lets time pass, and causes crashes and other faults (`faults`).
 
-Time: retries, leases and the marks of `deduplicate` go by a clock that the test moves. `settled()` moves it by itself
-when all that is left waits for its time; `advance()` moves it by hand. What handlers do themselves (`asyncio.sleep`,
-`timeout=`) takes the time it takes.
+Time: the test moves the clock of retries, leases and the marks of `deduplicate`. `settled()` moves it when all
+remaining events wait for their time; `advance()` moves it on request. Waits in handlers (`asyncio.sleep`, `timeout=`)
+take real time.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ T = TypeVar("T")
 
 
 class Harness:
-    """A broker that runs in a test; made by `harness`."""
+    """A broker that runs in a test; created by `harness`."""
 
     def __init__(self, broker: Broker, connection: Connection, recorder: Recorder, clock: MovableClock) -> None:
         self.broker: Broker = broker
         self.connection: Connection = connection
-        """A connection of the test's own, for the parts: `StreamManager(h.connection)`."""
+        """A separate connection for the test, for the parts: `StreamManager(h.connection)`."""
         self._recorder = recorder
         self._clock = clock
 
@@ -52,8 +51,8 @@ class Harness:
     async def settled(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # it says what was not settled
         """Wait until every event in every stream that the broker handles is settled: acknowledged, or a dead letter.
 
-        Nobody waits for a retry's delay, a batch that is not full, or the lease of a process that crashed: when
-        nothing else is left to do, time passes by itself. `timeout`: seconds; then `AssertionError` says what is left.
+        The test does not wait for a retry's delay, a batch that is not full, or the lease of a crashed process: when
+        nothing else is left to do, time passes by itself. After `timeout` seconds, `AssertionError` says what is left.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -64,7 +63,7 @@ class Harness:
     async def idle(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109  # it says what still runs
         """Wait until nothing is left to do now: every event is settled, or waits for its time.
 
-        `timeout`: seconds; then `AssertionError` says what still runs.
+        After `timeout` seconds, `AssertionError` says what still runs.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -79,9 +78,9 @@ class Harness:
         times: int = 1,
         timeout: float = 5.0,  # noqa: ASYNC109  # it says what was called
     ) -> None:
-        """Wait until a handler, or any, was called so often; it need not have come to its end.
+        """Wait until a handler, or any handler, was called `times` times; the last call may still run.
 
-        `timeout`: seconds; then `AssertionError` says what was called.
+        After `timeout` seconds, `AssertionError` says what was called.
         """
         deadline = asyncio.get_running_loop().time() + timeout
         while (seen := sum(is_of(handler, call.handler, call.function) for call in self.calls)) < times:
@@ -91,10 +90,11 @@ class Harness:
             await asyncio.sleep(progress.LOOK_AGAIN)
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass: retries fall due, leases of consumers that are gone run out, marks of `deduplicate` expire.
+        """Let time pass: retries become due, leases of consumers that are gone expire, marks of `deduplicate` expire.
 
-        What is due then is handled as soon as a handler is free: `await h.idle()` waits for that. What the broker
-        itself holds it goes on holding: it would have renewed its leases. Raises `ValueError` for less than 0 seconds.
+        Due events are handled as soon as a handler is free: `await h.idle()` waits for that. The broker keeps the
+        deliveries that it holds, because it would have renewed their leases. Raises `ValueError` for less than 0
+        seconds.
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds: time passes forward, not by {seconds!r}")
@@ -112,39 +112,39 @@ class Harness:
         handler: Handler = None,
         stream: str | None = None,
     ) -> None:
-        """Have the next `times` calls raise `error` in place of running; of one handler, or one stream's, or any.
+        """Let the next `times` calls raise `error` instead of running: of one handler, of one stream, or of any.
 
-        The retry policy decides what becomes of the events, as if the handler had raised. Calls add up. Raises
-        `ValueError` for a handler or a stream that the broker has not.
+        The retry policy decides on the events, as if the handler had raised. Calls of this method add up. Raises
+        `ValueError` for a handler or a stream that the broker does not have.
         """
         self._recorder.order_failures(times, error or RuntimeError("failed by fail_next()"), handler, stream)
 
     async def crash(self) -> None:
-        """Have the process die, as with SIGKILL, and another one start.
+        """Let the process die, as with SIGKILL, and another one start.
 
-        From one moment to the next nothing is sent to Redis: handlers are cut off where they are (in a test they see
-        a cancellation), what they had done is not acknowledged, nothing is given back. What the dead one held comes
-        again when its lease has run out (`advance`; `settled` does it by itself), or at once if `settings.consumer`
-        gives consumers a lasting name. Raises `RuntimeError` in a handler, which would be cut off in the middle of it.
+        Nothing more is sent to Redis: handlers are cut off (in a test they see a cancellation), their work is not
+        acknowledged, and no entry is released. The entries of the dead process come again when its lease expires
+        (`advance`; `settled` does it by itself), or at once if `settings.consumer` gives a stable name. Raises
+        `RuntimeError` in a handler, because the call would cut off the handler itself.
         """
         await faults.crash(self.broker)
 
     async def redeliver(self, *ids: str) -> int:
-        """Have Redis hand out events again that were handled, as it does when an acknowledgement did not arrive.
+        """Let Redis deliver handled events again, as after a lost acknowledgement, and return their number.
 
-        By default every event that a handler returned on; `ids` are entry ids. How many. What is pending anyway is left
-        alone, and so are dead letters, which are written and acknowledged in one step.
+        By default all handled events; `ids` are entry ids. Pending entries are skipped, and so are dead letters,
+        because these are written and acknowledged in one step.
         """
         return sum(
             [await faults.redeliver(self.connection, each, self._recorder, ids) for each in self._subscriptions()]
         )
 
     async def lose_lease(self) -> int:
-        """Have another consumer take over all that the broker holds, as after a process was frozen for too long.
+        """Let another consumer take over all deliveries, as after a process was frozen for too long; return their
+        number.
 
-        The broker finds out at once: `delivery.lost` is true, handlers are cancelled (`on_lost`), and what they do
-        counts no more. How many leases were lost. The other consumer dies with them: they come again when its lease
-        has run out.
+        The broker notices at once: `delivery.lost` is true, handlers are cancelled (`on_lost`), and their results no
+        longer count. The other consumer then dies, so the events come again when its lease expires.
         """
         return sum([await faults.lose_lease(self.connection, each) for each in self._subscriptions()])
 
@@ -165,7 +165,7 @@ class Harness:
         return self._recorder.facts(kind)
 
     def handled(self, stream: str | None = None, *, handler: Handler = None) -> list[object]:
-        """Payloads that handlers returned on, in the order their calls began; all, or of one stream or handler."""
+        """Return the payloads of calls that returned, in the order of the calls; all, or of one stream or handler."""
         return [
             call.payload
             for call in self.calls
@@ -173,13 +173,13 @@ class Harness:
         ]
 
     async def published(self, stream: str, payload_type: type[T]) -> list[T]:
-        """The payloads of all entries of a stream, decoded. Raises `DecodeError`."""
+        """Return the payloads of all entries of a stream, decoded. Raises `DecodeError`."""
         decode = self.broker._parts.codec.decoder(payload_type)  # noqa: SLF001  # ours too
         found = replies.entries(await self.connection.call("XRANGE", stream, "-", "+"))
         return [decode(entry.fields) for entry in found if entry.fields is not None]
 
     async def dead_letters(self, stream: str | None = None) -> list[DeadLetterMessage]:
-        """The dead letters of the broker's groups, of all streams or of one."""
+        """Return the dead letters of the broker's groups, of all streams or of one."""
         return [
             letter
             for subscription in self._subscriptions()
@@ -193,7 +193,10 @@ class Harness:
         ]
 
     def assert_handled(self, payload: object, *, times: int = 1, handler: Handler = None) -> None:
-        """That a handler returned on this payload, exactly `times` times. Raises `AssertionError` with the story."""
+        """Check that calls with this payload returned exactly `times` times.
+
+        Raises `AssertionError` with all that happened.
+        """
         seen = sum(one == payload for one in self.handled(handler=handler))
         if seen != times:
             raise AssertionError(
@@ -201,20 +204,20 @@ class Harness:
             )
 
     def assert_not_handled(self, payload: object) -> None:
-        """That no handler returned on this payload. Raises `AssertionError` with the story."""
+        """Check that no call with this payload returned. Raises `AssertionError` with all that happened."""
         self.assert_handled(payload, times=0)
 
     def assert_dead_letter(self, payload: object, reason: str | None = None) -> None:
-        """That an event with this payload became a dead letter, for this `reason` if one is given.
+        """Check that an event with this payload became a dead letter, optionally with this `reason`.
 
-        Reasons are those of `DeadLetterMessage.reason`. What could not be decoded has no payload: ask `dead_letters()`.
-        Raises `AssertionError` with the story.
+        For reasons see `DeadLetterMessage.reason`. Undecodable events have no payload: use `dead_letters()`. Raises
+        `AssertionError` with all that happened.
         """
         ids = {(call.stream, call.group, call.event.id) for call in self.calls if call.payload == payload}
         letters = [fact for fact in self.facts_of(DeadLettered) if (fact.stream, fact.group, fact.id) in ids]
         if not any(reason in (None, letter.reason) for letter in letters):
             wanted = f" ({reason})" if reason else ""
-            raise AssertionError(f"{payload!r} is no dead letter{wanted}; {self._recorder.story()}")
+            raise AssertionError(f"{payload!r} is not a dead letter{wanted}; {self._recorder.story()}")
 
     # -- inside -----------------------------------------------------------------------------------------------
 

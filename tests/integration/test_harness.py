@@ -76,9 +76,9 @@ async def test_retries_take_no_time_and_end_as_dead_letters(broker: Broker) -> N
         h.assert_dead_letter(Order(1), "failures")
         [letter] = await h.dead_letters()
         assert letter.error == "ValueError: no such customer"
-        with pytest.raises(AssertionError, match="Order.*is no dead letter.*rejected.*what happened"):
+        with pytest.raises(AssertionError, match="Order.*is not a dead letter.*rejected.*what happened"):
             h.assert_dead_letter(Order(1), "rejected")
-        with pytest.raises(AssertionError, match="number=2.* is no dead letter"):
+        with pytest.raises(AssertionError, match="number=2.* is not a dead letter"):
             h.assert_dead_letter(Order(2))
 
 

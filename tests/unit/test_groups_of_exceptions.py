@@ -204,7 +204,7 @@ async def test_p14_where_deciding_raises_the_default_policy_decides(
     assert isinstance(fate, Retry)
     assert fate.failures == 1
     assert fate.error
-    assert "deciding on what bill raised failed: by the default policy" in caplog.text
+    assert "the default policy decides on the error of handler bill" in caplog.text
     fate = fate_after(error, delivery(failures=4), route(policy))
     assert isinstance(fate, DeadLetter)
     assert (fate.reason, fate.failures) == ("failures", 5)
@@ -243,10 +243,10 @@ class KeyOf:
     [
         (
             lambda _: ["eu", 1],
-            "the key function gave a list, which cannot be a key (unhashable type: 'list'): return text",
+            "the key function returned a list, which cannot be a key (unhashable type: 'list'); return text",
         ),
-        (lambda _: {}, "the key function gave a dict, which cannot be a key"),
-        (KeyOf(), "the key function gave a coroutine; make the key from the payload alone, without waiting"),
+        (lambda _: {}, "the key function returned a dict, which cannot be a key"),
+        (KeyOf(), "the key function returned a coroutine; write it without async, for the payload alone"),
     ],
 )
 async def test_p14_a_key_that_is_none_is_the_events_failure_and_is_told(key: Any, told: str) -> None:

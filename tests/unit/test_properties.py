@@ -134,7 +134,7 @@ async def test_a_handler_that_decided_and_then_raised_is_logged(caplog: pytest.L
     error = ValueError("after all")
     assert fate_after(error, one, route()) is ACK
     [record] = caplog.records
-    assert record.getMessage() == f"{one!r}: handler handle decided, and then raised"
+    assert record.getMessage() == f"{one!r}: handler handle raised after its decision, which stands"
     assert record.exc_info is not None
     assert record.exc_info[1] is error
 

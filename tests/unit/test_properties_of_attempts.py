@@ -82,7 +82,7 @@ async def test_p10_p13_what_was_delivered_too_often_is_dead_unhandled() -> None:
     often = delivery(b"event_type", b"One", deliveries=4)
     often.failures = 1
     fate = admitted(often, table, "skip")
-    assert fate == DeadLetter("deliveries", "delivered 4 times, and none came to an end", 1)
+    assert fate == DeadLetter("deliveries", "delivered 4 times without an end", 1)
     assert not often.prepared, "it may be the decoder that it kills"
 
 

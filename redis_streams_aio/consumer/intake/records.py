@@ -1,14 +1,13 @@
-"""The past of an entry, before this consumer got it: how often it was delivered, how often it failed, when its
-retry is due.
+"""Read the history of entries that were pending before: their deliveries, their failures, and when a retry is due.
 
-Only entries that were pending have a history; new ones cost nothing.
+New entries have no history, and cost nothing.
 
-**Deliveries are counted here**, when the entries have arrived, in a step whose answer is small; the claim that brings
-them counts nothing. A big answer that is lost again and again must not use up the deliveries of events that no handler
-has seen. So is each counted once: what a step left open is kept in `holdings.uncertain`.
+**Deliveries are counted here**, when the entries have arrived, in a step with a small answer. The claim that brings the
+entries does not count. So a big answer that is lost again and again does not use up the deliveries of events that no
+handler has seen. Each delivery is counted once: `holdings.uncertain` records which counts are open.
 
-**Clocks.** Times in a record are the server's, and a clock may be set back: a retry waits for no longer than the delay
-that was decided, and has been failing for no less than no time.
+**Clocks.** Times in a record come from the server's clock, which may be set back. So a retry waits for at most its
+decided delay, and the time since the first failure is never negative.
 """
 
 from __future__ import annotations
@@ -27,12 +26,11 @@ from ..holdings import Holdings
 async def take_pending(holdings: Holdings, entries: Iterable[RawEntry], *, counts: bool) -> list[Delivery]:
     """Hold entries that were pending before, with their history.
 
-    Entries that are held already learn theirs again, as they may have been another consumer's meanwhile. Left out are
-    entries that are not ours any more: they were settled, by us or by another consumer, while the answer that brought
-    them was on its way.
+    Entries that are already held get their history again, because another consumer may have had them meanwhile. Entries
+    that no longer belong to this consumer are left out: they were settled while their answer was on its way.
 
-    `counts`: whether this is a delivery, where `holdings.uncertain` does not say. Raises `RedisUnavailableError`,
-    `ServerError`, and then holds none of them: they stay pending and are found again.
+    `counts` says whether this counts as a delivery, if `holdings.uncertain` does not say it. Raises
+    `RedisUnavailableError`, `ServerError`, and then holds none of the entries: they stay pending and are found again.
     """
     entries = list(entries)
     held = [holdings.by_id[entry.id] for entry in entries if entry.id in holdings.by_id]
@@ -56,7 +54,7 @@ def _drop_others(holdings: Holdings, taken: Sequence[Delivery], ours: Sequence[D
 
 
 async def _recall(holdings: Holdings, deliveries: Sequence[Delivery], counts: Sequence[bool]) -> None:
-    """Count deliveries, and fill in `deliveries` (0: it is not ours), `failures`, `first_failure` and `due`."""
+    """Count deliveries, and set `deliveries` (0: another consumer has it), `failures`, `first_failure` and `due`."""
     if not deliveries:
         return
     asked = [(delivery.raw_id, count) for delivery, count in zip(deliveries, counts, strict=True)]
@@ -75,7 +73,7 @@ def _apply(delivery: Delivery, history: History | NotOurs, now_ms: int, now: flo
     delivery.deliveries = history.deliveries
     if history.failures is not None:
         _apply_record(delivery, history.failures, now_ms, now)
-    else:  # one that was held all along may have been given up by another consumer, and replayed
+    else:  # another consumer may have given up a held entry, and a person may have replayed it
         delivery.failures, delivery.first_failure, delivery.failing_since = 0, 0.0, 0.0
     if history.replay is not None:
         delivery.history = replays.decode(history.replay)

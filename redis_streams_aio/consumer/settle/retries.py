@@ -1,8 +1,8 @@
-"""How failures are written down: many in one step, so that those of a batch come back together (P11, P15).
+"""Write failures to Redis, many in one step, so that the items of a batch come back together.
 
-The entries stay pending under their own ids; a record beside the stream says how often each has failed and when it is
-due. One decision has one due time, in Redis too: entries of one step are due at one moment of the server's clock, and
-here those of one batch are due at the same moment as well, however many steps they took.
+The entries stay pending under their own ids; a record beside the stream has the number of failures and the due time. A
+decision has one due time: entries of one step are due at the same moment of the server's clock, and in this process all
+items of a batch are due at the same moment, however many steps they took.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from ..holdings import Holdings
 from . import reports
 
 AT_ONCE = 250
-"""Records in one step: three commands each, about a millisecond of the server's time."""
+"""The most records in one step: three commands each, about a millisecond of the server's time."""
 
 Failed = tuple[Delivery, Retry]
 Written = tuple[Delivery, Retry, int]
-"""With the time of the first failure in ms, as Redis says."""
+"""A delivery, its fate, and the time of its first failure in milliseconds, from Redis."""
 
 
 async def write(holdings: Holdings, failed: Sequence[Failed]) -> list[Written]:
-    """Write failures down, at most `AT_ONCE`; which of the deliveries are still ours.
+    """Write at most `AT_ONCE` failures, and return those of deliveries that this consumer still has.
 
-    What Redis refuses for good stays pending and is dropped from our hands. Raises `RedisUnavailableError`.
+    If Redis refuses permanently, the entries stay pending, and are no longer held here. Raises `RedisUnavailableError`.
     """
     firsts: list[int | NotOurs]
     records = [_record(delivery, fate) for delivery, fate in failed]
     try:
         firsts = await retrying.write_failures(holdings.connection, holdings.who, records)
     except StreamNotFoundError:
-        firsts = [NOT_OURS] * len(failed)  # the group is lost, all pending with it: recreated, it delivers these again
+        firsts = [NOT_OURS] * len(failed)  # the lost group, when recreated, delivers these again
     except RedisUnavailableError:
         raise
     except RedisStreamsError as error:
@@ -61,7 +61,7 @@ def _record(delivery: Delivery, fate: Retry) -> retrying.Failed:
 
 
 def schedule(holdings: Holdings, written: Sequence[Written]) -> list[Delivery]:
-    """Have deliveries wait for their retry, all of them from this moment; those to be looked at again when `due`."""
+    """Let deliveries wait for their retry from this moment on, and return them."""
     now = holdings.clock.now()
     for delivery, fate, first in written:
         delivery.recorded = True

@@ -1,25 +1,25 @@
-"""Settlement: carries out the fate of deliveries.
+"""Settlement writes the fates of deliveries to Redis.
 
-**Theory.** A fate is decided once, by a pure function, and is a value (`fates.Fate`). Until it is durably
-written, the entry stays pending in Redis and held here (P1): a process that dies in between causes a second run,
-never a loss.
+**Theory.** A fate is decided once, by a pure function, and is a value (`fates.Fate`). Until it is durably written, the
+entry stays pending in Redis and held here: a process that dies in between causes a second run, never a loss.
 
-* *Ack, discard*: the id joins the `acknowledgements` that leave together, with the next XACK.
-* *Complete*: what a handler publishes with its acknowledgement, and the mark that drops later copies of the event, are
-  written by the script that acknowledges. It looks first whether the entry is still pending, so that of two processes
-  that both handled it only one writes.
-* *Retry*: failures, due time, first failure and last error are written to Redis first, by a script that checks the
-  owner. The entry stays pending under its own id.
-* *Dead letter*: one script adds it to the dead-letter stream and acknowledges it, or does neither (P12).
-* *Postpone*, *await a copy*: it waits here; nothing is written.
-* *Release* (at a drain): the entry is given back, see `releasing`. So our own name can leave the group (P22).
+* *Ack*: the id joins the `acknowledgements`, which are sent together with the next `XACK`.
+* *Complete*: the script that acknowledges the entry also writes the follow-ups and the mark for `deduplicate`. It first
+  checks that the entry is still pending, so if two processes have handled it, only one writes.
+* *Retry*: a script that checks the owner first writes failures, due time, first failure and last error. The entry stays
+  pending under its own id.
+* *Dead letter*: one script adds the event to the dead letters and acknowledges its entry, or does neither.
+* *Postpone*, *await a copy*: the delivery waits here, and nothing is written.
+* *Release* (in a drain): see `releasing`. After it, this consumer's name can be removed from the group.
 
-When things fail: Redis away or refusing: the fate is kept with the delivery, which waits aside, held and renewed, and
-is written when Redis takes it; one at a time asks (`backoff.Gate`), and the workers go on, so that a full Redis is
-drained. The lease is lost: the script writes nothing and says so; the delivery is dropped (P4).
-Redis refuses for good (say, the dead-letter key is no stream): the entry is dropped from our hands and stays
-pending; it is taken up again when its lease has run out (P13: others are handled). A follow-up that Redis refuses for
-good is raised: it counts as the handler's failure.
+When things fail:
+
+* Redis is away or refuses for the moment: the fate is kept with its delivery, which waits, held and renewed, and is
+  written later. Only one fate at a time tries (`backoff.Gate`), and workers continue, so that a full Redis is drained.
+* The lease is lost: the script writes nothing and says so, and the delivery is dropped.
+* Redis refuses permanently (for example, the dead-letter key is not a stream): the entry is no longer held, and stays
+  pending until its lease expires; other entries are handled. If Redis refuses a follow-up permanently, that counts as
+  the handler's failure.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Step = Callable[[], Awaitable[bool | str | NotOurs]]
 
 
 class Settlement:
-    """Carries out fates for one consumer."""
+    """Writes the fates of one consumer's deliveries."""
 
     def __init__(self, holdings: Holdings, dead_letters: DeadLetterOptions) -> None:
         self._holdings = holdings
@@ -58,11 +58,11 @@ class Settlement:
         self.acks: Acknowledgements = Acknowledgements(holdings)
 
     async def settle(self, delivery: Delivery, fate: Fate) -> bool:
-        """Carry out a fate; whether the delivery is to be looked at again when it is `due`.
+        """Write a fate, and return whether the delivery must be handled again when it is `due`.
 
-        That is so for a retry, and for a fate that Redis cannot take now: it is kept with the delivery, which waits
-        aside, and is carried out later (P16: no worker waits, and no more than one asks). Raises `ServerError` when
-        Redis refuses for good what belongs to a success.
+        That is true for a retry, and for a fate that Redis cannot accept now: the fate is kept with its delivery and
+        written later. No worker waits for it, and only one fate at a time tries. Raises `ServerError` if Redis refuses
+        a follow-up permanently.
         """
         match fate:
             case Ack():
@@ -79,7 +79,7 @@ class Settlement:
 
     async def _write_if_possible(self, delivery: Delivery, fate: Complete | DeadLetter) -> bool:
         if delivery.lost and not isinstance(fate, Complete):
-            return False  # nothing is to be written, so nothing is learnt of Redis
+            return False  # nothing is written, so this says nothing about Redis
         gate = self._holdings.gate
         now = self.clock.now()
         delivery.fate = fate
@@ -93,24 +93,24 @@ class Settlement:
         return False
 
     async def _write_fate(self, delivery: Delivery, fate: Complete | DeadLetter) -> None:
-        """Write a fate down. Raises `RedisUnavailableError`, and for a success `ServerError`."""
+        """Write a fate. Raises `RedisUnavailableError`, and for `Complete` also `ServerError`."""
         if isinstance(fate, Complete):
             await self.complete(delivery, fate)
         else:
             await self.dead_letter(delivery, fate)
 
     def _refused(self, delivery: Delivery, error: RedisUnavailableError) -> float:
-        """Redis cannot take what is written; when to try again."""
+        """Note that Redis refused a write, and return when to try again."""
         now = self.clock.now()
         wait = self._holdings.gate.refused(now)
         self._holdings.telemetry.emit(StepFailed.of(f"settle {delivery.id}", error, wait))
         return now + wait
 
     async def finish(self) -> None:
-        """Write what Redis could not take before, and the acknowledgements that have gathered.
+        """Write fates that Redis could not accept before, and the gathered acknowledgements.
 
-        What Redis refuses for good stays pending. Raises `RedisUnavailableError`, and for acknowledgements
-        `ServerError`.
+        Entries whose fate Redis refuses permanently stay pending. Raises `RedisUnavailableError`, and for
+        acknowledgements `ServerError`.
         """
         await self.acks.flush()
         held = list(self._holdings.by_id.values())
@@ -126,11 +126,11 @@ class Settlement:
                     log.error("%s cannot be settled and stays pending", delivery, error=error)
 
     def ack(self, delivery: Delivery) -> None:
-        """Acknowledge with the next group. Does not wait and cannot fail."""
+        """Acknowledge a delivery with the next group. Does not wait and cannot fail."""
         self.acks.add(delivery)
 
     async def complete(self, delivery: Delivery, fate: Complete) -> None:
-        """Acknowledge together with what belongs to it."""
+        """Acknowledge a delivery together with its follow-ups and its mark."""
         holdings = self._holdings
         atomic = [follow_up.command for follow_up in fate.follow_ups if follow_up.atomic]
         await self._send_before(follow_up for follow_up in fate.follow_ups if not follow_up.atomic)
@@ -142,14 +142,14 @@ class Settlement:
             await self._holdings.connection.call(*follow_up.command, purpose="settle")
 
     async def retry(self, failed: Sequence[Failed]) -> list[Delivery]:
-        """Write failures down, all those of a batch together; which are to be looked at again when they are `due`.
+        """Write failures, all of a batch together, and return the deliveries to handle again when they are `due`.
 
-        Those of one delay are due at the same time. What Redis cannot take now is kept with its delivery, as in
-        `settle`.
+        Deliveries with the same delay are due at the same time. Failures that Redis cannot accept now are kept with
+        their deliveries, as in `settle`.
         """
         failed = [(delivery, fate) for delivery, fate in failed if not delivery.lost]
         if not failed:
-            return []  # nothing is to be written, so nothing is learnt of Redis
+            return []  # nothing is written, so this says nothing about Redis
         for delivery, fate in failed:
             delivery.fate = fate
         now = self.clock.now()
@@ -167,7 +167,7 @@ class Settlement:
         return retries.schedule(self._holdings, written)
 
     async def dead_letter(self, delivery: Delivery, fate: DeadLetter) -> None:
-        """Move the entry to the dead letters."""
+        """Move an event to the dead letters."""
         holdings, options = self._holdings, self._dead_letters
         letter = dead_letter.compose(delivery, fate, holdings.group, holdings.consumer)
         move = partial(move_to_dead_letters, holdings.connection, holdings.who, delivery.raw_id, letter, options)
@@ -176,7 +176,7 @@ class Settlement:
             reports.of_dead_letter(holdings, delivery, fate)
 
     async def release(self, deliveries: Iterable[Delivery] | None = None) -> int:
-        """Give back what is held and not settled, all of it or these, so that another consumer has it at once.
+        """Release all unsettled deliveries, or these, so that another consumer can take them over at once.
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
@@ -184,16 +184,16 @@ class Settlement:
         return await release(self._holdings, list(held))
 
     async def trim_dead_letters(self) -> None:
-        """Drop dead letters that are past their time, and those beyond the bound, also when no new ones come.
+        """Delete dead letters that are too old or too many, even if no new ones come.
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
         await trim_dead_letters(self._holdings.connection, self._dead_letters)
 
     async def _end(self, delivery: Delivery, step: Step, *, of_failure: bool = True) -> bool:
-        """Do the write that settles a delivery; whether it did.
+        """Run the write that settles a delivery, and return whether it did.
 
-        It counts as settled while the write is under way: the lease keeper must not take for lost what is leaving.
+        The delivery counts as settled during the write, so that the lease keeper does not find it lost.
         """
         delivery.settled = True
         try:
@@ -206,10 +206,10 @@ class Settlement:
         return delivery.settled
 
     async def _write(self, delivery: Delivery, step: Step, *, of_failure: bool) -> bool:
-        """Do a write; whether it was done. If not, it never will be.
+        """Run a write, and return whether it was done. If not, it never will be.
 
-        A delivery that is not ours any more is dropped. The write of a failure is left out for a delivery that was
-        lost, and where Redis refuses it for good, the entry stays pending; for a success that is raised. Raises
+        A delivery that another consumer has is dropped. The failure of a lost delivery is not written. If Redis refuses
+        a failure permanently, the entry stays pending; for a success the error is raised. Raises
         `RedisUnavailableError`.
         """
         if delivery.lost and of_failure:
@@ -217,7 +217,7 @@ class Settlement:
         try:
             result = await step()
         except StreamNotFoundError:
-            result = NOT_OURS  # the group is lost with all that was pending: recreated, it brings this one again
+            result = NOT_OURS  # the group is lost with all pending entries; when recreated, it delivers this one again
         except RedisUnavailableError:
             raise
         except RedisStreamsError as error:
@@ -241,9 +241,9 @@ def _unwritten(failed: Sequence[Failed]) -> list[Failed]:
 
 
 def _put_aside(kept: Iterable[tuple[Delivery, Fate]], until: float) -> list[Delivery]:
-    """Have deliveries wait, and their fates with them, if these could not be written; those that are still ours.
+    """Let deliveries wait with their unwritten fates, and return those that are not lost.
 
-    What a handler had in hand when it failed is not kept until then.
+    Local variables of failed handlers are released.
     """
     for delivery, fate in kept:
         delivery.due = until

@@ -1,11 +1,11 @@
 """Attempts: find the handler, decode the payload, call the handler, and decide the fate of the event.
 
-Whatever user code raises ends here as a value: a fate, decided by `retry.decide` or by what the handler told its
+Every error of user code becomes a value here: a fate, decided by `retry.decide` or by the handler's own calls on its
 delivery. Nothing here asks Redis.
 
-**Cancellation.** A handler runs in its worker's task. Whatever cancels that task ends in one of these rows:
+**Cancellation.** A handler runs in its worker's task. Each cancellation of that task is one of these rows:
 
-| who cancels | what the handler sees | what becomes of the event |
+| who cancels | what the handler sees | the fate of the event |
 |---|---|---|
 | the drain, when `grace` is over | `CancelledError` | released, no failure is counted (1) |
 | `timeout=` of the handler | `CancelledError`; outside of it, `TimeoutError` | failed: the retry policy decides |
@@ -17,10 +17,10 @@ delivery. Nothing here asks Redis.
 
 The devices that tell these apart, all in this file:
 
-* `is_drain_over`: only the drain cancels the *scope* in which workers run; everybody else cancels the task.
-* `as_value`: returns what the handler raised, and re-raises it for the drain and the process.
-* `forget_cancellation`: uncancels the worker's task, which goes on with the next event.
-* `absorb_cancellation`: takes up a cancellation that was asked for while the handler was ending.
+* `is_drain_over`: only the drain cancels the *scope* in which workers run; all others cancel the task.
+* `as_value`: returns the handler's exception, and re-raises it for the drain and the process.
+* `forget_cancellation`: uncancels the worker's task, which continues with the next event.
+* `absorb_cancellation`: consumes a cancellation that was requested while the handler was ending.
 * `to_its_end`: repeats a write that a late cancellation interrupted.
 """
 
@@ -53,18 +53,18 @@ T = TypeVar("T")
 
 
 def prepare(delivery: Delivery, route: Route) -> None:
-    """Decode the payload, or keep why it cannot be."""
+    """Decode the payload, or keep the error."""
     delivery.prepared = True
     try:
         delivery.payload = route.decode(delivery.fields)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001  # a codec may raise anything; the attempt says what becomes of it
+    except BaseException as error:  # noqa: BLE001  # a codec may raise anything; the attempt decides
         delivery.refusal = error
 
 
 def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None) -> object:
-    """The lane of a delivery under `order="key"`: what the key function makes of the payload, else the publisher's key.
+    """Return the lane of a delivery with `order="key"`: from the key function, else from the publisher's key.
 
     A delivery without a key waits for no other. An error of the key function counts as raised by the handler.
     """
@@ -79,33 +79,33 @@ def lane_by_key(delivery: Delivery, routes: RouteTable, key: KeyFunction | None)
             return _lane(key(delivery.payload))
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # noqa: BLE001  # the attempt says what becomes of it
+        except BaseException as error:  # noqa: BLE001  # the attempt decides
             delivery.refusal = error
     return None
 
 
 def _lane(key: object) -> object:
-    """What stands for a key: the key itself may change, or be hard to compare. Raises `TypeError`."""
+    """Return the hash of a key, because the key itself may change or be slow to compare. Raises `TypeError`."""
     if key is None:
         return None
     if type(key) is CoroutineType:
         key.close()
-        raise TypeError("the key function gave a coroutine; make the key from the payload alone, without waiting")
+        raise TypeError("the key function returned a coroutine; write it without async, for the payload alone")
     try:
         return hash(key)
     except TypeError as error:
         raise TypeError(
-            f"the key function gave a {type(key).__name__}, which cannot be a key ({error}): return text, a number, or "
-            "a tuple of them"
+            f"the key function returned a {type(key).__name__}, which cannot be a key ({error}); return text, a "
+            "number, or a tuple of them"
         ) from error
 
 
 def admit(
     delivery: Delivery, route: Route | None, unknown: Unknown, now: Callable[[], float] = monotonic
 ) -> Route | Fate:
-    """The handler that is to be called with the delivery's payload; or its fate, where none is.
+    """Return the handler to call, or the delivery's fate if no handler is called.
 
-    `route`: the one that takes its event type, if any does.
+    `route` is the handler of its event type; `None` if there is none.
     """
     if delivery.refusal is FOR_ANOTHER_GROUP:
         return ACK
@@ -122,9 +122,8 @@ def admit(
 def as_value(raised: BaseException, deliveries: Sequence[Delivery]) -> BaseException:
     """Return the handler's exception as a value.
 
-    Raises `CancelledError` when the drain is over and the handler has said of none of the deliveries what becomes of
-    it: cleaning up after a cancellation may raise anything, and none of that is a failure of the event. Raises it again
-    when the process is ending.
+    Raises `CancelledError` if the drain is over and the handler has decided none of the deliveries: cleaning up after a
+    cancellation may raise anything, which is not a failure of the event. Re-raises it when the process is ending.
     """
     if isinstance_of(raised, KeyboardInterrupt | SystemExit):
         raise raised
@@ -132,7 +131,7 @@ def as_value(raised: BaseException, deliveries: Sequence[Delivery]) -> BaseExcep
         if not any(map(is_decided, deliveries)):
             _give_up(raised, deliveries)
     elif isinstance_of(raised, asyncio.CancelledError):
-        forget_cancellation()  # the lease was lost; or the handler's own: something cancelled it, or what it awaited
+        forget_cancellation()  # a lost lease, or user code cancelled the handler or something that it awaited
     return raised
 
 
@@ -146,14 +145,14 @@ def _give_up(raised: BaseException, deliveries: Sequence[Delivery]) -> NoReturn:
 
 
 def is_decided(delivery: Delivery) -> bool:
-    """Whether its handler has said what becomes of it."""
+    """Whether the handler has decided the fate of the delivery."""
     return delivery.instructions is not None and delivery.instructions.decided
 
 
 async def to_its_end(step: Callable[[], Awaitable[T]]) -> T:
-    """Do a step that may be repeated. Only the end of a drain cancels it.
+    """Run a step that may be repeated, until it ends. Only the end of a drain cancels it.
 
-    What a handler has left behind, a timeout that comes too late say, does not.
+    A late cancellation from a handler, such as a timeout that comes too late, does not.
     """
     while True:
         try:
@@ -165,16 +164,16 @@ async def to_its_end(step: Callable[[], Awaitable[T]]) -> T:
 
 
 async def call(route: Route, payload: object, taken: Sequence[Delivery]) -> BaseException | None:
-    """Call a batch handler; what it raised, `None` when it returned."""
+    """Call a batch handler, and return its exception; `None` if it returned."""
     try:
         await route.call(payload, BatchDelivery(taken))
-    except BaseException as raised:  # noqa: BLE001  # see there
+    except BaseException as raised:  # noqa: BLE001  # see `as_value`
         return as_value(raised, taken)
     return None
 
 
 async def absorb_cancellation() -> None:
-    """A cancellation of the worker that was asked for while the handler ended must not hit what comes after it."""
+    """Consume a cancellation of the worker that was requested while the handler ended, so that it hits nothing else."""
     if not is_drain_over():
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
@@ -188,16 +187,16 @@ def fate_after(
     began: float | None = None,
     now: Callable[[], float] = monotonic,
 ) -> Fate:
-    """Decide what becomes of a delivery whose handler has returned, or raised `error`; and what it said of it before.
+    """Return the fate of a delivery whose handler has returned, or raised `error`, and may have decided before.
 
-    `began`: when the handler was called. `now`: the clock of that time, and of `delivery.failing_since`.
+    `began` is when the handler was called; `now` is the clock of that time, and of `delivery.failing_since`.
     """
     if error is None and delivery.instructions is None and route.deduplicate is None:
         return ACK
     told, delivery.instructions = delivery.instructions, None
     if told is not None and told.decided:
         if error is not None:
-            log.warning("%s: handler %s decided, and then raised", delivery, route.name, error=error)
+            log.warning("%s: handler %s raised after its decision, which stands", delivery, route.name, error=error)
         error = told.error
     if error is None:
         return _fate_of_success(told, delivery, route)
@@ -219,7 +218,7 @@ def _fate_of_error(
 
 
 def is_drain_over() -> bool:
-    """Whether the worker itself is cancelled, by the scope it runs in.
+    """Whether the worker itself is cancelled, by the scope in which it runs.
 
     User code may cancel its task, but not its scope.
     """
@@ -227,9 +226,7 @@ def is_drain_over() -> bool:
 
 
 def forget_cancellation() -> None:
-    """The worker's task was cancelled, by user code or for a lost lease: that was dealt with, and must not be taken
-    for a cancellation later.
-    """
+    """Forget a cancellation of the worker's task by user code or for a lost lease, after it was handled."""
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()
@@ -242,13 +239,13 @@ def _failed(
     if isinstance_of(error, DecodeError) and error is delivery.refusal:
         return DeadLetter("undecodable", message_of(error), delivery.failures, failure=failure)
     if delivery.refusal is None:
-        delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it afresh
+        delivery.prepared = False  # the handler may have changed the payload: the next attempt decodes it again
     failing_for = now() - delivery.failing_since if delivery.failing_since else 0.0
     return msgspec.structs.replace(_decided(error, delivery, route, failing_for), failure=failure)
 
 
 def _decided(error: BaseException, delivery: Delivery, route: Route, failing_for: float) -> Retry | DeadLetter:
-    """What the handler's policy decides; the default policy where that raises."""
+    """Return the decision of the handler's policy, or of the default policy if that raises."""
     try:
         if isinstance_of(error, asyncio.CancelledError):
             what = f"something that {route.name} awaited was cancelled"
@@ -256,14 +253,14 @@ def _decided(error: BaseException, delivery: Delivery, route: Route, failing_for
         return decide(error, delivery.failures, route.retry, failing_for)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as problem:  # noqa: BLE001  # the exception is the user's, and so may its class be, and the policy
-        told = traceback_of(problem)  # `error=` would have the application's formatters ask that exception
-        log.error("%s: deciding on what %s raised failed: by the default policy\n%s", delivery, route.name, told)
+    except BaseException as problem:  # noqa: BLE001  # the exception, its class and the policy may be user code
+        told = traceback_of(problem)  # with `error=`, formatters would examine that exception
+        log.error("%s: the default policy decides on the error of handler %s\n%s", delivery, route.name, told)
         return decide_by_default(error, delivery.failures, failing_for)
 
 
 def _too_many_deliveries(delivery: Delivery) -> DeadLetter:
-    error = f"delivered {delivery.deliveries} times, and none came to an end"
+    error = f"delivered {delivery.deliveries} times without an end"
     return DeadLetter("deliveries", error, delivery.failures)
 
 

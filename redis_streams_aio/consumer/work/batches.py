@@ -1,15 +1,15 @@
-"""What a worker does with many deliveries at once, for batch handlers (P15).
+"""Handle many deliveries at once, for batch handlers.
 
-A batch is begun when it is full, or when its first delivery has waited for `within` seconds. Each item has a fate of
-its own: what cannot be decoded, was delivered too often, or is a copy never reaches the handler; of the others the
-handler says what becomes of each, or the policy decides when it raises. An item that has failed, or was in the hands
-of a process that died, is handled in a batch of its own from then on, so that in the end a bad one is alone, and the
-others are not given up for it.
+A batch begins when it is full, or when its first delivery has waited for `within` seconds. Each item has its own fate.
+Items that cannot be decoded, were delivered too often, or are copies never reach the handler. For each of the others
+the handler decides, or the policy decides when the handler raises. An item that has failed, or that a dead process
+held, is handled in a batch of its own from then on. So a bad item is alone in the end, and the others are not given up
+for it.
 
-Order: a batch begins when those before it in its lanes have ended; within it, the handler sees the order of each lane.
-Where several handlers share the subscription, a batch is handled in parts, in which none of a lane overtakes one before
-it; and when one is to be tried again, those of later parts behind it wait. Items that one decision puts off are due at
-the same time, and come back together and in order.
+Order: a batch begins when the earlier deliveries of its lanes have ended; within it, the handler sees the order of each
+lane. If several handlers share the subscription, a batch is handled in parts, and no delivery overtakes an earlier one
+of its lane. If a delivery is retried, later deliveries of its lane in other parts wait. Items that one decision delays
+are due at the same time, and come back together and in order.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from .single import Worker, acknowledge, begin, carry_out, known_fate, wait_asid
 
 Decided = tuple[Delivery, Fate, Route | Fate]
 Part = tuple[Route | None, Sequence[Delivery]]
-"""Deliveries of a batch, and the handler that they are for."""
+"""A part of a batch: a handler and its deliveries."""
 
 
 class _Call:
-    """A call of the handler, and which of its deliveries are still ours; counted from the first that is lost on."""
+    """A call of the handler; counts which of its deliveries are still held, from the first lost one on."""
 
     __slots__ = ("_left", "_members", "deliveries")
 
@@ -49,7 +49,7 @@ class _Call:
         return delivery in self._members
 
     def lose_one(self) -> bool:
-        """One of them is lost; whether that was the last."""
+        """Note that a delivery is lost; return whether it was the last one."""
         self._left -= 1
         return self._left == 0
 
@@ -80,7 +80,7 @@ class _Again:
 
 
 class Batches:
-    """Deliveries are handled up to `batch` at a time."""
+    """Handles up to `batch` deliveries at a time."""
 
     def __init__(
         self,
@@ -109,11 +109,11 @@ class Batches:
         return sum(len(call.deliveries) for call in self._calls.values())
 
     def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
-        """Each worker with its batch."""
+        """Return each worker in a handler, with its batch."""
         return [(worker, call.deliveries) for worker, call in self._calls.copy().items()]
 
     def take(self, now: float, /) -> list[Delivery] | None:
-        """A batch that is full, or has waited long enough; or copies that are to be asked after."""
+        """Return a batch that is full or has waited long enough, or copies whose state must be asked; else `None`."""
         if self._schedule.is_aside_due(now):
             return duplicates.copies_to_ask_after(self._holdings, self._schedule, now)
         first = self._schedule.peek(now)
@@ -129,16 +129,16 @@ class Batches:
         return self._schedule.take_batch(now, self.size)
 
     def startable(self, now: float) -> int:
-        """Batches that are full, or one that need not be."""
+        """Return the number of full batches, or 1 for a batch that need not be full."""
         return max(self._schedule.buffered // self.size, self._schedule.startable(now) and 1)
 
     def next_due(self) -> float | None:
-        """When a batch has waited long enough, or the next retry is due."""
+        """Return when a batch has waited long enough, or the next retry is due."""
         batch_due = None if self._waiting_since is None else self._waiting_since + self._within
         return min((due for due in (batch_due, self._schedule.next_due) if due is not None), default=None)
 
-    async def handle(self, batch: list[Delivery], worker: Worker, began: float) -> None:  # noqa: ARG002  # of its parts
-        """Attempt all of it, and have every fate carried out."""
+    async def handle(self, batch: list[Delivery], worker: Worker, began: float) -> None:  # noqa: ARG002  # by part
+        """Attempt the whole batch, and write every fate."""
         if isinstance(batch[0].fate, AwaitCopy):
             await duplicates.ask_again(self._holdings, self._schedule, self._acks, batch)
             return
@@ -151,14 +151,14 @@ class Batches:
         self._schedule.end_batch(batch, again.of(batch))
 
     def abandon(self, batch: list[Delivery]) -> None:
-        """Leave all of it to its leases."""
+        """Drop the batch without settling it. Another consumer takes it over when its leases expire."""
         for delivery in batch:
             if not delivery.settled:
                 self._holdings.drop(delivery)
         self._schedule.end_batch(batch, [])
 
     def lost(self, delivery: Delivery) -> None:
-        """Cancel the handler when nothing of its batch is ours any more, if that is wanted."""
+        """Cancel the handler when its whole batch is lost, with `on_lost="cancel"`."""
         for worker, handling in self._calls.items():
             if delivery in handling:
                 if handling.lose_one() and wants_cancelling(delivery, self._routes):
@@ -167,12 +167,12 @@ class Batches:
         self._schedule.forget(delivery)
 
     def _parts(self, batch: Sequence[Delivery]) -> list[Part]:
-        """The parts of a batch that one handler may take at once; none of a lane overtakes one before it."""
+        """Split a batch into parts for one handler each; no delivery overtakes an earlier one of its lane."""
         routes = [self._routes.find(delivery.fields) for delivery in batch]
         if routes.count(routes[0]) == len(routes):
             return [(routes[0], batch)]
         parts: list[tuple[Route | None, list[Delivery]]] = []
-        reached: dict[object, int] = {}  # the part that the last of a lane is in: those behind it go no earlier
+        reached: dict[object, int] = {}  # the part of the last delivery of each lane: later ones come no earlier
         for delivery, route in zip(batch, routes, strict=True):
             earliest = 0 if delivery.lane is None else reached.get(delivery.lane, 0)
             at = next((at for at in range(earliest, len(parts)) if parts[at][0] is route), len(parts))
@@ -183,7 +183,7 @@ class Batches:
         return list(parts)
 
     async def _handle_part(self, route: Route | None, part: Sequence[Delivery], worker: Worker) -> list[Decided]:
-        """Handle deliveries of one handler, or of none. Returns the fates that are still to be carried out."""
+        """Handle deliveries of one handler, or of none. Returns the fates that must still be written."""
         undone, taken = self._admitted(route, part)
         if route is None or not taken:
             return undone
@@ -193,7 +193,7 @@ class Batches:
         return undone + await self._call(route, taken, worker) if taken else undone
 
     def _admitted(self, route: Route | None, part: Sequence[Delivery]) -> tuple[list[Decided], list[Delivery]]:
-        """The deliveries whose fate is known without their handler, and those that it is called with."""
+        """Return the deliveries whose fate is known without the handler, and those to call the handler with."""
         undone: list[Decided] = []
         taken: list[Delivery] = []
         for delivery in part:
@@ -209,7 +209,7 @@ class Batches:
         return undone, taken
 
     async def _without_copies(self, route: Route, taken: Sequence[Delivery]) -> tuple[list[Decided], list[Delivery]]:
-        """Deliveries that are copies, or were lost while Redis was asked, with their fates; and all others."""
+        """Return copies, and deliveries lost while Redis was asked, with their fates; and all other deliveries."""
         fates = await begin(self._holdings, taken, route)
         found = [
             (delivery, ABANDON if fate is None and delivery.lost else fate)
@@ -229,7 +229,7 @@ class Batches:
         self.done += len(taken)
         if worker.cancelling():
             await absorb_cancellation()
-        if error is not None and is_drain_over():  # nothing is known of the rest: they are released
+        if error is not None and is_drain_over():  # the others are undecided and will be released
             taken = [delivery for delivery in taken if is_decided(delivery)]
         undone = self._undone_after(error, taken, route, began)
         _tell_once(error, undone)
@@ -248,7 +248,7 @@ class Batches:
         return undone
 
     async def _carry_out(self, undone: Sequence[Decided]) -> list[Delivery]:
-        """Have fates carried out; which deliveries are to be handled again when they are `due`, in their order."""
+        """Write fates, and return the deliveries to handle again when they are `due`, in order."""
         _keep(undone)
         failed: list[tuple[Delivery, Retry]] = []
         again: list[Delivery] = []
@@ -265,14 +265,14 @@ class Batches:
 
 
 def _tell_once(error: BaseException | None, undone: Sequence[Decided]) -> None:
-    """Have the traceback of a batch's error logged with the first of its items, and not with each."""
+    """Log the traceback of a batch's error only with the first of its items."""
     failures = [fate.failure for _, fate, _ in undone if isinstance(fate, Retry | DeadLetter)]
     for failure in [failure for failure in failures if failure is not None and failure.exception is error][1:]:
         failure.is_told = True
 
 
 def _keep(undone: Sequence[Decided]) -> None:
-    """Keep fates with their deliveries. Raises `CancelledError` when the drain is over: they are written at its end."""
+    """Keep fates with their deliveries. Raises `CancelledError` if the drain is over: its end writes them."""
     for delivery, fate, _ in undone:
         if isinstance(fate, Complete | Retry | DeadLetter):
             delivery.fate = fate

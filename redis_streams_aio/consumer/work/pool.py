@@ -1,16 +1,16 @@
-"""The workers of one subscription: each takes what there is to handle, one unit after another.
+"""The workers of one subscription: each handles one unit of work after another.
 
-A unit is a delivery, or a batch of them; what is done with it is `handling`'s and `batches`'. Between the schedule
-and the handler there is no queue object, no task and no timer for an event: a worker goes on for as long as there
-are deliveries, and rests when there are none. A handler that never waits would keep the event loop to itself, so a
-worker steps back every few milliseconds.
+A unit is a delivery, or a batch; `single` and `batches` handle them. Between the schedule and the handler there is no
+queue object, no task and no timer for an event: a worker continues as long as there are deliveries, and rests when
+there are none. A handler that never waits would block the event loop, so a worker yields to the loop every few
+milliseconds.
 
-One worker is woken for what has come, however much it is. Others follow only if it is held up, by a handler that
-waits, before all is begun: the event loop gets to `_spread` only then. Handlers that never wait thus cost one wakeup
-for a whole read, whatever the concurrency.
+However many deliveries arrive, one worker is woken. Others follow only if that worker waits in a handler before
+everything has begun, because only then the event loop runs `_spread`. So handlers that never wait cost one wakeup for a
+whole read, whatever the concurrency.
 
-A worker in whose context a handler has left something ends, and another one takes its place: see `contexts`. It looks
-for work itself when it begins, so nothing is lost between the two.
+If a handler leaves a variable in a worker's context, the worker ends and a new one replaces it: see `contexts`. The new
+worker looks for work when it begins, so nothing is lost in between.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .contexts import Beginning
 from .single import Unit, Work, Worker
 
 LONGEST_RUN = 0.005
-"""Seconds after which a worker lets the rest of the event loop run."""
+"""Seconds after which a worker lets other tasks of the event loop run."""
 
 
 class Pool(Generic[Unit]):
-    """Workers that share what there is to do.
+    """Workers that share the work of one subscription.
 
-    `run_worker` is run `concurrency` times at once, by whoever owns the tasks, and again wherever it says so.
+    The owner of the tasks runs `run_worker` `concurrency` times in parallel, and again whenever it returns true.
 
     `freed` is set whenever a unit has ended.
     """
@@ -46,19 +46,19 @@ class Pool(Generic[Unit]):
         self._resting: deque[asyncio.Future[None]] = deque()
         self._spreading: asyncio.Handle | None = None
         self._timer: Timer | None = None
-        self._nowhere = Context()  # a timer that keeps its worker's context would keep what a handler has set there
+        self._nowhere = Context()  # else a timer would keep its worker's context, with variables of handlers
         self._stopping = False
         self.busy: int = 0
-        """Workers that are handling something, or carrying its fate out."""
+        """The number of workers that are handling a unit or writing its fate."""
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Wake a worker, because there is work."""
         if self._resting:
             self._wake_one()
             self._spread_soon()
 
     def stop(self) -> None:
-        """Workers end when they have finished what they are at; nothing new is begun."""
+        """Let workers end after their current unit; nothing new begins."""
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
@@ -66,18 +66,18 @@ class Pool(Generic[Unit]):
             self._wake_one()
 
     def lost(self, delivery: Delivery) -> None:
-        """A delivery is not ours any more."""
+        """Note that another consumer has a delivery now."""
         self._work.lost(delivery)
         self._freed.set()
         self.wake()
 
     async def run_worker(self) -> bool:
-        """Work until `stop`, or until the context is not as it was; whether another worker is to take its place.
+        """Work until `stop`, or until the context has changed; return whether a new worker must replace this one.
 
-        Only the end of a drain cancels it: user code that cancels its task cancels nothing else (P14).
+        Only the end of a drain cancels it. User code that cancels its own task does not stop the worker.
         """
         worker = asyncio.current_task()
-        assert worker is not None  # noqa: S101  # a coroutine that runs has one
+        assert worker is not None  # noqa: S101  # a running coroutine has a task
         beginning = Beginning()
         while not self._stopping and not beginning.is_over:
             try:
@@ -107,7 +107,7 @@ class Pool(Generic[Unit]):
                 await asyncio.sleep(0)
 
     async def _work_off(self, unit: Unit | None, worker: Worker, beginning: Beginning, now: float) -> bool:
-        """Handle this unit and those that follow; whether it is time to step back, and there may be more."""
+        """Handle this unit and the following ones; return whether to yield to the loop, with more work possible."""
         work, freed, until = self._work, self._freed, now + LONGEST_RUN
         time = self._now
         while unit is not None:
@@ -127,7 +127,7 @@ class Pool(Generic[Unit]):
         return False
 
     def _spread_soon(self) -> None:
-        """Once whoever works is held up, or at its end, see whether there is something left for those who rest."""
+        """When the working worker waits or ends, check whether there is work for resting workers."""
         if self._spreading is None:
             self._spreading = asyncio.get_running_loop().call_soon(self._spread)
 
@@ -141,12 +141,12 @@ class Pool(Generic[Unit]):
     def _wake_one(self) -> None:
         while self._resting:
             future = self._resting.popleft()
-            if not future.done():  # else it is cancelled
+            if not future.done():  # a finished future was cancelled
                 future.set_result(None)
                 return
 
     async def _rest(self) -> None:
-        """Until there is something to do, or something is due."""
+        """Wait until there is work, or something is due."""
         self._set_timer()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._resting.append(future)
@@ -158,7 +158,7 @@ class Pool(Generic[Unit]):
             raise
 
     def _set_timer(self) -> None:
-        """One timer for all workers: it wakes one when the next unit is due."""
+        """Set the timer that all workers share: it wakes one when the next unit is due."""
         if self._timer is not None:
             self._timer.cancel()
         due = self._work.next_due()

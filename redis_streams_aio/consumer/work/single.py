@@ -1,7 +1,7 @@
-"""What a worker does with one delivery: attempt it, and have its fate carried out.
+"""Handle one delivery: attempt it, and write its fate.
 
-It also knows which worker has which delivery, so that a handler whose lease is lost can be cancelled. `batches` has
-the same for many deliveries at once.
+This module also records which worker has which delivery, so that a handler can be cancelled when its lease is lost.
+`batches` does the same for many deliveries at once.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Worker = asyncio.Task[object]
 
 
 class Work(Protocol[Unit]):
-    """What the workers of a subscription do."""
+    """The work of a subscription's workers: `OneByOne`, or `Batches`."""
 
     size: int
-    """Most deliveries that one worker takes at once."""
+    """The most deliveries that a worker takes at once."""
     done: int
-    """Calls of handlers that came to an end, counted by delivery."""
+    """The number of ended calls of handlers, counted by delivery."""
 
     @property
     def running(self) -> int:
@@ -40,36 +40,36 @@ class Work(Protocol[Unit]):
         ...
 
     def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
-        """Who is in a handler, and with what. Any thread may ask."""
+        """Return each worker in a handler, with its deliveries. Can be called from any thread."""
         ...
 
     def take(self, now: float, /) -> Unit | None:
-        """What to handle next; `None`: nothing now."""
+        """Return the next unit to handle; `None` if there is none now."""
         ...
 
     def startable(self, now: float) -> int:
-        """How many workers would find something to do; at least one as long as there is any."""
+        """Return how many workers would find work; at least 1 as long as there is any."""
         ...
 
     def next_due(self) -> float | None:
-        """When to look again though nothing new came."""
+        """Return when to look for work again, even if nothing new came."""
         ...
 
     async def handle(self, unit: Unit, worker: Worker, began: float) -> None:
-        """Handle it to its end; it begins at `began`, by the broker's clock. Only the end of a drain cancels it."""
+        """Handle a unit to its end; it begins at `began`, by the broker's clock. Only the end of a drain cancels it."""
         ...
 
     def abandon(self, unit: Unit) -> None:
-        """It cannot be brought to its end: leave it to its lease."""
+        """Drop the unit without settling it. Another consumer takes it over when the lease expires."""
         ...
 
     def lost(self, delivery: Delivery) -> None:
-        """A delivery is not ours any more."""
+        """Note that another consumer has a delivery now."""
         ...
 
 
 class OneByOne:
-    """Deliveries are handled each on its own."""
+    """Handles deliveries one by one."""
 
     size: int = 1
 
@@ -83,10 +83,10 @@ class OneByOne:
         self._now = holdings.clock.now
         self._routes = routes
         self._unknown: Unknown = unknown
-        self._workers: dict[Delivery, Worker] = {}  # of those that are in their handler
+        self._workers: dict[Delivery, Worker] = {}  # of deliveries in their handler
         self.done: int = 0
         self.take: Callable[[float], Delivery | None] = schedule.take
-        """The next delivery."""
+        """Returns the next delivery, or `None`."""
 
     @property
     def running(self) -> int:
@@ -94,19 +94,19 @@ class OneByOne:
         return len(self._workers)
 
     def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
-        """Each worker with its delivery."""
+        """Return each worker in a handler, with its delivery."""
         return [(worker, (delivery,)) for delivery, worker in tuple(self._workers.items())]
 
     def startable(self, now: float) -> int:
-        """Those that are ready, or due."""
+        """Return the number of deliveries that are ready or due."""
         return self._schedule.startable(now)
 
     def next_due(self) -> float | None:
-        """When the next retry is due."""
+        """Return when the next retry is due."""
         return self._schedule.next_due
 
     async def handle(self, delivery: Delivery, worker: Worker, began: float) -> None:
-        """Attempt it, and have its fate carried out."""
+        """Attempt a delivery, and write its fate."""
         if is_suspect(delivery):
             await self._handle_suspect(delivery, worker, began)
             return
@@ -118,7 +118,7 @@ class OneByOne:
         error = None
         try:
             await route.call(delivery.payload, delivery)
-        except BaseException as raised:  # noqa: BLE001  # `_call` would do the same, for one more coroutine an event
+        except BaseException as raised:  # noqa: BLE001  # as `_call`, but without its coroutine for each event
             error = as_value(raised, (delivery,))
         finally:
             del self._workers[delivery]
@@ -130,7 +130,7 @@ class OneByOne:
             await self._settle(delivery, await self._fate_after(error, delivery, route, worker, began), route)
 
     async def _handle_suspect(self, delivery: Delivery, worker: Worker, began: float) -> None:
-        """Handle a delivery that may hold up others, or ask after it if it is a copy that waits."""
+        """Handle a delivery that may harm others, or ask the state of a copy that waits."""
         if isinstance(delivery.fate, AwaitCopy):
             await self._ask_again(delivery)
         else:
@@ -138,7 +138,7 @@ class OneByOne:
             await self._handle_with_care(delivery, admitted, worker, began)
 
     async def _handle_with_care(self, delivery: Delivery, admitted: Route | Fate, worker: Worker, began: float) -> None:
-        """Find out first whether the handler is to be called: the fate may be known, or the delivery may be a copy."""
+        """First find out whether to call the handler: the fate may be known, or the delivery may be a copy."""
         if not isinstance(admitted, Route):
             fate: Fate = admitted
         else:
@@ -151,7 +151,7 @@ class OneByOne:
         error = None
         try:
             await route.call(delivery.payload, delivery)
-        except BaseException as raised:  # noqa: BLE001  # the exception becomes a value; the fate tells of it
+        except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fate
             error = as_value(raised, (delivery,))
         finally:
             del self._workers[delivery]
@@ -166,7 +166,7 @@ class OneByOne:
         return fate_after(error, delivery, route, began, self._now)
 
     async def _settle(self, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> None:
-        """Have the fate carried out. Its lane goes on, unless the delivery waits there to be handled again."""
+        """Write the fate. Its lane continues, unless the delivery waits there to be handled again."""
         if fate is ACK:
             acknowledge(self._acks, delivery, admitted)
         elif await self._is_put_off(delivery, fate, admitted):
@@ -174,7 +174,7 @@ class OneByOne:
         self._schedule.leave(delivery)
 
     async def _is_put_off(self, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> bool:
-        """Have a fate carried out; whether the delivery keeps its lane and waits there."""
+        """Write a fate, and return whether the delivery keeps its lane and waits there."""
         if isinstance(fate, AwaitCopy):
             wait_aside(self._schedule, delivery, fate)
             return False
@@ -184,12 +184,12 @@ class OneByOne:
         return False
 
     async def _ask_again(self, copy: Delivery) -> None:
-        """Ask after a copy that was set aside, and after the others that are to be asked after now."""
+        """Ask the state of a copy that was set aside, together with all other copies that are due."""
         others = duplicates.copies_to_ask_after(self._holdings, self._schedule, self._now())
         await duplicates.ask_again(self._holdings, self._schedule, self._acks, [copy, *others])
 
     async def _fate_before(self, delivery: Delivery, route: Route) -> Fate | None:
-        """The fate of a delivery whose handler is not to be called; `None`: call it."""
+        """Return the fate of a delivery whose handler must not be called; `None` to call it."""
         if (fate := known_fate(delivery)) is not None:
             return fate
         if is_suspect(delivery):
@@ -198,12 +198,12 @@ class OneByOne:
         return ABANDON if fate is None and delivery.lost else fate
 
     def abandon(self, delivery: Delivery) -> None:
-        """Leave it to its lease."""
+        """Drop the delivery without settling it. Another consumer takes it over when the lease expires."""
         self._holdings.drop(delivery)
         self._schedule.leave(delivery)
 
     def lost(self, delivery: Delivery) -> None:
-        """Cancel its handler, if that is wanted; or let its lane go on, if it waits for its retry."""
+        """Cancel the handler of a lost delivery if `on_lost` says so, or continue the lane of a waiting one."""
         if (worker := self._workers.get(delivery)) is not None:
             if wants_cancelling(delivery, self._routes):
                 worker.cancel()
@@ -212,35 +212,35 @@ class OneByOne:
 
 
 def acknowledge(acks: Acknowledgements, delivery: Delivery, admitted: Route | Fate) -> None:
-    """A delivery is handled: it leaves with the next group."""
+    """Acknowledge a handled delivery with the next group."""
     if isinstance(admitted, Route) and not admitted.shows_delivery:
-        delivery.payload = None  # nobody can ask for it, and the garbage collector has less to look through
+        delivery.payload = None  # nothing can read it any longer, and the garbage collector has less to do
     acks.add(delivery)
 
 
 def known_fate(delivery: Delivery) -> Fate | None:
-    """The fate that Redis could not take when it was decided; `None`: it is still to be found."""
+    """Return the fate that Redis could not accept earlier; `None` if the fate is not decided."""
     return cast("Fate | None", delivery.fate)
 
 
 async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route) -> list[Fate | None]:
-    """For each delivery `None`: call its handler; or its fate, as a copy of it was or is being handled."""
+    """Return for each delivery `None` to call its handler, or the fate of a copy."""
     if route.deduplicate is None:
         return [None] * len(deliveries)
     return await duplicates.begin(holdings, deliveries)
 
 
 def wait_aside(schedule: Schedule, delivery: Delivery, fate: AwaitCopy) -> None:
-    """Have a copy wait until it is asked after again. It leaves its lane, which is up to the caller."""
+    """Let a copy wait until its state is asked again. The caller makes it leave its lane."""
     if not delivery.lost:
         delivery.fate = fate
         schedule.set_aside(delivery, fate.until)
 
 
 async def carry_out(settlement: Settlement, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> bool:
-    """Have a fate carried out; whether the delivery is to be handled again when it is `due`.
+    """Write a fate, and return whether the delivery must be handled again when it is `due`.
 
-    Where Redis refuses for good what the handler published with its acknowledgement, that is the handler's failure.
+    If Redis permanently refuses a follow-up of the handler, that counts as the handler's failure.
     """
     try:
         return await to_its_end(lambda: settlement.settle(delivery, fate))
@@ -252,6 +252,6 @@ async def carry_out(settlement: Settlement, delivery: Delivery, fate: Fate, admi
 
 
 def wants_cancelling(delivery: Delivery, routes: RouteTable) -> bool:
-    """Whether the handler of a lost delivery is to be cancelled."""
+    """Whether the handler of a lost delivery must be cancelled."""
     route = routes.find(delivery.fields)
     return route is not None and route.on_lost == "cancel"
