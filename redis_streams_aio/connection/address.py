@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -11,6 +10,9 @@ from ..checks import templates
 from ..checks.names import exact
 from ..checks.values import shown as shown_value
 from ..exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 Scheme = Literal["redis", "rediss", "unix", "embedded", "memory"]
 SCHEMES: tuple[Scheme, ...] = ("redis", "rediss", "unix", "embedded", "memory")
@@ -35,6 +37,8 @@ class Address(msgspec.Struct, frozen=True):
 
 def parse(url: object) -> Address:
     """Check a URL. Raises `ConfigError`, whose text never has the URL's credentials in it."""
+    from urllib.parse import urlsplit  # noqa: PLC0415  # imported with the first URL
+
     url = _text(url)
     try:
         parts = urlsplit(url)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import backoff
-
 SHORTEST = 0.1
 LONGEST = 2.0
 
@@ -18,6 +16,8 @@ def delays(first: float = SHORTEST, longest: float = LONGEST) -> Iterator[float]
 
     ("Equal jitter": the dice cannot make one waiter try twice in a row.)
     """
+    import backoff  # noqa: PLC0415  # imported when a wait begins: it takes as long as twenty of our modules
+
     steps = backoff.expo(base=2, factor=first, max_value=longest)
     next(steps)  # the package's generators begin with an empty step
     for step in steps:
