@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..connection.handful import Handful
 from ..handlers.routes import SubscriptionOptions
-from .holdings import Holdings
-from .settle.acknowledgements import Acknowledgements
+from .member import Member
 from .work.pace import Pace, room
 from .work.pool import Pool
 from .work.schedule import Schedule
@@ -26,23 +24,15 @@ class Room:
     """Compares the number of held entries with the limit."""
 
     def __init__(
-        self,
-        options: SubscriptionOptions,
-        count: int,
-        *,
-        handful: Handful,
-        holdings: Holdings,
-        acks: Acknowledgements,
-        schedule: Schedule,
-        pool: Pool[Any],
+        self, options: SubscriptionOptions, count: int, member: Member, schedule: Schedule, pool: Pool[Any]
     ) -> None:
         self._size = options.batch or 1
         self._concurrency = options.concurrency
         self._in_one_lane = options.order == "stream"
-        self._handful = handful
+        self._handful = member.handful
         self._most_held = options.concurrency * self._size + 2 * count
-        self._holdings = holdings
-        self._acks = acks
+        self._holdings = member.holdings
+        self._acks = member.settlement.acks
         self._schedule = schedule
         self._pool = pool
         self.pace: Pace = Pace(2 * count)

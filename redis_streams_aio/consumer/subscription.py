@@ -55,15 +55,7 @@ class Subscription:
         else:
             self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
             self._pool = Pool(self._work, self._freed, shared.clock)
-        self._room = Room(
-            options,
-            settings.count,
-            handful=self._member.handful,
-            holdings=self.holdings,
-            acks=self._settlement.acks,
-            schedule=self._schedule,
-            pool=self._pool,
-        )
+        self._room = Room(options, settings.count, self._member, self._schedule, self._pool)
         self._more_to_reclaim = True
         self._look = asyncio.Event()
         self._taking_over = asyncio.Lock()
