@@ -18,6 +18,7 @@ from redis_streams_aio.config import yaml_files
 from redis_streams_aio.connection import address, reader, replies
 from redis_streams_aio.connection.replies import RawEntry, Reply, Server
 from redis_streams_aio.connection.steps import checkpoints, claims, leases, records
+from redis_streams_aio.connection.steps.consumer import Consumer
 from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.records import take_pending
@@ -237,7 +238,7 @@ async def test_p16_a_server_that_does_not_wait_is_not_asked_without_a_pause() ->
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             while True:
-                assert await reading.read("s", "g", "c", count=1, block=1.0) == []
+                assert await reading.read(Consumer("s", "g", "c"), count=1, block=1.0) == []
     assert 1 < asked.reads < 50
 
 
