@@ -12,19 +12,17 @@ contains the name of a value: a word from configuration (`env`, `stream`, `tenan
 
 from __future__ import annotations
 
+import functools
 import re
 
-_MARKS = re.compile(
-    r"""
+_MARKS = r"""
       \$[{(].*?[})] | \$[A-Z_]{2,}                    # ${STREAM}, $(POD_NAME), $STREAM: shells, Kubernetes, Compose
     | %\([^)]*\)[a-z]? | %[a-zA-Z](?![0-9a-zA-Z])     # %(env)s, %s, %Y-%m-%d: Python, the clock; not %2F or %de
     | %[A-Za-z_]{3,}%                                 # %STREAM%: Windows
     | \{\{.*?\}\} | \{%.*?%\}                         # {{stream}}, {%env%}: Jinja, Helm, mustache
     | \#\{.*?\} | <%.*?%> | <[^<>]+>                  # #{env}, <%=env%>, <stream>: Ruby, documentation
     | \{\} | \{[^{}]*![rsa](?::[^{}]*)?\}             # {}, {env!r}: str.format
-    """,
-    re.VERBOSE,
-)
+    """
 """Templates that cannot be hash tags."""
 _IN_BRACES = re.compile(r"\{([^{}]*)\}|\$([a-z_]+)")
 _BESIDE_A_STREAM = re.compile(r"\{[^{}]+\}(?=:)")
@@ -45,11 +43,17 @@ _ATTRIBUTES = frozenset(
 _OWNERS = frozenset(_WORDS.findall("args cfg conf config environ os self settings"))
 
 
+@functools.cache
+def _marks() -> re.Pattern[str]:
+    """Return the pattern of `_MARKS`, compiled when a name first looks like a template."""
+    return re.compile(_MARKS, re.VERBOSE)
+
+
 def blank(text: str) -> str | None:
     """Return the first unfilled place of a text, e.g. `{env}`; `None` if there is none."""
     if not any(mark in text for mark in "{$%<"):
         return None
-    if found := _MARKS.search(text):
+    if found := _marks().search(text):
         return found[0]
     beside = _BESIDE_A_STREAM.match(text)
     return _first_name(text, beside.end() if beside else 0)

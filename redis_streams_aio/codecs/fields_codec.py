@@ -9,7 +9,7 @@ import msgspec
 
 from ..events.wire_format import Fields
 from ..exceptions import DecodeError
-from .payload_types import checked, is_of_fields, name_of, with_article
+from .payload_types import name_of, with_article
 
 T = TypeVar("T")
 
@@ -28,11 +28,11 @@ class FieldsCodec:
 
         Raises `TypeError` for `bytes` and types without fields.
         """
-        from . import flat_fields  # noqa: PLC0415  # rarely used
+        from . import flat_fields, readable_types  # noqa: PLC0415  # rarely used
 
         if payload_type is bytes:
             raise TypeError("FieldsCodec reads fields, not bytes; annotate a Struct, a dataclass, a TypedDict or dict")
-        if not is_of_fields(checked(payload_type)):
+        if not readable_types.is_of_fields(readable_types.checked(payload_type)):
             raise TypeError(
                 f"FieldsCodec reads fields, and {name_of(payload_type)} has none; annotate a Struct, a dataclass, a "
                 "TypedDict or dict"

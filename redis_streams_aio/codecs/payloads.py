@@ -18,7 +18,7 @@ from ..events.wire_format import Fields
 from ..exceptions import EncodeError
 from . import non_finite
 from .decoding import AS_IT_IS, as_it_is, payload_decoder, reader, same, too_large
-from .payload_types import checked, name_of
+from .payload_types import name_of
 from .protocols import Codec, PayloadCodec
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class JsonCodec:
 
         Raises `TypeError` for a type that no payload can be decoded into.
         """
+        from .readable_types import checked  # noqa: PLC0415  # imports `msgspec.inspect`, for handlers only
+
         return payload_decoder(payload_type, reader(msgspec.json.Decoder, checked(payload_type)), limit)
 
 
@@ -77,6 +79,8 @@ class MsgpackCodec:
 
         Raises `TypeError` for a type that no payload can be decoded into.
         """
+        from .readable_types import checked  # noqa: PLC0415  # imports `msgspec.inspect`, for handlers only
+
         return payload_decoder(payload_type, reader(msgspec.msgpack.Decoder, checked(payload_type)), limit)
 
 

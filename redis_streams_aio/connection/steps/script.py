@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 
 
 class Script:
@@ -14,10 +14,14 @@ class Script:
     number of keys, the last ones. `also` has commands without a key.
     """
 
-    __slots__ = ("also", "keys", "sha", "source")
-
     def __init__(self, source: str, *, keys: Mapping[str, str], also: str = "") -> None:
         self.source: str = source.strip()
-        self.sha: str = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
         self.keys: Mapping[str, frozenset[str]] = {name: frozenset(needed.split()) for name, needed in keys.items()}
         self.also: frozenset[str] = frozenset(also.split())
+
+    @cached_property
+    def sha(self) -> str:
+        """The hash by which Redis knows the script, made when the script is first run."""
+        import hashlib  # noqa: PLC0415  # takes longer than a tenth of our own modules
+
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
