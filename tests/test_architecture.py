@@ -37,6 +37,7 @@ LAYERS: list[list[str]] = [
     ["connection"],
     ["connection.steps"],
     ["consumer.clock", "consumer.periodic", "consumer.progress", "consumer.status", "consumer.timed_steps"],
+    ["consumer.consumer_options"],
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],
     ["consumer.settle"],
     ["consumer.intake", "consumer.work"],

@@ -21,6 +21,7 @@ from ..events.outgoing import Compose
 from ..events.replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
 from ..events.wire_format import Fields, event_type_of
 from ..handlers.error_texts import shortened
+from ..handlers.subscription_options import SubscriptionOptions
 from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
 from .clock import LOOP_CLOCK, Clock
 
@@ -49,16 +50,16 @@ class Shared(NamedTuple):
 class Holdings:
     """The deliveries that one consumer holds, by entry id."""
 
-    def __init__(self, shared: Shared, *, stream: str, group: str, consumer: str, lease: float) -> None:
+    def __init__(self, shared: Shared, options: SubscriptionOptions, consumer: str) -> None:
         self.connection: Connection = shared.connection
         self.telemetry: Telemetry = shared.telemetry
         self.clock: Clock = shared.clock
         """By which deliveries wait: their `due` and `failing_since`."""
-        self.stream = stream
-        self.origin: Origin = Origin(stream, shared.compose)
-        self.group = group
+        self.stream: str = options.stream
+        self.origin: Origin = Origin(options.stream, shared.compose)
+        self.group: str = options.group
         self.consumer = consumer
-        self.lease = lease
+        self.lease: float = options.lease
         """Seconds without renewal after which another consumer may take over an entry."""
         self.by_id: dict[bytes, Delivery] = {}
         self.uncertain: dict[bytes, bool] = {}

@@ -14,14 +14,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ..checkpoint import CheckpointStore, CheckpointWriter, FencedStore, current
-from ..checks import names, values
+from ..checks import names
 from ..connection.handful import Handful
 from ..connection.steps.dead_letters import DeadLetterOptions
 from ..connection.steps.leases import note_lease
-from ..events import entry_ids, keys
 from ..events.delivery import Delivery
 from ..exceptions import (
     CheckpointStoreError,
@@ -32,7 +29,9 @@ from ..exceptions import (
     RedisUnavailableError,
     StreamNotFoundError,
 )
+from ..handlers.subscription_options import SubscriptionOptions
 from ..telemetry.logs import log
+from .consumer_options import ConsumerOptions
 from .groups import ConsumerGroupManager
 from .holdings import Holdings, Shared
 from .intake.abandoned import Reclaimer
@@ -52,46 +51,29 @@ CLOSE_TIMEOUT = 5.0
 _ALL = 1_000_000
 
 
-class MemberOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of a consumer, and how it reads. Times are seconds. Raises `ConfigError`."""
-
-    stream: str
-    group: str
-    name: str | None = None
-    """The consumer's name, the same after a restart; `None` for a new name at each start."""
-    start: str = entry_ids.BEGINNING
-    lease: float = 30.0
-    block: float = 2.0
-    count: int = 100
-    dead_letters: DeadLetterOptions | None = None
-    """The dead letters. Default: the stream `{<stream>}:<group>:dead`, without a limit."""
-
-    def __post_init__(self) -> None:
-        for what in ("stream", "group", "name"):
-            if what != "name" or self.name is not None:
-                msgspec.structs.force_setattr(self, what, names.checked(what, getattr(self, what)))
-        for what in ("lease", "block"):
-            values.seconds(what, getattr(self, what))
-        values.whole("count", self.count, 1)
-
-
 class Member:
     """One consumer of one group: its steps, and the order of its life."""
 
-    def __init__(self, shared: Shared, options: MemberOptions, checkpoints: CheckpointStore | None, sink: Sink) -> None:
-        connection = shared.connection
+    def __init__(
+        self,
+        shared: Shared,
+        options: SubscriptionOptions,
+        consumer: ConsumerOptions,
+        checkpoints: CheckpointStore | None,
+        sink: Sink,
+    ) -> None:
+        connection, stream, group = shared.connection, options.stream, options.group
         self.options = options
-        name = options.name or names.consumer_name()
-        stream, group = options.stream, options.group
-        self.holdings: Holdings = Holdings(shared, stream=stream, group=group, consumer=name, lease=options.lease)
-        dead_letters = options.dead_letters or DeadLetterOptions(keys.dead_letters(stream, group))
-        self.settlement: Settlement = Settlement(self.holdings, dead_letters)
+        self.consumer = consumer
+        self.holdings: Holdings = Holdings(shared, options, consumer.name or names.consumer_name())
+        limits = (consumer.dead_letter_maxlen, consumer.dead_letter_retention)
+        self.settlement: Settlement = Settlement(self.holdings, DeadLetterOptions(options.dead_letter, *limits))
         self._connection = connection
         self._sink = sink
         self._groups = ConsumerGroupManager(connection)
         self._keeper = LeaseKeeper(connection, [self.holdings])
         self._reclaimer = Reclaimer(self.holdings)
-        self.handful: Handful = Handful(options.count)
+        self.handful: Handful = Handful(consumer.count)
         """The number of entries to ask for at once."""
         self._checkpoints = FencedStore(checkpoints) if checkpoints else None
         self._checkpoint_writer = (
@@ -156,7 +138,7 @@ class Member:
         await self.settlement.release()
         with suppress(RedisRefusedError, CheckpointStoreError):
             await self.save_checkpoint()
-        if self.options.name is None:
+        if self.consumer.name is None:
             await self._groups.delete_consumer(holdings.stream, holdings.group, holdings.consumer)
 
     async def fetch(self, room: int) -> int:
@@ -171,7 +153,7 @@ class Member:
             return came
         count = min(room, self.handful.size)
         with self.handful.asking_for(count):
-            taken = await self._fetcher.run_once(count, self.options.block)
+            taken = await self._fetcher.run_once(count, self.consumer.block)
         self.handful.came(len(taken))
         self._take(taken)
         return len(taken)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..handlers.routes import SubscriptionOptions
+from ..handlers.subscription_options import SubscriptionOptions
 from .member import Member
 from .work.pace import Pace, room
 from .work.pool import Pool

@@ -22,7 +22,6 @@ from ..codecs import Codec, JsonCodec, bounded, reading_codec
 from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
 from ..connection.backoff import delays
-from ..connection.steps.dead_letters import DeadLetterOptions
 from ..events import entry_ids
 from ..events.delivery import Delivery
 from ..events.replays import FOR_ANOTHER_GROUP
@@ -37,11 +36,13 @@ from ..exceptions import (
 )
 from ..handlers.error_texts import describe
 from ..handlers.fates import DeadLetter
+from ..handlers.subscription_options import SubscriptionOptions
 from ..models import EventMessage, PendingMessage
 from ..telemetry import SILENT, StepFailed, Telemetry
 from ..telemetry.logs import log
+from .consumer_options import ConsumerOptions
 from .holdings import Shared
-from .member import Member, MemberOptions
+from .member import Member
 from .status import ConsumerState, ConsumerStatus
 from .timed_steps import TimedSteps
 
@@ -55,12 +56,12 @@ def _decoder(codec: Codec | None, payload_type: type[T], limit: int) -> Callable
         raise ConfigError(f"payload_type={values.shown(payload_type)}: {error}") from None
 
 
-def _dead_letters(stream: str, dead_letter: str) -> DeadLetterOptions:
+def _dead_letters(stream: str, dead_letter: str) -> str:
     if (name := names.checked("dead_letter", dead_letter)) == stream:
         raise ConfigError(
             f"dead_letter={values.shown(name)}: is the stream itself; undecodable entries would come again forever"
         )
-    return DeadLetterOptions(name)
+    return name
 
 
 class StreamConsumer(Generic[T]):
@@ -104,15 +105,17 @@ class StreamConsumer(Generic[T]):
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         telemetry: Telemetry = SILENT,
     ) -> None:
-        options = MemberOptions(
-            stream=stream,
-            group=group,
-            name=name,
+        options = SubscriptionOptions(
+            stream=names.checked("stream", stream),
+            group=names.checked("group", group),
             start=entry_ids.start_position(start),
-            lease=lease,
-            block=block,
-            count=count,
-            dead_letters=None if dead_letter is None else _dead_letters(stream, dead_letter),
+            lease=values.seconds("lease", lease),
+            dead_letter="" if dead_letter is None else _dead_letters(stream, dead_letter),
+        )
+        consumer = ConsumerOptions(
+            name=None if name is None else names.checked("name", name),
+            block=values.seconds("block", block),
+            count=values.whole("count", count, 1),
         )
         values.seconds("reclaim_interval", reclaim_interval)
         values.seconds("checkpoint_interval", checkpoint_interval)
@@ -122,7 +125,7 @@ class StreamConsumer(Generic[T]):
             values.has_methods("checkpoints", checkpoints, "load", "save")
         self._decode = _decoder(codec, payload_type, values.whole("max_payload_bytes", max_payload_bytes, 1))
         self._buffer: deque[Delivery] = deque()
-        self._member = Member(Shared(connection, telemetry), options, checkpoints, self._buffer.extend)
+        self._member = Member(Shared(connection, telemetry), options, consumer, checkpoints, self._buffer.extend)
         self._acknowledged = asyncio.Event()
         self._state: ConsumerState = "starting"
         self._error: str | None = None
@@ -208,7 +211,7 @@ class StreamConsumer(Generic[T]):
             await self._member.save_checkpoint()
 
     def _room(self) -> int:
-        return 2 * self._member.options.count - len(self._member.holdings)
+        return 2 * self._member.consumer.count - len(self._member.holdings)
 
     async def _read_once(self) -> None:
         """Carry out the duties that are due, and fill the buffer if it is empty."""

@@ -14,13 +14,14 @@ from contextvars import Context
 from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection.backoff import LONGEST
-from ..connection.steps.dead_letters import DeadLetterOptions
 from ..events.delivery import Delivery
-from ..handlers.routes import Plan, SubscriptionOptions
+from ..handlers.routes import Plan
+from ..handlers.subscription_options import SubscriptionOptions
 from ..telemetry import ReadingAgain, StepFailed, Subscribed
+from .consumer_options import ConsumerOptions
 from .draining import release_waiting
 from .holdings import Holdings, Shared
-from .member import Member, MemberOptions
+from .member import Member
 from .periodic import repeat, wait_for
 from .progress import Progress
 from .room import Room
@@ -45,7 +46,7 @@ class Subscription:
         self._telemetry = shared.telemetry
         self._schedule = Schedule()
         self._freed = asyncio.Event()
-        self._member = Member(shared, _member_options(options, settings), checkpoints, self._accept)
+        self._member = Member(shared, options, _consumer_options(options, settings), checkpoints, self._accept)
         self._settlement = self._member.settlement
         self._consumer_expiry = settings.consumer_expiry
         self._work: Work[Delivery] | Work[list[Delivery]]
@@ -277,16 +278,11 @@ class Subscription:
         )
 
 
-def _member_options(options: SubscriptionOptions, settings: Settings) -> MemberOptions:
-    return MemberOptions(
-        stream=options.stream,
-        group=options.group,
+def _consumer_options(options: SubscriptionOptions, settings: Settings) -> ConsumerOptions:
+    return ConsumerOptions(
         name=settings.consumer,
-        start=options.start,
-        lease=options.lease,
         block=settings.block_ms / 1000,
         count=max(settings.count, options.batch or 1),
-        dead_letters=DeadLetterOptions(
-            options.dead_letter, settings.dead_letter_maxlen, settings.dead_letter_retention
-        ),
+        dead_letter_maxlen=settings.dead_letter_maxlen,
+        dead_letter_retention=settings.dead_letter_retention,
     )

@@ -13,7 +13,7 @@ import msgspec
 from ..checks.values import shown
 from ..codecs import Codec, JsonCodec, bounded
 from ..config import MAX_PAYLOAD_BYTES
-from ..events import entry_ids, keys, wire_format
+from ..events import entry_ids, wire_format
 from ..events.batch import BatchDelivery
 from ..events.delivery import Delivery
 from ..events.wire_format import Fields
@@ -21,27 +21,9 @@ from ..exceptions import HandlerDefinitionError
 from .calls import Call, with_timeout
 from .declaration import Declaration
 from .error_texts import describe, message_of
-from .options import WITHIN, Handler, HandlerOptions, KeyFunction, Middleware, OnLost, Order, Unknown
+from .options import WITHIN, Handler, HandlerOptions, Middleware, OnLost
 from .retry import RetryPolicy
-
-
-class SubscriptionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a subscription as a whole, which must be equal for all its handlers."""
-
-    stream: str
-    group: str
-    concurrency: int
-    order: Order
-    key: KeyFunction | None
-    start: str
-    lease: float
-    unknown: Unknown
-    dead_letter: str
-    """The stream of the dead letters."""
-    batch: int | None
-    """The most events in a batch; `None` if handlers get single events."""
-    within: float
-    """The longest time in seconds that a batch waits until it is full."""
+from .subscription_options import SubscriptionOptions
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -151,7 +133,7 @@ def _subscription_options(group: str, options: HandlerOptions) -> SubscriptionOp
         start=entry_ids.start_position(options.start),
         lease=options.lease,
         unknown=options.unknown,
-        dead_letter=options.dead_letter or keys.dead_letters(options.stream, group),
+        dead_letter=options.dead_letter or "",
         batch=options.batch,
         within=WITHIN if options.within is None else options.within,
     )

@@ -18,7 +18,7 @@ from ..connection.steps.records import COMPOSE, PARSE
 from ..connection.steps.script import Script
 from ..events import keys
 from ..exceptions import GroupNotFoundError
-from ..handlers.routes import SubscriptionOptions
+from ..handlers.subscription_options import SubscriptionOptions
 
 _PAGE = 1000
 

@@ -24,6 +24,7 @@ from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.work.schedule import Schedule
 from redis_streams_aio.events import dead_letter, replays, wire_format
 from redis_streams_aio.handlers.fates import DeadLetter
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.models import History
 from redis_streams_aio.telemetry import Telemetry
 from tests.fuzz import inputs
@@ -142,7 +143,9 @@ def a_letter(rng: Random) -> wire_format.Fields:
 
 def given_a_fate(fields: wire_format.Fields) -> None:
     """From the reply to the dead letter, as the wire has it, and back."""
-    holdings = Holdings(Shared(None, Telemetry(())), stream="orders", group="billing", consumer="c", lease=1)  # type: ignore[arg-type]
+    holdings = Holdings(
+        Shared(None, Telemetry(())), SubscriptionOptions(stream="orders", group="billing", lease=1), "c"
+    )  # type: ignore[arg-type]
     schedule = Schedule()
     for delivery in holdings.take([RawEntry(b"1-1", fields), RawEntry(b"1-1", []), RawEntry(b"1-2", None)]):
         delivery.lane = wire_format.get(delivery.fields, b"key")

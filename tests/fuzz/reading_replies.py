@@ -40,6 +40,7 @@ from redis_streams_aio.consumer.intake.records import take_pending
 from redis_streams_aio.consumer.settle.settlement import Settlement
 from redis_streams_aio.consumer.work import duplicates
 from redis_streams_aio.handlers.fates import DeadLetter, Retry
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import Telemetry
 from tests.fuzz import inputs
 from tests.fuzz.running import Target
@@ -173,10 +174,8 @@ class Answering:
 def holding(connection: object) -> Holdings:
     holdings = Holdings(
         Shared(connection, Telemetry([lambda _: None])),  # type: ignore[arg-type]
-        stream="orders",
-        group="billing",
-        consumer="c",
-        lease=1,
+        SubscriptionOptions(stream="orders", group="billing", lease=1),
+        "c",
     )
     holdings.take([RawEntry(b"1-0", [b"event_id", b"e"]), RawEntry(b"2-0", [b"x", b"y"])])
     return holdings

@@ -25,6 +25,7 @@ from redis_streams_aio.consumer.intake.records import take_pending
 from redis_streams_aio.consumer.settle.settlement import Settlement
 from redis_streams_aio.events import entry_ids, replays, wire_format
 from redis_streams_aio.handlers.fates import Retry
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.models import PendingMessage
 from redis_streams_aio.telemetry import SILENT
 
@@ -165,7 +166,7 @@ async def test_p11_a_failure_record_that_is_not_ours_is_a_new_start(record: byte
     """Half of it was taken over; fewer than no failures were tried for long; due in 3000 years was waited for."""
     connection = _Answering("redis://nowhere")
     connection.reply = [b"1700000000000", [2, record, None]]
-    holdings = Holdings(Shared(connection, SILENT), stream="s", group="g", consumer="c", lease=1)
+    holdings = Holdings(Shared(connection, SILENT), SubscriptionOptions(stream="s", group="g", lease=1), "c")
     [delivery] = await take_pending(holdings, [RawEntry(b"1-0", [b"a", b"b"])], counts=True)
     assert (delivery.failures, delivery.first_failure, delivery.due, delivery.deliveries) == (0, 0.0, 0.0, 2)
 
@@ -246,7 +247,7 @@ async def test_p16_an_answer_to_a_retry_that_cannot_be_read_leaves_the_entry_pen
     """Taken for a failure of the handler, it was decided on anew, and written again, without end."""
     connection = _Answering("redis://nowhere")
     connection.reply = b"soon"
-    holdings = Holdings(Shared(connection, SILENT), stream="s", group="g", consumer="c", lease=1)
+    holdings = Holdings(Shared(connection, SILENT), SubscriptionOptions(stream="s", group="g", lease=1), "c")
     [delivery] = holdings.take([RawEntry(b"1-0", [b"a", b"b"])])
     assert not await Settlement(holdings, DeadLetterOptions("dead")).settle(delivery, Retry(1.0, 1, "why"))
     assert len(holdings) == 0

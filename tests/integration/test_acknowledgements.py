@@ -12,9 +12,11 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Connection, Delivery
 from redis_streams_aio.connection.link import Link
 from redis_streams_aio.connection.packing import Command
+from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.exceptions import PermissionDeniedError, RedisUnavailableError
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
@@ -32,7 +34,11 @@ def sunk() -> list[Delivery]:
 @pytest.fixture
 async def member(connection: Connection, sunk: list[Delivery]) -> AsyncIterator[Member]:
     member = Member(
-        Shared(connection, SILENT), MemberOptions(stream="orders", group="g", block=BLOCK), None, sunk.extend
+        Shared(connection, SILENT),
+        SubscriptionOptions(stream="orders", group="g"),
+        ConsumerOptions(block=BLOCK),
+        None,
+        sunk.extend,
     )
     await member.open()
     yield member
@@ -74,7 +80,7 @@ async def test_p1_an_acknowledgement_is_written_before_the_read_that_took_it_alo
     await add(redis, 1)
     await member.fetch(1)
     member.settlement.ack(sunk[0])
-    member.options = MemberOptions(stream="orders", group="g", block=30)
+    member.consumer = ConsumerOptions(block=30)
     reading = asyncio.create_task(member.fetch(1))
     await until(lambda: not member.settlement.acks)
     assert not reading.done()
@@ -106,7 +112,11 @@ async def test_p1_acknowledgements_of_a_read_that_is_lost_are_sent_again(
 ) -> None:
     async with proxy(server.port) as network, Connection(network.url) as connection:
         member = Member(
-            Shared(connection, SILENT), MemberOptions(stream="orders", group="g", block=BLOCK), None, sunk.extend
+            Shared(connection, SILENT),
+            SubscriptionOptions(stream="orders", group="g"),
+            ConsumerOptions(block=BLOCK),
+            None,
+            sunk.extend,
         )
         await member.open()
         await add(redis, 1, 2)

@@ -9,9 +9,11 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, Delivery, RetryLater, RetryPolicy, Settings
 from redis_streams_aio.connection.steps.records import FailureRecord, parse
+from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.events import keys
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
@@ -21,8 +23,8 @@ HOURS = 7_200_000
 
 
 async def joined(connection: Connection, sunk: list[Delivery], name: str = "me") -> Member:
-    options = MemberOptions(stream="orders", group="g", name=name, block=0.001)
-    member = Member(Shared(connection, SILENT), options, None, sunk.extend)
+    options = SubscriptionOptions(stream="orders", group="g"), ConsumerOptions(name=name, block=0.001)
+    member = Member(Shared(connection, SILENT), *options, None, sunk.extend)
     await member.open()
     return member
 

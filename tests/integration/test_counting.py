@@ -14,9 +14,11 @@ from redis_streams_aio.connection.steps.claims import CLAIM
 from redis_streams_aio.connection.steps.histories import HISTORIES
 from redis_streams_aio.connection.steps.releasing import RELEASE
 from redis_streams_aio.connection.steps.script import Script
+from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.handlers.fates import ABANDON, DeadLetter, Retry
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server
@@ -67,8 +69,8 @@ async def publish(redis: Redis, *numbers: int) -> list[str]:
 
 
 async def joined(connection: Connection, sunk: list[Delivery], name: str | None = "me", lease: float = 30.0) -> Member:
-    options = MemberOptions(stream="orders", group="g", name=name, lease=lease, block=0.001)
-    member = Member(Shared(connection, SILENT), options, None, sunk.extend)
+    options = SubscriptionOptions(stream="orders", group="g", lease=lease), ConsumerOptions(name=name, block=0.001)
+    member = Member(Shared(connection, SILENT), *options, None, sunk.extend)
     await member.open()
     return member
 

@@ -10,11 +10,13 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, Delivery, Settings
 from redis_streams_aio.connection.steps.leases import RENEW
+from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.leases import LeaseKeeper, by_lease
-from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.events import keys
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT, Fact, LeaseLost, StepFailed
 from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
@@ -34,8 +36,11 @@ async def held(
         await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
     members = []
     for group in groups:
-        options = MemberOptions(stream="orders", group=group, lease=lease, name=f"{group}-me", count=entries)
-        members.append(Member(Shared(connection, SILENT), options, None, lambda _: None))
+        options = (
+            SubscriptionOptions(stream="orders", group=group, lease=lease),
+            ConsumerOptions(name=f"{group}-me", count=entries),
+        )
+        members.append(Member(Shared(connection, SILENT), *options, None, lambda _: None))
         await members[-1].open()
         assert await members[-1].fetch(entries) == entries
     return members
@@ -162,7 +167,7 @@ def test_p4_a_short_lease_hurries_no_other() -> None:
     connection = Connection("redis://nowhere")
 
     def holding(lease: float) -> Holdings:
-        return Holdings(Shared(connection, SILENT), stream="s", group="g", consumer="c", lease=lease)
+        return Holdings(Shared(connection, SILENT), SubscriptionOptions(stream="s", group="g", lease=lease), "c")
 
     keepers = by_lease(connection, [holding(30), holding(0.3), holding(30), holding(6)])
     assert [keeper.interval for keeper in keepers] == pytest.approx([10, 0.1, 2])
@@ -255,7 +260,11 @@ async def test_p2_a_crashed_process_with_a_longer_lease_is_left_it(url: str, red
         [dead] = await held(redis, connection, "g", lease=1.5)
         await connection.release(dead._reader)  # type: ignore[arg-type]
         eager = Member(
-            Shared(connection, SILENT), MemberOptions(stream="orders", group="g", lease=0.05), None, lambda _: None
+            Shared(connection, SILENT),
+            SubscriptionOptions(stream="orders", group="g", lease=0.05),
+            ConsumerOptions(),
+            None,
+            lambda _: None,
         )
         await eager.open()
         assert float(await redis.hget(LEASES, "g-me")) == 1500
@@ -276,7 +285,11 @@ async def test_p4_a_lease_that_is_not_known_is_that_of_whoever_looks(url: str, r
         await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
         await redis.xreadgroup("g", "foreign", {"orders": ">"})
         member = Member(
-            Shared(connection, SILENT), MemberOptions(stream="orders", group="g", lease=0.2), None, lambda _: None
+            Shared(connection, SILENT),
+            SubscriptionOptions(stream="orders", group="g", lease=0.2),
+            ConsumerOptions(),
+            None,
+            lambda _: None,
         )
         await member.open()
         assert await member.reclaim(10) == 0
@@ -314,7 +327,8 @@ async def test_p22_a_lease_goes_with_the_name_of_its_consumer(url: str, redis: R
         async def member(name: str | None) -> Member:
             joined = Member(
                 Shared(connection, SILENT),
-                MemberOptions(stream="orders", group="g", name=name, block=0.01),
+                SubscriptionOptions(stream="orders", group="g"),
+                ConsumerOptions(name=name, block=0.01),
                 None,
                 lambda _: None,
             )

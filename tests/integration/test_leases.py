@@ -14,8 +14,10 @@ from redis.asyncio import Redis
 from redis_streams_aio import BatchDelivery, Broker, Connection, Delivery, RetryPolicy, Settings
 from redis_streams_aio.connection.steps.claims import CLAIM
 from redis_streams_aio.connection.steps.script import Script
+from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.consumer.member import Member
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT, DeadLettered, Fact, LeaseLost, RetryScheduled
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
@@ -282,7 +284,11 @@ async def test_p1_what_is_settled_while_it_is_claimed_is_not_handled_again(
     """After a lease of silence another one took what we hold and died, and the answer to our claim comes late."""
     sunk: list[Delivery] = []
     member = Member(
-        Shared(connection, SILENT), MemberOptions(stream="orders", group="g", lease=LEASE), None, sunk.extend
+        Shared(connection, SILENT),
+        SubscriptionOptions(stream="orders", group="g", lease=LEASE),
+        ConsumerOptions(),
+        None,
+        sunk.extend,
     )
     await member.open()
     entry_id = await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})

@@ -13,6 +13,7 @@ from redis_streams_aio.connection.steps.replaying import REPLAY
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.abandoned import Reclaimer
 from redis_streams_aio.events import entry_ids
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
 
 ids = st.tuples(st.integers(1, 2**48), st.sampled_from([0, 1, 9, 10, 2**53 + 1, 2**63, 2**64 - 2]))
@@ -102,6 +103,6 @@ async def test_p2_what_a_crash_left_behind_many_that_are_held_is_found_at_the_fi
     await connection.call("XREADGROUP", "GROUP", "g", "alive", "COUNT", held, "STREAMS", "s", ">")
     await connection.call("XREADGROUP", "GROUP", "g", "crashed", "COUNT", 1, "STREAMS", "s", ">")
     await connection.call("XCLAIM", "s", "g", "crashed", 0, f"{held + 1}-0", "IDLE", 60_000, "JUSTID")
-    holdings = Holdings(Shared(connection, SILENT), stream="s", group="g", consumer="me", lease=30.0)
+    holdings = Holdings(Shared(connection, SILENT), SubscriptionOptions(stream="s", group="g", lease=30.0), "me")
     taken = [delivery async for part in Reclaimer(holdings).run(room) for delivery in part]
     assert [delivery.id for delivery in taken] == [f"{held + 1}-0"]

@@ -11,11 +11,13 @@ from redis.asyncio import Redis
 from redis_streams_aio import Broker, Connection, Delivery, Settings
 from redis_streams_aio.connection.packing import Argument
 from redis_streams_aio.connection.steps.script import Script
+from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
 from redis_streams_aio.consumer.intake import abandoned
 from redis_streams_aio.consumer.intake.claims import AT_ONCE
-from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.events import entry_ids, keys
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT, EntriesVanished, Fact, Telemetry
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
@@ -34,8 +36,8 @@ async def publish(redis: Redis, count: int) -> list[str]:
 async def joined(
     connection: Connection, sunk: list[Delivery], lease: float = LEASE, telemetry: Telemetry = SILENT
 ) -> Member:
-    options = MemberOptions(stream="orders", group="g", name="me", lease=lease, block=0.001)
-    member = Member(Shared(connection, telemetry), options, None, sunk.extend)
+    options = SubscriptionOptions(stream="orders", group="g", lease=lease), ConsumerOptions(name="me", block=0.001)
+    member = Member(Shared(connection, telemetry), *options, None, sunk.extend)
     await member.open()
     return member
 

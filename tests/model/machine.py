@@ -732,7 +732,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             for move in step.moves:
                 if move.now is not None:
                     self.expect(move.now.idle >= LEASE * 1000, f"{self.books.label(move.id)} cannot be claimed at once")
-            if process.member.options.name is None:
+            if process.member.consumer.name is None:
                 self.expect(name not in after.names, "its name is still in the group")
 
     @action(

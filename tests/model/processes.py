@@ -15,8 +15,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from redis_streams_aio import Connection, Delivery
 from redis_streams_aio.checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
+from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member, MemberOptions
+from redis_streams_aio.consumer.member import Member
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import EntriesVanished, Fact, Telemetry
 from tests.model.books import STREAM, Move
 
@@ -147,7 +149,10 @@ async def launch(url: str, title: str, group: str, *, name: str | None, start: s
         checkpoints = RedisCheckpointStore(connection)
     elif store == "memory":
         checkpoints = InMemoryCheckpointStore()
-    options = MemberOptions(stream=STREAM, group=group, name=name, start=start, lease=LEASE, block=0.001)
+    options = (
+        SubscriptionOptions(stream=STREAM, group=group, start=start, lease=LEASE),
+        ConsumerOptions(name=name, block=0.001),
+    )
     process = Process(title, group, connection, wires, checkpoints)
-    process.member = Member(Shared(connection, Telemetry([process.observe])), options, checkpoints, process.take)
+    process.member = Member(Shared(connection, Telemetry([process.observe])), *options, checkpoints, process.take)
     return process

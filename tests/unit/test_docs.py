@@ -15,7 +15,7 @@ import redis_streams_aio
 from redis_streams_aio import ConfigError, RedisStreamsError, RetryPolicy, Settings, StreamSettings, config, telemetry
 from redis_streams_aio.events import keys, wire_format
 from redis_streams_aio.handlers.options import HandlerOptions
-from redis_streams_aio.handlers.routes import SubscriptionOptions
+from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.testing.conformance import table as conformance
 from tests.docs import errors
 from tests.docs.prose import GENERATED

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 from ...events.delivery import Delivery
 from ...handlers.fates import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Fate, Retry
-from ...handlers.routes import Route, RouteTable, SubscriptionOptions
+from ...handlers.routes import Route, RouteTable
+from ...handlers.subscription_options import SubscriptionOptions
 from ..holdings import Holdings
 from ..settle.settlement import Settlement
 from . import duplicates

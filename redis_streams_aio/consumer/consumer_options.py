@@ -1,0 +1,18 @@
+"""`ConsumerOptions`: the settings of one consumer, beside the options of its subscription."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ConsumerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The name of a consumer, how much it reads at once, and how many dead letters it keeps. Times are seconds."""
+
+    name: str | None = None
+    """The consumer's name, the same after a restart; `None` for a new name at each start."""
+    block: float = 2.0
+    """The longest time that a read waits for new entries."""
+    count: int = 100
+    """The most entries in one read."""
+    dead_letter_maxlen: int | None = None
+    dead_letter_retention: float | None = None
