@@ -196,7 +196,7 @@ class Broker:
 
     async def run(self) -> None:
         """Open the broker, and close it at SIGINT or SIGTERM: `asyncio.run(broker.run())`. A second signal gives
-        handlers no more time.
+        handlers no more time. The section "Drain" of docs/delivery.md tells what happens in a stop, and in which order.
 
         Warns when there are no handlers. Raises what opening raises, and the error that ends the broker (`failed`).
         """

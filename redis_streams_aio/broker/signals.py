@@ -1,4 +1,7 @@
-"""Signals, for `broker.run()` alone: elsewhere they belong to the application."""
+"""Stop the broker at SIGINT and SIGTERM, in `broker.run()` alone: elsewhere, signals belong to the application.
+
+The order of a stop is in `supervisor`.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_on_signals(first: Callable[[], object], second: Callable[[], object]) -> Iterator[None]:
-    """Call `first` at the first SIGINT or SIGTERM, `second` at the next; the handlers that were there before come
-    back at the end.
+    """Call `first` at the first SIGINT or SIGTERM, and `second` at each further one.
 
-    Does nothing off the main thread, where Python gives no signals.
+    At the end, the earlier signal handlers are restored. Does nothing outside of the main thread, because Python
+    delivers signals only there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -3,12 +3,19 @@
 Every task lives below `run`, in two nested task groups. The outer one has the duties that go on until the last handler
 has ended: leases, acknowledgements, checkpoints, lag. The inner one has the work: reading, reclaiming, handling.
 
-| step | start | stop |
-|---|---|---|
-| 1 | connect | reads end; entries whose handler has not begun are released |
-| 2 | join every group | handlers finish, for at most `grace` seconds, then are cancelled |
-| 3 | start the duties | the duties end |
-| 4 | start the work | settled entries are written, the other ones released, connections closed |
+The order of a start:
+
+1. Connect.
+2. Join every group.
+3. Start the duties.
+4. Start the work.
+
+The order of a stop (a drain):
+
+1. Reads end, no handler begins, and entries whose handler has not begun are released.
+2. Running handlers finish, for at most `grace` seconds; then they are cancelled.
+3. The duties end.
+4. Fates that are not written yet are written, all other entries are released, and connections are closed.
 
 A second stop cancels the handlers at once. An error other than a `RedisStreamsError` is our bug: it cancels everything
 and comes out of `run`.

@@ -77,7 +77,10 @@ def functions(what: str, values: object, arguments: str) -> tuple[Callable[..., 
 
 
 def function(what: str, value: object, arguments: str) -> Callable[..., object]:
-    """Return the function. Raises `ConfigError` if it is async or does not accept the arguments, e.g. `"fact"`."""
+    """Return the value if it is a function that can be called with these arguments, e.g. `"stream, length"`.
+
+    Raises `ConfigError` if it is not a function, is async, or does not accept that number of arguments.
+    """
     expected = f"expected a function of ({arguments})"
     if isinstance(value, type) or not callable(value):
         raise ConfigError(f"{what}={shown(value)}: {expected}")

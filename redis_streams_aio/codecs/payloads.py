@@ -106,6 +106,11 @@ class RawCodec:
 
 
 _OURS = (JsonCodec, MsgpackCodec, RawCodec)
+"""Codecs of this library whose `decoder` takes a limit, and whose `encode` publishes bytes unchanged.
+
+Such a codec must be listed here. Otherwise the size limit holds for every field instead of the payload, and bytes get
+the codec's content type instead of `AS_IT_IS`, so that readers decode them.
+"""
 
 
 def bounded(codec: Codec, payload_type: type[T], limit: int) -> Callable[[Fields], T]:

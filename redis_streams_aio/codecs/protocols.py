@@ -20,7 +20,12 @@ class Codec(Protocol):
     """Reads entries. A handler's `codec=` takes such an object."""
 
     def decoder(self, payload_type: type[T]) -> Callable[[Fields], T]:
-        """Return the function that turns an entry's fields into a `payload_type` or raises `DecodeError`."""
+        """Return a function that turns an entry's fields into a value of `payload_type`.
+
+        The fields are names and values in turn; `payload_of(fields)` of `events.wire_format` returns the payload. The
+        function raises `DecodeError` for fields that it cannot decode. `decoder` itself raises `TypeError` for a type
+        that the codec cannot read.
+        """
         ...
 
 

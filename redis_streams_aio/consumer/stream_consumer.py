@@ -78,7 +78,7 @@ class StreamConsumer(Generic[T]):
     At least once: an event that was yielded and not acknowledged is yielded again, to this consumer after a restart
     under the same `name`, or to another one when it was idle for `lease` seconds. Leases are renewed between two
     events: choose `lease` longer than one event takes, or call `renew()` meanwhile. Entries that cannot be decoded, or
-    have a payload of more than `max_payload_bytes`, are moved to the dead letters.
+    have a payload of more than `max_payload_bytes`, are moved to the dead letters: it decides `undecodable` itself.
 
     Times in seconds. `start` and `checkpoints` say where a new group begins, see
     `ConsumerGroupManager.create_group`; `name`: this consumer's name, the same after a restart; by default a new

@@ -97,7 +97,7 @@ def decide(error: BaseException, failures: int, policy: RetryPolicy, failing_for
     """Return the fate of a delivery whose handler raised `error`.
 
     `failures` counts the earlier failures; `failing_for` is the time in seconds since the first one. In a group of
-    exceptions, a `Reject` decides, then an exception of `give_up_on`, then `RetryLater` if nothing else is inside; else
+    exceptions, `RetryLater` decides if nothing else is inside, then a `Reject`, then an exception of `give_up_on`; else
     the event is retried if all exceptions inside are in `retry_on`. Errors of user classes are raised.
     """
     inside = leaves(error)

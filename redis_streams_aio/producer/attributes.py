@@ -64,7 +64,10 @@ def too_large(fields: Sequence[str | bytes]) -> str:
 
 
 def _named(fields: Sequence[str | bytes], index: int) -> str:
-    """Return the users' name of a field, from the index of its name or value."""
+    """Return the field as users know it, such as `key` or `headers['trace']`.
+
+    `index` is the place of the field's name or value in `fields`, where names and values alternate.
+    """
     name = fields[index - index % 2]
     if isinstance(name, bytes):
         return name.decode()

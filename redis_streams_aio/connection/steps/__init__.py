@@ -1,4 +1,6 @@
-"""The atomic steps at Redis: each is one typed function, in one file with its Lua, its keys, arguments and reply.
+"""The Redis side of the jobs: each atomic step is a typed function, in one file with its Lua, keys and reply.
+
+`consumer`, `monitoring` and `checkpoint` decide when a step runs; this folder knows how Redis does it.
 
 Nothing outside of a step's file knows the order of a script's arguments or the form of its reply. Rules of all steps:
 

@@ -1,4 +1,4 @@
-"""Claims: entries that others have let go are put under a consumer's name, with what is in them."""
+"""Claims: pending entries of another consumer, which is gone or has released them, get a new owner and are read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Claim(NamedTuple):
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """The entries that a claim found as it says; the others have another owner by now, or were renewed."""
+    """The result of a claim. Entries in neither list have another owner by now, or were renewed."""
 
     entries: list[RawEntry]
     gone: list[bytes]

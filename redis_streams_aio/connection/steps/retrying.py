@@ -20,7 +20,7 @@ RETRY = Script(
     + """
 -- ARGV: group, consumer, then for each entry its id, delay in ms, failures, time of the first failure in ms (0: now),
 -- error. Returns for each the time of the first failure in ms (0 when there was none), or '' when the entry is not ours
--- any more and nothing was written of it. The lease is left as it is: entries behind must not look older than these.
+-- any more and nothing was written of it. Does not renew the lease: else the entries behind could be taken over first.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local firsts = {}
@@ -50,13 +50,14 @@ class Failed(NamedTuple):
     """How long it waits for its retry."""
     failures: int
     first_ms: int
-    """When it failed first, by the server's clock; 0: now, if it failed at all."""
+    """When it failed first, by the server's clock. 0 if unknown: its first failure is this one, or it has none."""
     error: str
 
 
 async def write_failures(connection: Connection, who: Consumer, failed: Sequence[Failed]) -> list[int | NotOurs]:
-    """Write failures down, all due from one moment; return when each entry failed first, in ms (0: it never did).
+    """Write failures, and return for each entry the time of its first one, in ms (0: it never failed).
 
+    All delays begin at the same moment. The result is `NOT_OURS` for an entry that another consumer has.
     Raises `RedisUnavailableError`, `ServerError`.
     """
     arguments: list[Argument] = [argument for one in failed for argument in one]

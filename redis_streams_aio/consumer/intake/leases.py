@@ -13,6 +13,8 @@ Invariants:
 * An entry that was not renewed is lost: another consumer has it, or it is gone. `delivery.lost` becomes true. A running
   handler may continue, and its success may still acknowledge (which is harmless), but its failure writes nothing,
   because every failure path checks the owner.
+* A lost lease may be noticed earlier, where a fate is written (`settle`): the script checks the owner, and
+  `Holdings.lose` drops the delivery, as it does here. Plain acknowledgements do not check.
 
 All groups with the same lease are renewed in one round trip, so neither their number nor the distance to Redis costs a
 lease; each other lease has its own keeper. A keeper has its own connection, whose deadline is the interval between

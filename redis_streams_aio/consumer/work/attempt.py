@@ -1,7 +1,12 @@
 """Attempts: find the handler, decode the payload, call the handler, and decide the fate of the event.
 
-Every error of user code becomes a value here: a fate, decided by `retry.decide` or by the handler's own calls on its
-delivery. Nothing here asks Redis.
+Every error of user code becomes a value here: a fate. Nothing here asks Redis. Who decides the fate:
+
+* `admit`, before the handler is called: too many deliveries, no handler for the event type (`unhandled`), or a replay
+  for another group.
+* `_failed`, which `admit` calls for a payload that cannot be decoded: `undecodable`.
+* `retry.decide`, after the handler has raised, or has called `retry`, `reject` or `fail` on its delivery. An error of
+  the key function, or one of the codec that is not a `DecodeError`, counts as raised by the handler.
 
 **Cancellation.** A handler runs in its worker's task. Each cancellation of that task is one of these rows:
 

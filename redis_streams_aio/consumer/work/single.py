@@ -130,7 +130,7 @@ class OneByOne:
             await self._settle(delivery, await self._fate_after(error, delivery, route, worker, began), route)
 
     async def _handle_suspect(self, delivery: Delivery, worker: Worker, began: float) -> None:
-        """Handle a delivery that may harm others, or ask the state of a copy that waits."""
+        """Handle a delivery that may harm others (`schedule.is_suspect`), or ask the state of a copy that waits."""
         if isinstance(delivery.fate, AwaitCopy):
             await self._ask_again(delivery)
         else:
@@ -166,7 +166,7 @@ class OneByOne:
         return fate_after(error, delivery, route, began, self._now)
 
     async def _settle(self, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> None:
-        """Write the fate. Its lane continues, unless the delivery waits there to be handled again."""
+        """Write the fate. The delivery then leaves its lane, unless it waits there to be handled again."""
         if fate is ACK:
             acknowledge(self._acks, delivery, admitted)
         elif await self._is_put_off(delivery, fate, admitted):
