@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
+from ..checks.functions import is_async, takes
 from ..checks.values import shown
 from ..events.wire_format import Fields
 from ..exceptions import EncodeError
@@ -122,9 +123,10 @@ def bounded(codec: Codec, payload_type: type[T], limit: int) -> Callable[[Fields
     if type(codec) in _OURS:
         return cast("JsonCodec", codec).decoder(payload_type, limit)
     decode_any = codec.decoder(payload_type)
-    if not callable(decode_any):
+    if not callable(decode_any) or is_async(decode_any) or not takes(decode_any, 1):
         raise TypeError(
-            f"{type(codec).__name__}.decoder({name_of(payload_type)}) gave {shown(decode_any)}, not a function"
+            f"{type(codec).__name__}.decoder({name_of(payload_type)}) gave {shown(decode_any)}, not a function of "
+            "(fields) that is not async"
         )
 
     def decode(fields: Fields) -> T:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar, cast
 
+from ..checks.functions import is_async, takes
 from ..checks.values import shown
 from ..events.wire_format import Fields
 from ..exceptions import ConfigError
@@ -47,6 +48,7 @@ def payload_codec(codec: object) -> PayloadCodec:
     _check_codec(codec)
     if not callable(getattr(codec, "encode", None)):
         raise ConfigError(f"codec={shown(codec)}: reads only; expected one that writes too, e.g. JsonCodec()")
+    _check_method(codec, "encode", "payload")
     content_type = getattr(codec, "content_type", "")
     if content_type is not None and (not isinstance(content_type, str) or not content_type):
         raise ConfigError(f"codec={shown(codec)}: its content_type={shown(content_type)}: expected text, or None")
@@ -64,3 +66,11 @@ def _check_codec(codec: object) -> None:
         raise ConfigError(f"codec={codec.__name__}: is a class; write {codec.__name__}() to make one")
     if not callable(getattr(codec, "decoder", None)):
         raise ConfigError(f"codec={shown(codec)}: expected a codec, e.g. JsonCodec()")
+    _check_method(codec, "decoder", "payload_type")
+
+
+def _check_method(codec: object, name: str, argument: str) -> None:
+    """Raise `ConfigError` for a method that is async, or does not take its one argument."""
+    method = getattr(codec, name)
+    if is_async(method) or not takes(method, 1):
+        raise ConfigError(f"codec={shown(codec)}: expected a method {name}({argument}), not async")

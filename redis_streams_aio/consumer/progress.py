@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from ..exceptions import RedisStreamsError
 
@@ -17,17 +17,17 @@ class Progress:
 
     def __init__(self) -> None:
         self.failing_since: float | None = None
-        """When the current series of failed steps began, on the event loop's clock; `None` if there is none."""
+        """When the current series of failed steps began, by `time.monotonic`; `None` if there is none."""
         self._overdue_at: float | None = None
 
     @contextmanager
     def step(self, seconds: float) -> Iterator[None]:
         """Watch a step that should take at most `seconds`."""
-        self._overdue_at = asyncio.get_running_loop().time() + seconds + LATE
+        self._overdue_at = monotonic() + seconds + LATE
         try:
             yield
         except RedisStreamsError:
-            self.failing_since = self.failing_since or asyncio.get_running_loop().time()
+            self.failing_since = self.failing_since or monotonic()
             raise
         else:
             self.failing_since = None
@@ -36,6 +36,6 @@ class Progress:
 
     @property
     def good(self) -> bool:
-        """Whether the last step succeeded, and the current one is not overdue."""
-        overdue = self._overdue_at is not None and asyncio.get_running_loop().time() > self._overdue_at
+        """Whether the last step succeeded, and the current one is not overdue. Any thread may ask."""
+        overdue = self._overdue_at is not None and monotonic() > self._overdue_at
         return self.failing_since is None and not overdue

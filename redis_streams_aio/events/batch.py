@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..checks.values import shown
 from .delivery import Delivery
 
 
@@ -22,25 +23,32 @@ class BatchDelivery:
 
     def ack(self, index: int) -> None:
         """Acknowledge an item, even if the handler raises later. Raises `IndexError`, `SettledError`."""
-        self._deliveries[index].ack()
+        self._item(index).ack()
 
     def retry(self, index: int, delay: float) -> None:
         """Retry an item, not before `delay` seconds after the handler's end. This is not counted as a failure.
 
         Raises `IndexError`, `SettledError`, and `ConfigError` for a wrong delay.
         """
-        self._deliveries[index].retry(delay)
+        self._item(index).retry(delay)
 
     def reject(self, index: int, reason: str) -> None:
         """Move an item to the dead letters with this reason. Raises `IndexError`, `SettledError`."""
-        self._deliveries[index].reject(reason)
+        self._item(index).reject(reason)
 
     def fail(self, index: int, error: Exception) -> None:
         """Let the retry policy decide on an item, as if the handler had raised `error` for this item alone.
 
         Raises `IndexError`, `SettledError`.
         """
-        self._deliveries[index].fail(error)
+        self._item(index).fail(error)
+
+    def _item(self, index: int) -> Delivery:
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise TypeError(f"index={shown(index)}: expected the place of a payload in the list, e.g. 0")
+        if not 0 <= index < len(self):
+            raise IndexError(f"index={index}: expected 0 to {len(self) - 1}, as the batch has {len(self)} items")
+        return self._deliveries[index]
 
     @property
     def lost(self) -> bool:

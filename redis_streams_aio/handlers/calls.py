@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import Parameter
 from typing import cast
@@ -11,8 +12,21 @@ from ..events.batch import BatchDelivery
 from ..events.delivery import Delivery
 from .options import Handler
 
-Call = Callable[[object, Delivery | BatchDelivery], Awaitable[None]]
-"""Calls a handler with the payload and the delivery, or with the list of payloads and the batch."""
+Call = Callable[[object, Delivery | BatchDelivery], Awaitable[object]]
+"""Calls a handler with the payload and the delivery, or with the list of payloads and the batch.
+
+Handlers return `None`; `error_of` checks other results.
+"""
+
+
+def error_of(raised: BaseException | None, returned: object) -> BaseException | None:
+    """Return the error of an attempt: the raised one, or one for an awaitable that the handler returned unawaited."""
+    if raised is not None or not inspect.isawaitable(returned):
+        return raised
+    if inspect.iscoroutine(returned):
+        returned.close()
+    kind = type(returned).__name__
+    return TypeError(f"the handler returned a {kind}, which nobody awaits: write 'await' before the call that makes it")
 
 
 def call_of(
@@ -41,7 +55,7 @@ def _call_by_place(
             else:
                 in_order.append(each is payload)
 
-    def call(given: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
+    def call(given: object, delivery: Delivery | BatchDelivery) -> Awaitable[object]:
         return handler(
             *[given if takes_payload else delivery for takes_payload in in_order],
             **{name: given if takes_payload else delivery for name, takes_payload in by_name.items()},
@@ -53,9 +67,9 @@ def _call_by_place(
 def with_timeout(call: Call, seconds: float) -> Call:
     """Return the call with a limit: it raises `TimeoutError` after `seconds`."""
 
-    async def limited(given: object, delivery: Delivery | BatchDelivery) -> None:
+    async def limited(given: object, delivery: Delivery | BatchDelivery) -> object:
         async with asyncio.timeout(seconds):
-            await call(given, delivery)
+            return await call(given, delivery)
 
     return limited
 
@@ -63,7 +77,7 @@ def with_timeout(call: Call, seconds: float) -> Call:
 def with_event(call: Call) -> Call:
     """Return the call with the event instead of the payload."""
 
-    def of_event(_: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
+    def of_event(_: object, delivery: Delivery | BatchDelivery) -> Awaitable[object]:
         return call(cast("Delivery", delivery).event, delivery)
 
     return of_event
@@ -72,7 +86,7 @@ def with_event(call: Call) -> Call:
 def with_events(call: Call) -> Call:
     """Return the call with a batch's events instead of the payloads."""
 
-    def of_events(_: object, batch: Delivery | BatchDelivery) -> Awaitable[None]:
+    def of_events(_: object, batch: Delivery | BatchDelivery) -> Awaitable[object]:
         return call([delivery.event for delivery in cast("BatchDelivery", batch)], batch)
 
     return of_events

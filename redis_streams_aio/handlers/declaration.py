@@ -17,6 +17,9 @@ from . import options, signatures
 from .calls import Call
 from .options import Handler, HandlerOptions
 
+_WITHOUT_NAMES = ("builtins", "collections", "collections.abc", "msgspec", "types", "typing")
+"""Modules of types that do not name an event: `dict`, `Mapping`, `msgspec.Raw`, unions."""
+
 
 class Declaration(msgspec.Struct, frozen=True):
     """A handler that passed all checks."""
@@ -63,6 +66,7 @@ def _event_type(payload_type: type[object]) -> str | None:
     """Return the type's name; `None` for `dict`, `Any` and other types without their own name."""
     if get_origin(payload_type) is Annotated:
         payload_type = get_args(payload_type)[0]
-    if payload_type is Any or not isinstance(payload_type, type):  # `Any` is a type since 3.11
+    named = get_origin(payload_type) or payload_type  # `Box[int]` is a `Box`
+    if named is Any or not isinstance(named, type):  # `Any` is a type since 3.11
         return None
-    return None if payload_type.__module__ == "builtins" else payload_type.__name__
+    return None if named.__module__ in _WITHOUT_NAMES else named.__name__

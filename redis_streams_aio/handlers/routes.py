@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -14,14 +14,13 @@ from ..checks.values import shown
 from ..codecs import Codec, JsonCodec, bounded
 from ..config import MAX_PAYLOAD_BYTES
 from ..events import entry_ids, wire_format
-from ..events.batch import BatchDelivery
-from ..events.delivery import Delivery
 from ..events.wire_format import Fields
 from ..exceptions import HandlerDefinitionError
+from .around import wrapped
 from .calls import Call, with_timeout
 from .declaration import Declaration
 from .error_texts import describe, message_of
-from .options import WITHIN, Handler, HandlerOptions, Middleware, OnLost
+from .options import WITHIN, Handler, HandlerOptions, OnLost
 from .retry import RetryPolicy
 from .subscription_options import SubscriptionOptions
 
@@ -179,7 +178,7 @@ def _route(declared: Declaration, max_payload_bytes: int) -> Route:
     decode = _decoder(declared, options.codec or JsonCodec(), max_payload_bytes)
     call = declared.call
     for around in reversed(options.middleware):
-        call = _wrapped(around, call)
+        call = wrapped(around, call)
     if options.timeout is not None:
         call = with_timeout(call, options.timeout)
     return Route(
@@ -201,10 +200,3 @@ def _decoder(declared: Declaration, codec: Codec, limit: int) -> Callable[[Field
     except Exception as error:  # a user's codec may raise anything
         told = message_of(error) if type(error) is TypeError else describe(error)
         raise HandlerDefinitionError(f"handler {declared.name}: {told}") from error
-
-
-def _wrapped(around: Middleware, inner: Call) -> Call:
-    def call(payload: object, delivery: Delivery | BatchDelivery) -> Awaitable[None]:
-        return around(delivery, lambda: inner(payload, delivery))  # type: ignore[arg-type]  # it gets what the handler gets
-
-    return call

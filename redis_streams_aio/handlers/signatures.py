@@ -80,12 +80,14 @@ class _Reader:
         if payload is None:
             return Signature(Any, call_of(self._handler, self._parameters, None, delivery), takes_delivery=True)
         payload_type = self._payload_type(payload)
-        is_event = _is_event(payload_type)
+        event = _event(payload_type)
         call = call_of(self._handler, self._parameters, payload, delivery)
-        if is_event:
-            payload_type = (*get_args(payload_type), Any)[0]
+        if event is not None:
+            payload_type = (*get_args(event), Any)[0]
             call = with_events(call) if self._is_batch else with_event(call)
-        return Signature(cast("type[object]", payload_type), call, takes_delivery=delivery is not None or is_event)
+        return Signature(
+            cast("type[object]", payload_type), call, takes_delivery=delivery is not None or event is not None
+        )
 
     def _payload_and_delivery(self) -> tuple[Parameter | None, Parameter | None]:
         """Return the parameters for the payload and the delivery; at least one of them exists."""
@@ -188,7 +190,17 @@ class _Reader:
 
 
 def _is_event(hint: object) -> bool:
-    return hint is EventMessage or get_origin(hint) is EventMessage
+    return _event(hint) is not None
+
+
+def _event(hint: object) -> object | None:
+    """Return the `EventMessage[...]` of an annotation, also in `Annotated` or with `| None`; `None` if it has none."""
+    if get_origin(hint) is Annotated:
+        return _event(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+        return _event(kinds[0]) if len(kinds) == 1 else None
+    return hint if hint is EventMessage or get_origin(hint) is EventMessage else None
 
 
 def _asks_for(hint: object, wanted: type[object]) -> bool:

@@ -148,14 +148,14 @@ class Recorder:
             ),
         )
 
-    def _watched(self, plan: Plan, route: Route) -> Callable[[object, Delivery | BatchDelivery], Awaitable[None]]:
-        async def call(payload: object, delivery: Delivery | BatchDelivery) -> None:
+    def _watched(self, plan: Plan, route: Route) -> Callable[[object, Delivery | BatchDelivery], Awaitable[object]]:
+        async def call(payload: object, delivery: Delivery | BatchDelivery) -> object:
             begun = [_begun(plan, route, one) for one in _each(delivery)]
             self.log.extend(begun)
             error: BaseException | None = None
             try:
                 self._fail_if_ordered(route, plan.options.stream)
-                await route.call(payload, delivery)
+                return await route.call(payload, delivery)
             except BaseException as raised:
                 error = raised
                 raise

@@ -425,3 +425,86 @@ async def test_p27_a_redis_that_does_not_answer_does_not_hold_up_the_end(new_ser
         stopped = loop.time()
     assert loop.time() - stopped < 8
     server.thaw()
+
+
+# -- nothing begins any more ------------------------------------------------------------------------------------
+
+
+async def test_p27_no_part_of_a_batch_begins_once_the_drain_has(url: str) -> None:
+    """A batch is handled in parts, one for each handler that takes some of it: those to come are released."""
+    broker, begun, release = Broker(url, group="g", settings=Settings(grace=30)), list[str](), asyncio.Event()
+
+    @broker.handler("orders", event_type="A", batch=10, within=0.05, lease=3600)
+    async def first(orders: list[dict]) -> None:
+        begun.append("A")
+        await release.wait()
+
+    @broker.handler("orders", event_type="B", batch=10, within=0.05, lease=3600)
+    async def second(orders: list[dict]) -> None:
+        begun.append("B")
+        await release.wait()
+
+    async with Broker(url) as publisher:
+        for event_type in "ABABAB":
+            await publisher.publish("orders", {}, event_type=event_type)
+    got: list[int] = []
+    other = Broker(url, group="g", settings=Settings(reclaim_interval=0.1))
+
+    @other.handler("orders", event_type="A", batch=10, within=0.05, lease=3600)
+    async def a(orders: list[dict]) -> None:
+        got.extend([0] * len(orders))
+
+    @other.handler("orders", event_type="B", batch=10, within=0.05, lease=3600)
+    async def b(orders: list[dict]) -> None:
+        got.extend([0] * len(orders))
+
+    async with broker:
+        await until(lambda: begun == ["A"])
+        running = broker.status[0].running
+        async with other:
+            closing = asyncio.create_task(broker.__aexit__(None, None, None))
+            await until(lambda: broker._supervisor is None or not broker.ready)
+            release.set()
+            await closing
+            await until(lambda: len(got) == 6 - running)
+    assert begun == ["A"]
+
+
+@pytest.mark.parametrize("batch", [None, 10])
+async def test_p27_no_handler_begins_after_redis_was_asked_for_copies_meanwhile(url: str, batch: int | None) -> None:
+    broker, begun = Broker(url, group="g", settings=Settings(grace=30)), list[str]()
+    options: dict[str, Any] = {"deduplicate": 60, "lease": 3600}
+
+    if batch is None:
+
+        @broker.handler("orders", **options)
+        async def one(order: Order) -> None:
+            begun.append("one")
+    else:
+
+        @broker.handler("orders", batch=batch, within=0.01, **options)
+        async def many(orders: list[Order]) -> None:
+            begun.append("many")
+
+    async with broker:
+        work, asked, answer = broker._supervisor.subscriptions[0]._work, asyncio.Event(), asyncio.Event()
+        before = work._holdings.connection.run
+
+        async def slowly(*arguments: Any, **named: Any) -> Any:
+            reply = await before(*arguments, **named)
+            if "BEGIN" in repr(arguments[0].source) or not asked.is_set():
+                asked.set()
+                await answer.wait()
+            return reply
+
+        work._holdings.connection.run = slowly  # type: ignore[method-assign]
+        await broker.publish("orders", Order(1), event_id="e")
+        await asked.wait()
+        closing = asyncio.create_task(broker.__aexit__(None, None, None))
+        await until(lambda: work.stopping)
+        answer.set()
+        await closing
+    assert begun == []
+    got: list[int] = []
+    async with taking(url, got, deduplicate=60):
+        await until(lambda: got == [1])

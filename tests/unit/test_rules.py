@@ -335,3 +335,28 @@ def test_behind_counts_what_is_not_settled() -> None:
 def test_backoff_stays_within_its_bounds() -> None:
     waits = delays()
     assert all(SHORTEST / 2 <= next(waits) <= LONGEST for _ in range(1000))
+
+
+@pytest.mark.parametrize("lane", ["k", None])
+def test_p7_a_lost_delivery_holds_up_nothing_until_it_would_be_due(lane: str | None) -> None:
+    """Lost in a batch that is handled again later, and lost behind another one of its lane."""
+    schedule = Schedule()
+    lost, front, behind = (Delivery(Origin("s"), b"%d-0" % number, []) for number in range(3))
+    for delivery in (lost, front, behind):
+        delivery.lane = lane
+    schedule.add(lost)
+    [taken] = schedule.take_batch(0, 1)
+    taken.due, taken.lost = 100.0, True
+    schedule.end_batch([taken], [taken])
+    schedule.add(behind)
+    assert schedule.take(0) is lost
+    schedule.leave(lost)
+    assert schedule.take(0) is behind
+    schedule.leave(behind)
+    schedule.add(front)
+    lost.due = 100.0
+    schedule.add(lost)
+    schedule.add(behind)
+    assert schedule.take(0) is front
+    schedule.leave(front)
+    assert {schedule.take(0), (schedule.leave(lost), schedule.take(0))[1]} == {lost, behind}

@@ -47,6 +47,7 @@ from ...events.delivery import Delivery, Instructions
 from ...events.replays import FOR_ANOTHER_GROUP
 from ...events.wire_format import EVENT_ID, event_type_of, get, key_of
 from ...exceptions import DecodeError
+from ...handlers.calls import error_of
 from ...handlers.error_texts import isinstance_of, message_of, shortened, traceback_of
 from ...handlers.fates import ABANDON, ACK, Complete, DeadLetter, Failure, Fate, Retry
 from ...handlers.options import KeyFunction, Unknown
@@ -171,10 +172,10 @@ async def to_its_end(step: Callable[[], Awaitable[T]]) -> T:
 async def call(route: Route, payload: object, taken: Sequence[Delivery]) -> BaseException | None:
     """Call a batch handler, and return its exception; `None` if it returned."""
     try:
-        await route.call(payload, BatchDelivery(taken))
+        left = await route.call(payload, BatchDelivery(taken))
     except BaseException as raised:  # noqa: BLE001  # see `as_value`
         return as_value(raised, taken)
-    return None
+    return error_of(None, left)
 
 
 async def absorb_cancellation() -> None:

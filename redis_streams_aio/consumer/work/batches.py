@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ...events.delivery import Delivery
-from ...handlers.fates import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Fate, Retry
+from ...handlers.fates import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Fate, Postpone, Retry
 from ...handlers.routes import Route, RouteTable
 from ...handlers.subscription_options import SubscriptionOptions
 from ..holdings import Holdings
@@ -103,6 +103,7 @@ class Batches:
         self._waiting_since: float | None = None
         self._calls: dict[Worker, _Call] = {}
         self.done: int = 0
+        self.stopping: bool = False
 
     @property
     def running(self) -> int:
@@ -147,6 +148,9 @@ class Batches:
             await self._acks.flush_if_possible()
         again = _Again()
         for route, part in self._parts(batch):
+            if self.stopping:
+                again.add(part, part)
+                continue
             undone = await self._handle_part(route, again.not_held_in(part), worker)
             again.add(await self._carry_out(undone), part)
         self._schedule.end_batch(batch, again.of(batch))
@@ -191,6 +195,8 @@ class Batches:
         if route.deduplicate is not None:
             copies, taken = await self._without_copies(route, taken)
             undone += copies
+        if self.stopping:  # since Redis was asked about copies
+            return undone + [(delivery, Postpone(self._now()), route) for delivery in taken]
         return undone + await self._call(route, taken, worker) if taken else undone
 
     def _admitted(self, route: Route | None, part: Sequence[Delivery]) -> tuple[list[Decided], list[Delivery]]:

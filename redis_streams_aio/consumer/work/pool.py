@@ -59,7 +59,7 @@ class Pool(Generic[Unit]):
 
     def stop(self) -> None:
         """Let workers end after their current unit; nothing new begins."""
-        self._stopping = True
+        self._stopping = self._work.stopping = True
         if self._timer is not None:
             self._timer.cancel()
         while self._resting:

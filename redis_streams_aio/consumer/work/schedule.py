@@ -205,7 +205,7 @@ class Schedule:
         """End a taken batch, except for the deliveries to handle `again` at their `due` time."""
         for delivery in again:
             if delivery.lane is None:
-                self.delay(delivery, delivery.due)
+                self._start(delivery)
         for delivery in reversed(again):
             if delivery.lane is not None:
                 self._behind[delivery.lane].appendleft(delivery)
@@ -231,7 +231,7 @@ class Schedule:
             self._behind.pop(lane, None)
 
     def _start(self, delivery: Delivery) -> None:
-        if delivery.due:
+        if delivery.due and not delivery.lost:  # nobody waits for a lost one: it is dropped at its turn
             self.delay(delivery, delivery.due)
         else:
             self._ready.append(delivery)

@@ -12,7 +12,8 @@ from typing import Protocol, TypeVar, cast
 
 from ...events.delivery import Delivery
 from ...exceptions import ServerError
-from ...handlers.fates import ABANDON, ACK, AwaitCopy, Fate
+from ...handlers.calls import error_of
+from ...handlers.fates import ABANDON, ACK, AwaitCopy, Fate, Postpone
 from ...handlers.options import Unknown
 from ...handlers.routes import Route, RouteTable
 from ..holdings import Holdings
@@ -33,6 +34,8 @@ class Work(Protocol[Unit]):
     """The most deliveries that a worker takes at once."""
     done: int
     """The number of ended calls of handlers, counted by delivery."""
+    stopping: bool
+    """Whether no handler may begin any more; set by the pool. Deliveries that have not begun return to the schedule."""
 
     @property
     def running(self) -> int:
@@ -85,6 +88,7 @@ class OneByOne:
         self._unknown: Unknown = unknown
         self._workers: dict[Delivery, Worker] = {}  # of deliveries in their handler
         self.done: int = 0
+        self.stopping: bool = False
         self.take: Callable[[float], Delivery | None] = schedule.take
         """Returns the next delivery, or `None`."""
 
@@ -115,18 +119,19 @@ class OneByOne:
             await self._handle_with_care(delivery, route, worker, began)
             return
         self._workers[delivery] = worker
-        error = None
+        error = left = None
         try:
-            await route.call(delivery.payload, delivery)
+            left = await route.call(delivery.payload, delivery)
         except BaseException as raised:  # noqa: BLE001  # as `_call`, but without its coroutine for each event
             error = as_value(raised, (delivery,))
         finally:
             del self._workers[delivery]
         self.done += 1
-        if error is None and delivery.instructions is None and not worker.cancelling():
+        if error is left is None and delivery.instructions is None and not worker.cancelling():
             acknowledge(self._acks, delivery, route)
             self._schedule.leave(delivery)
         else:
+            error = error_of(error, left)
             await self._settle(delivery, await self._fate_after(error, delivery, route, worker, began), route)
 
     async def _handle_suspect(self, delivery: Delivery, worker: Worker, began: float) -> None:
@@ -142,21 +147,22 @@ class OneByOne:
         if not isinstance(admitted, Route):
             fate: Fate = admitted
         else:
-            known = await self._fate_before(delivery, admitted)
-            fate = await self._call(delivery, admitted, worker, began) if known is None else known
+            fate = await self._fate_before(delivery, admitted) or (
+                Postpone(self._now()) if self.stopping else await self._call(delivery, admitted, worker, began)
+            )
         await self._settle(delivery, fate, admitted)
 
     async def _call(self, delivery: Delivery, route: Route, worker: Worker, began: float) -> Fate:
         self._workers[delivery] = worker
-        error = None
+        error = left = None
         try:
-            await route.call(delivery.payload, delivery)
+            left = await route.call(delivery.payload, delivery)
         except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fate
             error = as_value(raised, (delivery,))
         finally:
             del self._workers[delivery]
         self.done += 1
-        return await self._fate_after(error, delivery, route, worker, began)
+        return await self._fate_after(error_of(error, left), delivery, route, worker, began)
 
     async def _fate_after(
         self, error: BaseException | None, delivery: Delivery, route: Route, worker: Worker, began: float
