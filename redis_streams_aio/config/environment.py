@@ -25,7 +25,9 @@ def settings_in(environment: Mapping[str, str]) -> dict[object, object]:
         if not variable.startswith(PREFIX):
             continue
         key = variable.removeprefix(PREFIX).lower()
-        if key in Settings.__struct_fields__ and key != "streams":
+        if key == "streams":
+            log.warning("environment variable %s is ignored: streams can be set only in the file or in code", variable)
+        elif key in Settings.__struct_fields__:
             found[key] = _converted(variable, key, value)
         else:
             shown = variable.encode("utf-8", "backslashreplace").decode()

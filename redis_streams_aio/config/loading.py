@@ -58,6 +58,11 @@ def _read(path: str | Path) -> object:
         raise ConfigError(f"{path!r:.200}: cannot be read: {error}") from error
     try:
         return yaml_files.parse(text)
+    except yaml_files.RepeatedKeyError as error:
+        raise ConfigError(
+            f"{path}: the key {values.shown(error.key)} is given twice: see lines {error.first} and {error.second}; "
+            "remove one of them"
+        ) from None
     except ValueError as error:
         raise ConfigError(
             f"{path}: is not valid YAML{_place(error.__cause__)}"

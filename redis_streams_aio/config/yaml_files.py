@@ -17,10 +17,31 @@ _MOST_MERGED = 100_000
 _TAG = "tag:yaml.org,2002:"
 
 
+class RepeatedKeyError(ValueError):
+    """A mapping has a key twice. YAML forbids this, and PyYAML would drop the first value."""
+
+    def __init__(self, key: str, first: int, second: int) -> None:
+        super().__init__(f"key {key!r} in lines {first} and {second}")
+        self.key, self.first, self.second = key, first, second
+
+
 class _Loader(yaml.SafeLoader):
     def __init__(self, stream: bytes) -> None:
         super().__init__(stream)
         self._merged = 0
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Return the mapping as it is written, before merge keys add to it. Raises `RepeatedKeyError`."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _TAG + "merge":
+                continue
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise RepeatedKeyError(key.value, lines[name], line)
+            lines[name] = line
+        return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Replace merge keys by the keys of their mappings. The mapping's own keys come last, and the last one wins.
@@ -60,9 +81,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse(text: bytes) -> object:
-    """Parse a text with one YAML document. Raises `ValueError`."""
+    """Parse a text with one YAML document. Raises `ValueError`, as `RepeatedKeyError` if a mapping has a key twice."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506  # derived from SafeLoader
+    except RepeatedKeyError:
+        raise
     except (
         yaml.YAMLError,
         ArithmeticError,

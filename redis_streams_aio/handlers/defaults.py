@@ -12,11 +12,8 @@ from ..codecs import Codec
 from ..exceptions import ConfigError
 from . import options as handler_options
 from .declaration import Declaration
-from .options import HandlerOptions, Middleware
+from .options import FILLED, HandlerOptions, Middleware
 from .retry import RetryPolicy
-
-_FILLED = ("group", "retry", "lease", "concurrency", "codec")
-"""Options that one value of the router can stand for; middleware and prefixes are joined."""
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,19 +31,20 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
     def checked(self) -> Defaults:
         """Return the defaults as they are kept. Raises `ConfigError` for values that cannot work."""
-        said = {name: value for name in _FILLED if (value := getattr(self, name)) is not None}
+        said = {name: value for name in FILLED if (value := getattr(self, name)) is not None}
         options = HandlerOptions("stream", middleware=self.middleware, **said)
-        for problem in handler_options.problems(options):
-            raise ConfigError(problem)
+        for problem in (*handler_options.problems(options), prefix_problem(self.prefix)):
+            if problem is not None:
+                raise ConfigError(problem)
         kept = handler_options.normal(options)
         filled = {name: getattr(kept, name) for name in said}
-        return Defaults(middleware=kept.middleware, prefix=_prefix(self.prefix), **filled)
+        return Defaults(middleware=kept.middleware, prefix=names.exact(self.prefix), **filled)
 
     def apply(self, declared: Declaration) -> Declaration:
         """Return the handler with these defaults for the options that it does not name."""
         filled = {
             name: value
-            for name in _FILLED
+            for name in FILLED
             if (value := getattr(self, name)) is not None and not _is_said(declared, name)
         }
         options = msgspec.structs.replace(
@@ -65,10 +63,10 @@ def _is_said(declared: Declaration, name: str) -> bool:
     return name in declared.said
 
 
-def _prefix(given: object) -> str:
-    """A prefix as plain text. Raises `ConfigError`."""
+def prefix_problem(given: object) -> str | None:
+    """Say what is wrong with a prefix of names of streams; `None` if it is valid."""
     if not isinstance(given, str):
-        raise ConfigError(f"prefix={shown(given)}: expected text")
+        return f"prefix={shown(given)}: expected text"
     if given and (wrong := names.problem(given)):
-        raise ConfigError(f"prefix: the name {wrong}")
-    return names.exact(given)
+        return f"prefix: the name {wrong}"
+    return None

@@ -37,6 +37,8 @@ Middleware = (
 """
 WITHIN = 0.1
 """Seconds that a batch waits until it is full, if the handler does not say."""
+FILLED = ("group", "retry", "lease", "concurrency", "codec")
+"""Options that a router can give to handlers that do not name them; middleware and prefixes are joined."""
 _MOST_AT_ONCE = 10_000
 _LARGEST_BATCH = 10_000
 _LONGEST_MEMORY = 10 * 366 * 86_400

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ..checks.functions import kind_of, name_of
+from ..checks.names import exact
 from ..checks.values import shown
 from ..codecs import Codec
 from ..config import MAX_PAYLOAD_BYTES
@@ -15,7 +16,7 @@ from ..events.wire_format import Fields
 from ..exceptions import ConfigError, HandlerDefinitionError
 from .declaration import Declaration, check_options, declare
 from .decorator import HandlerDecorator, handler
-from .defaults import Defaults
+from .defaults import Defaults, prefix_problem
 from .options import HandlerOptions, HandlerT, Middleware, middleware_problems
 from .retry import RetryPolicy
 from .routes import Plan, plan
@@ -74,7 +75,7 @@ class Router:
         self._of_broker = _NOT_KNOWN
         self._max_payload_bytes = MAX_PAYLOAD_BYTES
         self.included: bool = False
-        """Whether a broker has taken over the handlers."""
+        """Whether a broker or another router has taken over the handlers."""
         self._is_open: Callable[[], bool] = lambda: False
 
     @classmethod
@@ -129,9 +130,9 @@ class Router:
         """Take over another router's handlers; see `Broker.include`. Raises `HandlerDefinitionError`."""
         self._check_time("a router is included")
         _check_router(router)
-        if not isinstance(prefix, str):
-            raise HandlerDefinitionError(f"include(prefix={shown(prefix)}): expected text")
-        mine = msgspec.structs.replace(self._defaults, prefix=self._defaults.prefix + prefix)
+        if wrong := prefix_problem(prefix):
+            raise HandlerDefinitionError(wrong)
+        mine = msgspec.structs.replace(self._defaults, prefix=self._defaults.prefix + exact(prefix))
         self.add([_checked(mine.apply(declared)) for declared in router.declarations])
         router.included = True
 
@@ -140,7 +141,8 @@ class Router:
         return self._plan(self._declarations)
 
     def _plan(self, declarations: Sequence[Declaration]) -> list[Plan]:
-        return plan(map(self._of_broker.apply, declarations), self._max_payload_bytes)
+        known = self._of_broker is not _NOT_KNOWN
+        return plan(map(self._of_broker.apply, declarations), self._max_payload_bytes, all_known=known)
 
     def _check_time(self, what: str) -> None:
         if self._is_open():
@@ -149,7 +151,7 @@ class Router:
             )
         if self.included:
             raise HandlerDefinitionError(
-                f"{what} too late: a broker has included this router; declare all handlers before include(router)"
+                f"{what} too late: this router is included already; declare handlers and include routers before that"
             )
 
 

@@ -20,7 +20,7 @@ from .around import wrapped
 from .calls import Call, with_timeout
 from .declaration import Declaration
 from .error_texts import describe, message_of
-from .options import WITHIN, Handler, HandlerOptions, OnLost
+from .options import FILLED, WITHIN, Handler, HandlerOptions, OnLost
 from .retry import RetryPolicy
 from .subscription_options import SubscriptionOptions
 
@@ -77,10 +77,14 @@ class Plan(msgspec.Struct, frozen=True):
     routes: RouteTable
 
 
-def plan(declarations: Iterable[Declaration], max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> list[Plan]:
+def plan(
+    declarations: Iterable[Declaration], max_payload_bytes: int = MAX_PAYLOAD_BYTES, *, all_known: bool = True
+) -> list[Plan]:
     """Return one plan for each stream and group.
 
-    Raises `HandlerDefinitionError` if handlers of one subscription contradict each other.
+    Without `all_known`, routers and a broker may still give other values to options that the handlers do not name, and
+    such options are not compared. Raises `HandlerDefinitionError` if handlers of one subscription contradict each
+    other.
     """
     subscriptions: dict[tuple[str, str], list[Declaration]] = {}
     for declared in declarations:
@@ -89,7 +93,10 @@ def plan(declarations: Iterable[Declaration], max_payload_bytes: int = MAX_PAYLO
                 f"handler {declared.name}: has no group; give group= here, or Broker(group=...) for all handlers"
             )
         subscriptions.setdefault((declared.options.stream, group), []).append(declared)
-    plans = [_plan_one(group, members, max_payload_bytes) for (_, group), members in subscriptions.items()]
+    plans = [
+        _plan_one(group, members, max_payload_bytes, all_known=all_known)
+        for (_, group), members in subscriptions.items()
+    ]
     _check_dead_letters(plans)
     return plans
 
@@ -114,12 +121,22 @@ def _check_dead_letters(plans: Sequence[Plan]) -> None:
             )
 
 
-def _plan_one(group: str, members: Sequence[Declaration], max_payload_bytes: int) -> Plan:
+def _plan_one(group: str, members: Sequence[Declaration], max_payload_bytes: int, *, all_known: bool) -> Plan:
     shared = [(declared, _subscription_options(group, declared.options)) for declared in members]
     _, options = shared[0]
-    for declared, others in shared[1:]:
-        _check_agreement(members[0], options, declared, others)
+    for field in options.__struct_fields__:
+        settled = [(declared, each) for declared, each in shared if all_known or _is_settled(declared, field)]
+        for declared, others in settled[1:]:
+            _check_agreement(field, *settled[0], declared, others)
     return Plan(options, _route_table([(declared, _route(declared, max_payload_bytes)) for declared in members]))
+
+
+def _is_settled(declared: Declaration, field: str) -> bool:
+    """Whether no router or broker that includes the handler can give this option another value."""
+    options = declared.options
+    if field == "order":  # the default depends on `concurrency`
+        return options.order is not None or options.key is not None or "concurrency" in declared.said
+    return field not in FILLED or field in declared.said
 
 
 def _subscription_options(group: str, options: HandlerOptions) -> SubscriptionOptions:
@@ -139,16 +156,19 @@ def _subscription_options(group: str, options: HandlerOptions) -> SubscriptionOp
 
 
 def _check_agreement(
-    first: Declaration, options: SubscriptionOptions, second: Declaration, others: SubscriptionOptions
+    field: str, first: Declaration, options: SubscriptionOptions, second: Declaration, others: SubscriptionOptions
 ) -> None:
-    for field in options.__struct_fields__:
-        ours, theirs = getattr(options, field), getattr(others, field)
-        if ours is not theirs and ours != theirs:
-            raise HandlerDefinitionError(
-                f"handlers {first.name} and {second.name} share the subscription {options.stream}/{options.group} "
-                f"and differ in {field}: {shown(ours)} and {shown(theirs)}; make them equal, or give one of them "
-                "another group"
-            )
+    """Raise `HandlerDefinitionError` if two handlers of a subscription differ in an option."""
+    ours, theirs = getattr(options, field), getattr(others, field)
+    if ours is theirs or ours == theirs:
+        return
+    advice = "make them equal"
+    if callable(ours) and callable(theirs):
+        advice = "two functions are never equal: define one function, and give the same object to both handlers"
+    raise HandlerDefinitionError(
+        f"handlers {first.name} and {second.name} share the subscription {options.stream}/{options.group} "
+        f"and differ in {field}: {shown(ours)} and {shown(theirs)}; {advice}, or give one of them another group"
+    )
 
 
 def _route_table(routes: Sequence[tuple[Declaration, Route]]) -> RouteTable:

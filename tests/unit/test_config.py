@@ -90,6 +90,41 @@ def test_what_is_wrong_is_told_with_its_path(write, text: str, expected: str) ->
     assert isinstance(caught.value, RedisStreamsError)
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("redis_streams:\n  group: a\n  group: b\n", "group", "2 and 3"),
+        ("redis_streams:\n  group: a\n  'group': a\n", "group", "2 and 3"),
+        ("redis_streams: {group: a, group: b}\n", "group", "1 and 1"),
+        ("redis_streams:\n  streams: {a: {}}\n  count: 5\n  streams: {b: {}}\n", "streams", "2 and 4"),
+        ("redis_streams:\n  streams:\n    a: {maxlen: 1,\n        maxlen: 2}\n", "maxlen", "3 and 4"),
+        ("redis_streams:\n  streams:\n    a: {}\n    b: {}\n    a: {}\n", "a", "3 and 5"),
+        ("redis_streams: {}\nredis_streams: {group: a}\n", "redis_streams", "1 and 2"),
+        ("x: &x {count: 5}\nredis_streams:\n  count: 6\n  <<: *x\n  count: 7\n", "count", "3 and 5"),
+        ("x: &x {count: 5,\n count: 6}\nredis_streams: {<<: *x}\n", "count", "1 and 2"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_named_with_its_lines(write, text: str, key: str, lines: str) -> None:
+    """Otherwise the first value would be dropped, although every unknown key is refused."""
+    path = write(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, {})
+    assert str(caught.value) == f"{path}: the key '{key}' is given twice: see lines {lines}; remove one of them"
+
+
+def test_own_keys_may_override_merged_ones_as_often_as_a_mapping_is_merged(write) -> None:
+    path = write(
+        """
+        x: &x {count: 5, grace: 1}
+        y: &y {<<: *x, count: 6}
+        redis_streams: {count: 7, <<: [*y, *x], streams: {a: {maxlen: 1}, b: {maxlen: 1}}}
+        again: {<<: *y, count: 8}
+        """
+    )
+    settings = config.load(path, {})
+    assert (settings.count, settings.grace, len(settings.streams)) == (7, 1.0, 2)
+
+
 def test_a_wrong_environment_variable_is_named(write) -> None:
     path = write("redis_streams:\n")
     with pytest.raises(ConfigError, match="environment variable REDIS_STREAMS_BLOCK_MS: .*milliseconds"):
@@ -107,6 +142,13 @@ def test_an_unknown_environment_variable_is_warned_of(write, caplog: pytest.LogC
     assert settings == Settings()
     assert "REDIS_STREAMS_SERVICE_HOST is not a setting" in caplog.text
     assert "did you mean block_ms?" in caplog.text
+
+
+def test_streams_in_the_environment_are_told_where_they_can_be_set(write, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert config.load(write("redis_streams:\n"), {"REDIS_STREAMS_STREAMS": "{}"}) == Settings()
+    assert "REDIS_STREAMS_STREAMS is ignored: streams can be set only in the file or in code" in caplog.text
+    assert "did you mean" not in caplog.text
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from redis_streams_aio import (
@@ -147,3 +148,107 @@ def test_a_wrong_default_is_refused_when_the_router_is_made(given: dict[str, Any
     with pytest.raises(ConfigError) as raised:
         Router(**given)
     assert str(raised.value).startswith(problem)
+
+
+class Other(msgspec.Struct):
+    """Another type than `Order`."""
+
+
+async def handle_other(other: Other) -> None: ...
+
+
+@pytest.mark.parametrize(("name", "value"), [("concurrency", 8), ("lease", 7.0)])
+def test_an_option_that_one_handler_leaves_out_is_compared_where_no_router_can_fill_it_any_more(
+    name: str, value: float
+) -> None:
+    def pair() -> Router:
+        inner = Router()
+        inner.handler("orders", **{name: value})(handle)
+        inner.handler("orders")(handle_other)
+        return inner
+
+    outer, broker = Router(**{name: value}), Broker("memory://", group="g")
+    outer.include(pair())
+    broker.include(outer)
+    [plan] = broker._router.plans()
+    assert getattr(plan.options, name) == value
+    for owner in (Broker("memory://", group="g"), Broker("memory://", group="g")):
+        with pytest.raises(HandlerDefinitionError, match=f"handle and handle_other .* differ in {name}: {value} and "):
+            owner.include(pair())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differ"),
+    [
+        ({"concurrency": 8}, {"concurrency": 4}, "concurrency: 8 and 4"),
+        ({"order": "none"}, {"order": "key"}, "order: 'none' and 'key'"),
+        ({"start": "$"}, {}, "start: '$' and '0"),
+        ({"batch": 5}, {}, "batch"),
+        ({"key": str}, {}, "key: <class 'str'> and None; make them equal"),
+    ],
+)
+def test_options_that_no_other_router_can_make_equal_are_refused_at_the_handler(
+    first: dict[str, Any], second: dict[str, Any], differ: str
+) -> None:
+    router = Router()
+
+    async def handle_many(orders: list[Order]) -> None: ...
+
+    router.handler("orders", **first)(handle_many if "batch" in first else handle)
+    with pytest.raises(HandlerDefinitionError, match="share the subscription") as raised:
+        router.handler("orders", **second)(handle_other)
+    assert f"differ in {differ}" in str(raised.value)
+
+
+def test_a_handler_that_names_an_option_is_compared_with_another_that_names_it_too() -> None:
+    router = Router()
+    router.handler("orders", event_type="First")(handle)
+    router.handler("orders", concurrency=8)(handle)
+    with pytest.raises(HandlerDefinitionError, match="handle and handle_other .* differ in concurrency: 8 and 4"):
+        router.handler("orders", concurrency=4)(handle_other)
+    filled = Router(concurrency=3)
+    filled.handler("orders")(handle)
+    with pytest.raises(HandlerDefinitionError, match="differ in concurrency: 3 and 4"):
+        filled.handler("orders", concurrency=4)(handle_other)
+
+
+def test_two_key_functions_of_one_subscription_are_told_to_be_one_object() -> None:
+    router = Router()
+    router.handler("orders", key=lambda order: order.number)(handle)
+    expected = "differ in key: .*; two functions are never equal: define one function, and give the same object to both"
+    with pytest.raises(HandlerDefinitionError, match=expected):
+        router.handler("orders", key=lambda order: order.number)(handle_other)
+
+
+def test_a_router_that_is_included_takes_no_more_whoever_included_it() -> None:
+    late = "too late: this router is included already; declare handlers and include routers before that"
+    outer, inner = Router(), Router()
+    outer.include(inner)
+    with pytest.raises(HandlerDefinitionError, match=f"a handler is declared {late}"):
+        inner.handler("orders")(handle)
+    with pytest.raises(HandlerDefinitionError, match=f"a router is included {late}"):
+        inner.include(outer)
+    Broker("memory://", group="g").include(outer)
+    with pytest.raises(HandlerDefinitionError, match=f"a handler is declared {late}"):
+        outer.handler("orders")(handle)
+
+
+@pytest.mark.parametrize("handlers", [0, 1])
+@pytest.mark.parametrize(
+    ("prefix", "problem"),
+    [
+        ("eu ", "prefix: the name 'eu ' has white space or control characters"),
+        ("eu {env}", "prefix: the name 'eu {env}' has white space"),
+        ("eu.{env}.", "prefix: the name 'eu.{env}.' is an unfilled template: replace '{env}' with a value"),
+        (3, "prefix=3: expected text"),
+    ],
+)
+def test_a_wrong_prefix_is_refused_when_a_router_is_included(handlers: int, prefix: Any, problem: str) -> None:
+    router = Router()
+    for _ in range(handlers):
+        router.handler("orders")(handle)
+    for owner in (Router(), Broker("memory://", group="g")):
+        with pytest.raises(HandlerDefinitionError) as raised:
+            owner.include(router, prefix=prefix)
+        assert str(raised.value).startswith(problem)
+    assert not router.included
