@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import Parameter
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
@@ -106,10 +106,15 @@ class _Reader:
         advice = f"; {further.name!r} would get nothing{self._advice(further)}" if further is not None else ""
         return self._error(f"takes (payload) or (payload, delivery: {wanted}), not {shown}{advice}")
 
+    def _not_annotated(self, payload: Parameter) -> HandlerDefinitionError:
+        wraps = hasattr(code_of(self._handler), "__wrapped__")
+        advice = "; functools.wraps hides its annotation: name it as the wrapped function does" if wraps else ""
+        return self._error(f"annotate {payload.name!r} with the payload's type, e.g. '{payload.name}: dict'{advice}")
+
     def _to_be_given(self) -> list[Parameter]:
         """Return the parameters that a call can fill, without those that a `partial` has filled by name."""
         try:
-            parameters = inspect.signature(self._handler).parameters.values()
+            parameters = _read_signature(self._handler).parameters.values()
         except (TypeError, ValueError) as error:
             raise self._error(f"its signature cannot be read: {error}") from None
         bound = getattr(self._handler, "keywords", {})
@@ -126,8 +131,14 @@ class _Reader:
         return found
 
     def _read_hints(self) -> dict[str, Any]:
+        """Return the types of the parameters that a call can fill; other annotations may name what is not imported."""
+        code = code_of(self._handler)
+        named = self._annotations(getattr(code, "__annotations__", {}))
+        own_types = getattr(code, "__type_params__", ())
         try:
-            return typing.get_type_hints(code_of(self._handler), include_extras=True)
+            return typing.get_type_hints(
+                SimpleNamespace(__annotations__=named, __type_params__=own_types, __wrapped__=code), include_extras=True
+            )
         except NameError as error:
             raise self._error(
                 f"{error}; define the payload's type at the top of the module, above the handler (and not under "
@@ -136,14 +147,26 @@ class _Reader:
         except Exception as error:  # noqa: BLE001  # evaluating an annotation may raise anything
             raise self._error(f"its annotations cannot be read: {type(error).__name__}: {error}") from None
 
+    def _annotations(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Return the annotations of the parameters that a call can fill, by name.
+
+        `functools.wraps` puts those of the wrapped function in place of the wrapper's: if the names are others, the
+        places decide.
+        """
+        called, wrapped = (list(_names_of(self._handler, follow_wrapped=follow)) for follow in (False, True))
+        by_place = dict(zip(called, wrapped, strict=True)) if len(called) == len(wrapped) else {}
+        names = [each.name for each in self._parameters]
+        sources = {name: name if name in given else by_place.get(name, name) for name in names}
+        return {name: given[source] for name, source in sources.items() if source in given}
+
     def _payload_type(self, payload: Parameter) -> object:
         """Return the type of the payload, or of each payload of a batch."""
         if payload.name not in self._hints:
-            raise self._error(f"annotate {payload.name!r} with the payload's type, e.g. '{payload.name}: dict'")
+            raise self._not_annotated(payload)
         annotated: object = self._hints[payload.name]
         self._check_other_delivery(payload)
         if not self._is_batch:
-            if get_origin(annotated) is list and _is_event(get_args(annotated)[0]):
+            if get_origin(annotated) is list and any(map(_is_event, get_args(annotated))):
                 raise self._error(f"{payload.name!r} is a list of events, which handlers with batch= get; give batch=")
             return annotated
         if get_origin(annotated) is not list or len(get_args(annotated)) != 1:
@@ -225,9 +248,27 @@ def _binds_early(parameter: Parameter, *, is_annotated: bool) -> bool:
     return not is_annotated and type(default) in (str, int, float, bool, bytes, tuple)
 
 
+def _read_signature(handler: Handler) -> inspect.Signature:
+    """Return the signature of the function that is called; for `(*args, **kwargs)`, of the function it wraps.
+
+    Raises `TypeError` or `ValueError` if there is none.
+    """
+    called = inspect.signature(handler, follow_wrapped=False)
+    kinds = {each.kind for each in called.parameters.values()}
+    passes_on = not kinds.isdisjoint((Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD))
+    return inspect.signature(handler) if passes_on else called
+
+
+def _names_of(handler: Handler, *, follow_wrapped: bool) -> Iterable[str]:
+    try:
+        return inspect.signature(handler, follow_wrapped=follow_wrapped).parameters
+    except (TypeError, ValueError):  # a `partial` that binds more than the wrapped function takes
+        return ()
+
+
 def _signature_of(handler: Handler) -> str:
     """Return the signature as text, without defaults if these cannot be shown."""
-    signature = inspect.signature(handler)
+    signature = _read_signature(handler)
     try:
         return str(signature)
     except Exception:  # noqa: BLE001  # the `__repr__` of a default is user code

@@ -11,10 +11,11 @@ take real time.
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import TypeVar
 
 from ..broker import Broker
+from ..checks.times import is_number
+from ..checks.values import shown
 from ..connection import Connection, replies
 from ..consumer.subscription import Subscription
 from ..models import DeadLetterMessage
@@ -94,10 +95,10 @@ class Harness:
 
         Due events are handled as soon as a handler is free: `await h.idle()` waits for that. The broker keeps the
         deliveries that it holds, because it would have renewed their leases. Raises `ValueError` for less than 0
-        seconds.
+        seconds, and for what is not a number.
         """
-        if not 0 <= seconds < math.inf:
-            raise ValueError(f"seconds: time passes forward, not by {seconds!r}")
+        if not is_number(seconds, 0):
+            raise ValueError(f"seconds={shown(seconds)}: expected a number of seconds, 0 or more; time passes forward")
         await passing.advance(
             self.connection, self._subscriptions(), self._recorder.deduplicating, self._clock, seconds
         )
@@ -115,8 +116,11 @@ class Harness:
         """Let the next `times` calls raise `error` instead of running: of one handler, of one stream, or of any.
 
         The retry policy decides on the events, as if the handler had raised. Calls of this method add up. Raises
-        `ValueError` for a handler or a stream that the broker does not have.
+        `ValueError` for a handler or a stream that the broker does not have, and for `times` below 0 or not a whole
+        number.
         """
+        if not isinstance(times, int) or not is_number(times, 0):
+            raise ValueError(f"times={shown(times)}: expected a whole number, 0 or more")
         self._recorder.order_failures(times, error or RuntimeError("failed by fail_next()"), handler, stream)
 
     async def crash(self) -> None:

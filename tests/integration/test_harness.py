@@ -336,6 +336,24 @@ async def test_failures_that_can_hit_nobody_are_refused(broker: Broker) -> None:
             h.fail_next(stream="order")
 
 
+async def test_numbers_that_are_none_are_refused_with_the_name_of_the_argument() -> None:
+    broker = Broker("memory://", group="g")
+
+    @broker.handler("orders")
+    async def bill(order: Order) -> None: ...
+
+    async with testing.harness(broker) as h:
+        for times in ("2", 1.5, True, None, -1):
+            with pytest.raises(ValueError, match=f"^times='?{times}'?: expected a whole number, 0 or more$"):
+                h.fail_next(times, stream="orders")  # type: ignore[arg-type]
+        for seconds in ("3", None, True, -1, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match=f"^seconds='?{seconds}'?: expected a number of seconds, 0 or more; "):
+                await h.advance(seconds)  # type: ignore[arg-type]
+        await h.publish("orders", Order(1))
+        await h.settled()
+        h.assert_handled(Order(1))
+
+
 async def test_a_broker_of_a_client_is_told_where_to_run() -> None:
     client = Redis()
     with pytest.raises(ConfigError, match="memory://"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
+import typing
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any, Generic, Protocol, TypedDict, TypeVar
@@ -191,6 +192,117 @@ async def test_what_a_partial_has_bound_is_not_asked_for(handler: Any) -> None:
     word, order, one = await called(handler)
     assert (word, order) == ("db", ORDER)
     assert isinstance(one, Delivery)
+
+
+class Session:
+    """Passed by a decorator; no payload can become one."""
+
+
+async def in_session(order: Order, session: Session) -> Any:
+    return [order, session]
+
+
+async def session_first(session: Session, order: Order) -> Any:
+    return [order, session]
+
+
+def given_a_session(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(order: Order) -> object:
+        return await handler(order=order, session=Session())
+
+    return wrapper
+
+
+def without_the_delivery(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(order: Order) -> object:
+        return await handler(order, delivery=None)
+
+    return wrapper
+
+
+def by_other_names(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(one: Any, other: Any) -> object:
+        return await handler(one, other)
+
+    return wrapper
+
+
+def with_more(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(order: Any, *args: object, **kwargs: object) -> object:
+        return await handler(order, *args, **kwargs)
+
+    return wrapper
+
+
+def taking_a_word(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(word: str, order: Order) -> object:
+        return [*await handler(order), word]
+
+    return wrapper
+
+
+@pytest.mark.parametrize("handler", [given_a_session(in_session), given_a_session(session_first)], ids=name_of)
+async def test_what_a_wrapper_passes_itself_is_not_asked_for(handler: Any) -> None:
+    order, session = await called(handler)
+    assert order == ORDER
+    assert isinstance(session, Session)
+
+
+async def test_a_wrapper_is_called_with_what_it_takes_itself() -> None:
+    handler = without_the_delivery(optional)
+    assert await called(handler) == [ORDER, None]
+    assert not declare(handler, HandlerOptions(stream="orders")).takes_delivery
+    assert await called(functools.partial(taking_a_word(alone), "bound")) == [ORDER, "bound"]
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [by_other_names(second), by_other_names(by_other_names(second)), with_more(second), with_more(logged(second))],
+    ids=name_of,
+)
+async def test_a_wrapper_has_the_types_of_what_it_wraps(handler: Any) -> None:
+    order, one = await called(handler)
+    assert order == ORDER
+    assert isinstance(one, Delivery)
+
+
+async def test_a_wrapper_with_other_parameters_than_it_wraps_is_told_to_use_their_names() -> None:
+    @functools.wraps(in_session)
+    async def wrapper(placed: Order) -> None: ...
+
+    with pytest.raises(HandlerDefinitionError, match="annotate .placed. .*; functools.wraps hides its annotation"):
+        declare(wrapper, HandlerOptions(stream="orders"))
+
+
+async def bound_unknown(db: Unknown, order: Order) -> Unknown:  # type: ignore[name-defined]  # noqa: F821
+    return [order, db]
+
+
+async def asks_unknown(order: Unknown) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+async def test_types_that_no_call_needs_are_not_looked_up() -> None:
+    """They may be imported under TYPE_CHECKING alone."""
+    for handler in (functools.partial(bound_unknown, "db"), functools.partial(bound_unknown, db="db")):
+        assert await called(handler) == [ORDER, "db"]
+    for asking in (asks_unknown, functools.partial(asks_unknown)):
+        with pytest.raises(HandlerDefinitionError, match="name 'Unknown' is not defined; define the payload's type at"):
+            declare(asking, HandlerOptions(stream="orders"))
+
+
+async def test_a_list_of_typing_is_a_list() -> None:
+    async def all_of_it(payload: typing.List) -> None: ...  # type: ignore[type-arg]  # noqa: UP006
+
+    declared = declare(all_of_it, HandlerOptions(stream="orders"))
+    assert typing.get_origin(declared.payload_type) is list
+    assert declared.event_type is None
+    with pytest.raises(HandlerDefinitionError, match="a batch handler takes a list; annotate 'payload' e.g. "):
+        declare(all_of_it, HandlerOptions(stream="orders", batch=2))
 
 
 @pytest.mark.parametrize("handler", [bound_early, bound_before_the_delivery, bound_by_name])
