@@ -119,7 +119,7 @@ class Harness:
         `ValueError` for a handler or a stream that the broker does not have, and for `times` below 0 or not a whole
         number.
         """
-        if not isinstance(times, int) or not is_number(times, 0):
+        if not (is_number(times, 0) and isinstance(times, int)):
             raise ValueError(f"times={shown(times)}: expected a whole number, 0 or more")
         self._recorder.order_failures(times, error or RuntimeError("failed by fail_next()"), handler, stream)
 
