@@ -9,6 +9,7 @@ needed, because it imports PyYAML.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import yaml
 
@@ -30,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         super().__init__(stream)
         self._merged = 0
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  # the stubs have a wrong type
         """Return the mapping as it is written, before merge keys add to it. Raises `RepeatedKeyError`."""
         node = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
