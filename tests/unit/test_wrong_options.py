@@ -279,7 +279,7 @@ def test_what_is_included_is_a_router(value: Any) -> None:
     for argument, given_ in (("router", {"router": value}), ("prefix", {"router": Router(), "prefix": value})):
         error = refusal(lambda given_=given_: Broker("memory://", group="g").include(**given_))  # type: ignore[misc]
         assert error is None or type(error) is HandlerDefinitionError, error
-        assert error is None or f"include({argument}=" in str(error)
+        assert error is None or str(error).removeprefix("include(").startswith(argument)
 
 
 ROUTER = list(inspect.signature(Router).parameters)
@@ -318,7 +318,7 @@ def test_a_router_says_of_a_wrong_value_what_a_handler_says(option: str) -> None
 def test_a_prefix_that_makes_no_name(prefix: str) -> None:
     router = Router()
     declare_one(router, stream="orders")
-    with pytest.raises(HandlerDefinitionError, match="handler handle: stream: the name"):
+    with pytest.raises(HandlerDefinitionError, match="^prefix: the name"):
         Broker("memory://", group="g").include(router, prefix)
 
 
