@@ -167,7 +167,7 @@ async def test_a_router_serves_two_brokers_and_takes_no_handlers_after_that(url:
     first, second = Broker(url, group="one"), Broker(url, group="two")
     first.include(router)
     second.include(router)
-    with pytest.raises(HandlerDefinitionError, match=r"too late: .* declare all handlers before include\(router\)"):
+    with pytest.raises(HandlerDefinitionError, match="too late: this router is included already"):
         router.handler("late")
     async with first, second:
         await first.publish("orders", Order(1))
