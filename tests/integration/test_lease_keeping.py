@@ -352,3 +352,37 @@ async def test_p22_a_lease_goes_with_the_name_of_its_consumer(url: str, redis: R
 def test_the_script_that_renews_names_all_its_keys() -> None:
     assert list(RENEW.keys) == ["stream", "leases", "releases"]
     assert keys.leases("orders", "g") == LEASES
+
+
+@pytest.mark.parametrize("how", ["the group is deleted", "the stream is gone", "everything is flushed"])
+async def test_p3_leases_are_known_again_after_a_group_was_lost(url: str, redis: Redis, how: str) -> None:
+    """Another consumer, with a shorter lease, recreates it: a busy one that did not read is not taken for dead."""
+    busy, eager, begun, release = Broker(url, group="g"), Broker(url, group="g"), asyncio.Event(), asyncio.Event()
+
+    @busy.handler("orders", event_type="E", lease=30)
+    async def wait(order: dict) -> None:
+        begun.set()
+        await release.wait()
+
+    @eager.handler("orders", event_type="E", lease=1)
+    async def handle(order: dict) -> None: ...
+
+    async with busy:
+        await busy.publish("orders", {}, event_type="E")
+        await begun.wait()
+        async with eager:
+            if how == "everything is flushed":
+                await redis.flushall()
+            elif how == "the stream is gone":
+                await redis.delete("orders", LEASES)
+            else:
+                await ConsumerGroupManager(busy.connection).delete_group("orders", "g")
+            await until_known(redis, 30_000, 1000)
+            release.set()
+
+
+async def until_known(redis: Redis, *leases: int) -> None:
+    """Until these are the leases of the group, in milliseconds."""
+    async with asyncio.timeout(20):
+        while sorted(map(int, await redis.hvals(LEASES))) != sorted(leases):
+            await asyncio.sleep(0.05)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from ...connection import replies
 from ...connection.steps.claims import Claim
-from ...connection.steps.leases import known_leases
+from ...connection.steps.leases import known_leases, note_lease
 from ...events import entry_ids, keys
 from ...events.delivery import Delivery
 from ...exceptions import PermissionDeniedError, StreamTypeError
@@ -107,10 +107,14 @@ class Reclaimer:
         return consumers, Leases(known, max(holdings.lease, *living, 0.0))
 
     async def _known_leases(self) -> dict[str, float]:
+        holdings = self._holdings
         try:
-            return await known_leases(self._holdings.connection, self._holdings.who)
+            known = await known_leases(holdings.connection, holdings.who)
+            if holdings.consumer not in known:  # the leases went with a lost group, which another consumer recreated
+                await note_lease(holdings.connection, holdings.who, holdings.lease_ms)
         except (PermissionDeniedError, StreamTypeError):
             return {}
+        return known
 
     async def _take_from(self, gone: Sequence[str], leases: Leases, room: int) -> AsyncIterator[list[Delivery]]:
         """Take over entries of consumers that are gone."""
