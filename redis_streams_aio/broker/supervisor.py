@@ -146,7 +146,7 @@ class Supervisor:
             finally:
                 with anyio.CancelScope(shield=True):
                     await asyncio.gather(
-                        *(subscription.close(give_back=not self._crashed) for subscription in self.subscriptions)
+                        *(subscription.close(release=not self._crashed) for subscription in self.subscriptions)
                     )
             self._tell_drained()
 
@@ -211,7 +211,7 @@ class Supervisor:
                 reads.cancel_scope.deadline = now + self._settings.block_ms / 1000 + READ_OVERDUE
                 for subscription in self.subscriptions:
                     subscription.stop()
-                    work.start_soon(subscription.give_back)
+                    work.start_soon(subscription.release)
                 await self._end_reads()
             if not self._stop.is_set():
                 work.cancel_scope.cancel()

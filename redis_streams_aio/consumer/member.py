@@ -105,10 +105,10 @@ class Member:
         """
         return self._reader is not None and not self._reader.interrupted
 
-    async def close(self, *, give_back: bool = True) -> None:
+    async def close(self, *, release: bool = True) -> None:
         """Write all fates, release the other entries so that another consumer takes them over at once, and disconnect.
 
-        Without `give_back` the other entries stay pending until their leases expire. Does not raise: if Redis is away,
+        Without `release` the other entries stay pending until their leases expire. Does not raise: if Redis is away,
         the leases expire too.
         """
         reader, self._reader = self._reader, None
@@ -121,8 +121,8 @@ class Member:
                         await self.settlement.finish()
                     except RedisStreamsError as error:  # a full Redis still accepts releases
                         log.warning("%r: some fates could not be written; these events come again: %r", self, error)
-                    if give_back:
-                        await self._give_back()
+                    if release:
+                        await self._release_rest()
         except GroupNotFoundError:
             pass  # without a group nothing is pending
         except (RedisStreamsError, TimeoutError) as error:
@@ -131,7 +131,7 @@ class Member:
             await self._keeper.close()
             await self._connection.release(reader)
 
-    async def _give_back(self) -> None:
+    async def _release_rest(self) -> None:
         holdings = self.holdings
         while await self.recover(_ALL):  # entries that an interrupted read may have left
             pass

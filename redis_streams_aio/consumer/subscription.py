@@ -130,9 +130,9 @@ class Subscription:
         """End a read that is waiting, if the server allows it."""
         await self._member.unblock()
 
-    async def close(self, *, give_back: bool) -> None:
+    async def close(self, *, release: bool) -> None:
         """Write all fates, and release the other entries."""
-        await self._member.close(give_back=give_back)
+        await self._member.close(release=release)
 
     # -- tasks ------------------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class Subscription:
         """Run one worker, and return whether a new worker must replace it."""
         return await self._pool.run_worker()
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """After `stop`, release entries that have not begun, until the last handler has ended."""
         await release_waiting(
             self._schedule,

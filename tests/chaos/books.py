@@ -43,7 +43,7 @@ def actor_of(process: str) -> str:
 
 
 class Books:
-    """See the module."""
+    """Keeps count of the events that were published and handled."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records: list[Record] = sorted(records, key=lambda record: record.at)

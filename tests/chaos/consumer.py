@@ -164,7 +164,7 @@ async def run(url: str, name: str, history: History) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Run a consumer until the stage ends it."""
     url, name, incarnation, folder = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(relativeCreated)d %(levelname)s %(message)s")
     asyncio.run(run(url, name, History(Path(folder), f"{name}.{incarnation}")))

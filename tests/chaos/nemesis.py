@@ -39,7 +39,7 @@ Step = Callable[[Fault], Awaitable[None]]
 
 
 class Nemesis:
-    """See the module."""
+    """Harms processes, connections and the server, one fault after another."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage

@@ -107,7 +107,7 @@ async def run(url: str, history: History, seed: str) -> None:
 
 
 def main() -> None:
-    """See the module."""
+    """Run a producer until the stage ends it."""
     url, name, incarnation, folder, seed = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(relativeCreated)d %(levelname)s %(message)s")
     asyncio.run(run(url, History(Path(folder), f"{name}.{incarnation}"), seed))

@@ -65,7 +65,7 @@ def action(
 
 
 class Machine(Invariants, RuleBasedStateMachine):
-    """See the module. `server_url` and `loop` are set by `machine_on`."""
+    """Moves processes by random steps and compares Redis with the books. `server_url`, `loop`: see `machine_on`."""
 
     server_url: str
     loop: Hurried
@@ -630,7 +630,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             return  # a connection broke
         place = list(self.processes.values()).index(other)
         if drains:
-            self.stop(place, give_back=True)
+            self.stop(place, release=True)
         else:
             self.crash(place)
         self._run_out(process.group, [key for key in [original] if key in self.now.groups[process.group].pending])
@@ -697,8 +697,8 @@ class Machine(Invariants, RuleBasedStateMachine):
         del self.processes[process.title]
         self.run(process.crash())
 
-    @action(3, when=lambda self: self.processes, pick=picks, give_back=st.sampled_from([True, True, False]))
-    def stop(self, pick: int, give_back: bool) -> None:
+    @action(3, when=lambda self: self.processes, pick=picks, release=st.sampled_from([True, True, False]))
+    def stop(self, pick: int, release: bool) -> None:
         process = self.up(pick)
         name, unheld = process.name, self.unheld(process)
         kept = [
@@ -708,8 +708,8 @@ class Machine(Invariants, RuleBasedStateMachine):
         ]
         process.kept = {delivery.raw_id for delivery, _, _ in kept}
         step = self.step(
-            f"{name} stops{'' if give_back else ', and gives nothing back'}",
-            lambda: process.member.close(give_back=give_back),
+            f"{name} stops{'' if release else ', and releases nothing'}",
+            lambda: process.member.close(release=release),
             model.any_of(
                 model.settled_by(name, process.acked, "acknowledged"),
                 model.recovered_by(name, unheld, process.recovering()),
@@ -726,7 +726,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             self._account(process, delivery, fate, owner=owner, counts=True, fresh=False)
         self.forget(process)
         after = self.now.groups[process.group]
-        if give_back and not step.faulty:
+        if release and not step.faulty:
             left = [key for key, pending in after.pending.items() if pending.owner == name]
             self.expect(not left, f"{self.books.labels(left)} was not given back")
             for move in step.moves:

@@ -68,7 +68,7 @@ CUT = call("cut", pick=1, how="delete")
 FIRST = {**A, "which": 0}
 FAIL = call("retry", **FIRST, delay=0.0, wish=False)
 GIVE_UP, HANDLE = call("give_up", **FIRST), call("ack", **FIRST)
-FLUSH, SAVE, STOP = call("flush", **A), call("save_checkpoint", **A), call("stop", **A, give_back=True)
+FLUSH, SAVE, STOP = call("flush", **A), call("save_checkpoint", **A), call("stop", **A, release=True)
 REPLAY = call("replay", group="g", pick=0, everything=True)
 RUN_OUT = call("leases_run_out", group="g", pick=0, everything=True)
 LOOKS_AROUND, ALSO = call("fetch", **A, room=1), call("fetch", **B, room=1)

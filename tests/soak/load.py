@@ -39,7 +39,7 @@ class Event(msgspec.Struct):
 
 
 class Load:
-    """See the module."""
+    """Publishes and handles events for as long as the soak lasts."""
 
     def __init__(self, url: str, consumer_expiry: float) -> None:
         self.url = url
