@@ -23,7 +23,9 @@ class RepeatedKeyError(ValueError):
 
     def __init__(self, key: str, first: int, second: int) -> None:
         super().__init__(f"key {key!r} in lines {first} and {second}")
-        self.key, self.first, self.second = key, first, second
+        self.key: str = key
+        self.first: int = first
+        self.second: int = second
 
 
 class _Loader(yaml.SafeLoader):
