@@ -75,11 +75,11 @@ class Member:
         self._reclaimer = Reclaimer(self.holdings)
         self.handful: Handful = Handful(consumer.count)
         """The number of entries to ask for at once."""
-        self._checkpoints = FencedStore(checkpoints) if checkpoints else None
+        self._checkpoints = None if checkpoints is None else FencedStore(checkpoints)
         self._checkpoint_writer = (
-            CheckpointWriter(connection, checkpoints, stream, group, telemetry=shared.telemetry)
-            if checkpoints
-            else None
+            None
+            if checkpoints is None
+            else CheckpointWriter(connection, checkpoints, stream, group, telemetry=shared.telemetry)
         )
         self._checkpointed = 0
         self._first_recovery = True
@@ -240,7 +240,7 @@ class Member:
     async def _join(self) -> str | None:
         """Create the group if it does not exist, and return its position; `None` if it existed."""
         stream, group = self.options.stream, self.options.group
-        checkpoint = await self._checkpoints.load(stream, group) if self._checkpoints else None
+        checkpoint = None if self._checkpoints is None else await self._checkpoints.load(stream, group)
         made_at = await self._groups.join(stream, group, self.options.start, checkpoint or self._position)
         # a group that is lost before anything was settled must not be recreated at `start`, which may be the end; and
         # if another consumer has recreated it, the remembered position may be from before

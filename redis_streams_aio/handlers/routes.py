@@ -195,7 +195,8 @@ def _check_event_types(declarations: Iterable[Declaration]) -> None:
 
 def _route(declared: Declaration, max_payload_bytes: int) -> Route:
     options = declared.options
-    decode = _decoder(declared, options.codec or JsonCodec(), max_payload_bytes)
+    codec = JsonCodec() if options.codec is None else options.codec
+    decode = _decoder(declared, codec, max_payload_bytes)
     call = declared.call
     for around in reversed(options.middleware):
         call = wrapped(around, call)

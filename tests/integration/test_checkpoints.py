@@ -325,3 +325,24 @@ async def test_deleting_a_group_is_all_or_nothing(connection: Connection, redis:
     await groups.create_group("orders", "g")
     assert await groups.delete_group("orders", "g") is True
     assert 0 < await redis.pttl("{orders}:g:deleted") <= 86_400_000
+
+
+async def test_p18_a_store_that_is_empty_is_a_store(connection: Connection, redis: Redis) -> None:
+    """An object with `__len__` is false while it has nothing: it was taken for no store, and nothing was saved."""
+
+    class Shelf(dict[tuple[str, str], str]):
+        async def load(self, stream: str, group: str) -> str | None:
+            return self.get((stream, group))
+
+        async def save(self, stream: str, group: str, entry_id: str) -> None:
+            self[stream, group] = entry_id
+
+    shelf = Shelf()
+    entry_id = await redis.xadd("orders", {"event_type": "E", "payload": "{}"})
+    async with StreamConsumer(
+        connection, "orders", "g", checkpoints=shelf, block=0.01, checkpoint_interval=0.01
+    ) as one:
+        async for event in one.subscribe():
+            await one.acknowledge(event)
+            one.stop()
+    assert shelf == {("orders", "g"): entry_id}

@@ -253,3 +253,19 @@ async def test_p19_any_thread_may_ask_whether_a_broker_is_ready() -> None:
             True,
             None,
         )
+
+
+async def test_p24_a_codec_that_is_false_is_a_codec() -> None:
+    """An object with `__len__` may be empty: it is given, and not left out."""
+
+    class Empty(Codec):
+        def __len__(self) -> int:
+            return 0
+
+    broker, got = Broker("memory://", group="g"), list[object]()
+
+    @broker.handler("orders", event_type="Order", codec=Empty(lambda _: "read by it"))
+    async def handle(order: str) -> None:
+        got.append(order)
+
+    assert (await left(broker), got) == ([], ["read by it"])
