@@ -21,13 +21,14 @@ from ..exceptions import (
     ConfigError,
     NotOpenError,
     PermissionDeniedError,
+    ServerError,
     StreamNotFoundError,
     StreamTypeError,
 )
 from ..version import __version__
 from .address import Address, parse
 from .home import Home
-from .naming import keys_of, with_keys, with_stream
+from .naming import about_script, keys_of, with_keys, with_stream
 from .packing import Argument
 from .replies import Reply, Server
 from .route import Route
@@ -194,11 +195,8 @@ class Connection:
         """Run a script on a shared link; see `Link.run`."""
         try:
             return await self.link(purpose).run(script, *arguments, keys=keys)
-        except PermissionDeniedError as error:
-            raise with_keys(error, "a script", arguments[: len(script.keys) if keys is None else keys]) from None
-        except (StreamNotFoundError, StreamTypeError) as error:
-            several = (len(script.keys) if keys is None else keys) > 1 and isinstance(error, StreamTypeError)
-            raise (error if several else with_stream(error, arguments[0])) from None
+        except ServerError as error:
+            raise about_script(error, arguments[: len(script.keys) if keys is None else keys]) from None
 
     async def _dial(self) -> AbstractConnection:
         return (await self._dial_and_greet())[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..exceptions import PermissionDeniedError, ServerError
+from ..exceptions import PermissionDeniedError, RedisStreamsError, ServerError, StreamNotFoundError, StreamTypeError
 from .packing import Argument
 
 _KEYS_NAMED = 5
@@ -30,3 +30,12 @@ def with_stream(error: ServerError, stream: Argument = "") -> ServerError:
     """The error with the stream's name."""
     name = _text(stream)
     return error if name in str(error) else type(error)(f"stream {name!r}: {error}")
+
+
+def about_script(error: RedisStreamsError, keys: Sequence[Argument]) -> RedisStreamsError:
+    """The error of a script, with the keys that it may be about; the first key is the stream."""
+    if isinstance(error, PermissionDeniedError):
+        return with_keys(error, "a script", keys)
+    if isinstance(error, StreamNotFoundError) or (isinstance(error, StreamTypeError) and len(keys) == 1):
+        return with_stream(error, keys[0])
+    return error

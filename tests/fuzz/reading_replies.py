@@ -65,7 +65,7 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     groups.created,
     groups.deleted,
     lambda reply: histories.recalled(1, reply),
-    releasing.parked,
+    releasing.released,
     replaying.replayed,
     lambda reply: retrying.failures_written(2, reply),
 )
@@ -161,6 +161,9 @@ class Answering:
 
     async def call_many(self, commands: list[object]) -> list[Reply]:
         return [await self.run() for _ in commands]
+
+    async def send(self, _: bytes, expected: int) -> list[Reply]:
+        return [await self.run() for _ in range(expected)]
 
     async def close(self) -> None: ...
 

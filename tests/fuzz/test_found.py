@@ -158,6 +158,12 @@ class _Answering(Connection):
 
     call = run
 
+    async def send(self, _: bytes, expected: int) -> list[object]:
+        return [self.reply] * expected
+
+    def link(self, _: object) -> _Answering:  # type: ignore[override]
+        return self
+
 
 @pytest.mark.parametrize(
     "record", [b"-5 0 0 0 x", b"7 x y z u", b"1 1 %d 5 far" % 10**17, b"1 1 9 99999999999 far", b"\xff"]

@@ -12,7 +12,8 @@ from ..packing import Argument, Command
 from ..replies import Reply, integer, reads
 from .consumer import Consumer
 from .records import FORGET
-from .script import Script
+from .script import Script, Step
+from .sending import send_one
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -71,20 +72,23 @@ class Completion(msgspec.Struct, frozen=True):
     """`XADD` commands."""
 
 
-async def complete(connection: Connection, who: Consumer, completion: Completion) -> bool:
+def completion(who: Consumer, done: Completion) -> Step[bool]:
     """Acknowledge an entry together with what belongs to it; whether this step did.
 
-    `False`: it had been acknowledged, or a copy of its event had been handled, and nothing of it was added. Raises
-    `RedisUnavailableError`, `ServerError`.
+    `False`: it had been acknowledged, or a copy of its event had been handled, and nothing of it was added.
     """
     mark: Argument = who.stream
-    if completion.event_id is not None:
-        mark = keys.done(who.stream, who.group, completion.event_id)
-    remember = "" if completion.remember is None else max(1, round(completion.remember * 1000))
-    touched = (who.stream, keys.failures(who.stream, who.group), mark, *(each[1] for each in completion.follow_ups))
-    added = [argument for each in completion.follow_ups for argument in (len(each) - 2, *each[2:])]
-    arguments = (who.group, completion.id, remember, *added)
-    return completed(await connection.run(COMPLETE, *touched, *arguments, keys=len(touched), purpose="settle"))
+    if done.event_id is not None:
+        mark = keys.done(who.stream, who.group, done.event_id)
+    remember = "" if done.remember is None else max(1, round(done.remember * 1000))
+    touched = (who.stream, keys.failures(who.stream, who.group), mark, *(each[1] for each in done.follow_ups))
+    added = [argument for each in done.follow_ups for argument in (len(each) - 2, *each[2:])]
+    return Step(COMPLETE, touched, (who.group, done.id, remember, *added), completed)
+
+
+async def complete(connection: Connection, who: Consumer, done: Completion) -> bool:
+    """Run `completion` alone. Raises `RedisUnavailableError`, `ServerError`."""
+    return await send_one(connection.link("settle"), completion(who, done))
 
 
 @reads

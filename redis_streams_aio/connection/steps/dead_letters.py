@@ -12,7 +12,8 @@ from ..packing import Argument
 from ..replies import Reply, checked_id, clock, reads
 from .consumer import NOT_OURS, Consumer, NotOurs
 from .records import FORGET
-from .script import Script
+from .script import Script, Step
+from .sending import send_one
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -52,18 +53,19 @@ class DeadLetterOptions(msgspec.Struct, frozen=True):
     """Seconds."""
 
 
-async def move_to_dead_letters(
-    connection: Connection, who: Consumer, moved: bytes, letter: Sequence[Argument], options: DeadLetterOptions
-) -> str | NotOurs:
-    """Add a dead letter and acknowledge its entry, in one step; return the dead letter's id.
-
-    Raises `RedisUnavailableError`, `ServerError`.
-    """
+def letter(who: Consumer, moved: bytes, fields: Sequence[Argument], options: DeadLetterOptions) -> Step[str | NotOurs]:
+    """Add a dead letter with these fields and values, and acknowledge its entry; the result is the dead letter's id."""
     touched = (who.stream, keys.failures(who.stream, who.group), options.stream)
     most = "" if options.maxlen is None else options.maxlen
     kept_ms = "" if options.retention is None else round(options.retention * 1000)
-    arguments = (who.group, who.name, moved, most, kept_ms, *letter)
-    return dead_lettered(await connection.run(DEAD_LETTER, *touched, *arguments, purpose="settle"))
+    return Step(DEAD_LETTER, touched, (who.group, who.name, moved, most, kept_ms, *fields), dead_lettered)
+
+
+async def move_to_dead_letters(
+    connection: Connection, who: Consumer, moved: bytes, fields: Sequence[Argument], options: DeadLetterOptions
+) -> str | NotOurs:
+    """Run `letter` alone. Raises `RedisUnavailableError`, `ServerError`."""
+    return await send_one(connection.link("settle"), letter(who, moved, fields, options))
 
 
 @reads

@@ -7,20 +7,17 @@ the owner's lease, so that a deploy may change it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...events import keys
-from ...exceptions import RedisStreamsError, ScriptMissingError, ServerError
-from ..packing import Command
-from ..replies import Answer, Reply, ids, mapping, pair, reads
+from ..replies import Reply, ids, mapping, pair, reads
 from .consumer import Consumer
-from .script import Script
+from .script import Script, Step
 
 if TYPE_CHECKING:
     from ..connection import Connection
-    from ..link import Link
 
 _LONGEST_LEASE = 366 * 86_400_000
 """Milliseconds that are believed."""
@@ -62,14 +59,6 @@ return {kept, gone}
 )
 
 
-class Renewal(NamedTuple):
-    """Entries of one consumer to be renewed together."""
-
-    who: Consumer
-    lease_ms: int
-    ids: Sequence[bytes]
-
-
 class Renewed(msgspec.Struct, frozen=True):
     """The result of a renewal. Entries in neither list are another consumer's by now, or settled."""
 
@@ -89,39 +78,11 @@ async def known_leases(connection: Connection, who: Consumer) -> dict[str, float
     return leases(await connection.call("HGETALL", keys.leases(who.stream, who.group)))
 
 
-async def renew(link: Link, renewals: Sequence[Renewal]) -> list[Renewed | RedisStreamsError]:
-    """Renew what consumers hold, all in one round trip; for each the result, or the error in its place.
-
-    A server that does not know the script is taught it, and asked once more. Raises `RedisUnavailableError`.
-    """
-    answers = await _ask(link, [_command(each) for each in renewals]) if renewals else []
-    return [_result(answer) for answer in answers]
-
-
-async def _ask(link: Link, commands: Sequence[Command]) -> list[Answer]:
-    answers = await link.call_many(commands)
-    unknown = [at for at, answer in enumerate(answers) if isinstance(answer, ScriptMissingError)]
-    if unknown:
-        first, *others = (commands[at] for at in unknown)
-        taught = ("EVAL", RENEW.source, *first[2:])
-        for at, answer in zip(unknown, await link.call_many([taught, *others]), strict=True):
-            answers[at] = answer
-    return answers
-
-
-def _command(renewal: Renewal) -> Command:
-    (stream, group, name), lease_ms, held = renewal
+def renewal(who: Consumer, lease_ms: int, held: Sequence[bytes]) -> Step[Renewed]:
+    """Renew what a consumer holds, and let the others know its lease."""
+    stream, group, name = who
     touched = (stream, keys.leases(stream, group), keys.releases(stream, group))
-    return ("EVALSHA", RENEW.sha, len(touched), *touched, group, name, lease_ms, *held)
-
-
-def _result(answer: Answer) -> Renewed | RedisStreamsError:
-    if isinstance(answer, RedisStreamsError):
-        return answer
-    try:
-        return renewed(answer)
-    except ServerError as error:
-        return error
+    return Step(RENEW, touched, (group, name, lease_ms, *held), renewed)
 
 
 @reads

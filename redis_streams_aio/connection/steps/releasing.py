@@ -1,23 +1,19 @@
-"""Releasing: entries are parked under the reserved consumer name `redis_streams_aio:released`, claimable at once."""
+"""Releasing: entries get the reserved consumer name `redis_streams_aio:released`, and can be claimed at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...events import keys
 from ..replies import Reply, count, ids, pair, reads
 from .consumer import Consumer
-from .script import Script
-
-if TYPE_CHECKING:
-    from ..connection import Connection
+from .script import Script, Step
 
 RELEASE = Script(
     """
--- ARGV: group, consumer, the name to park them under, then pairs of id and the delivery count to leave behind. Makes
+-- ARGV: group, consumer, the name that they get, then pairs of id and the delivery count to leave behind. Makes
 -- the entries claimable at once, and counts that it did, for others to see; the delivery is not counted. Returns how
 -- many lie there, also those whose earlier answer was lost, and the ids of deleted entries.
 local released, gone = 0, {}
@@ -37,7 +33,7 @@ return {released, gone}
 )
 
 
-class Parked(msgspec.Struct, frozen=True):
+class Released(msgspec.Struct, frozen=True):
     """The result of a release. The entries in neither number were not ours any more."""
 
     count: int
@@ -46,18 +42,15 @@ class Parked(msgspec.Struct, frozen=True):
     """Ids of entries that were deleted."""
 
 
-async def park(connection: Connection, who: Consumer, entries: Sequence[tuple[bytes, int]]) -> Parked:
-    """Release a consumer's entries: their ids, and the number of deliveries that each is to have.
-
-    Raises `RedisUnavailableError`, `ServerError`.
-    """
+def release(who: Consumer, entries: Sequence[tuple[bytes, int]]) -> Step[Released]:
+    """Release a consumer's entries: their ids, and the number of deliveries that each is to have."""
     touched = (who.stream, keys.releases(who.stream, who.group))
     pairs = [item for entry in entries for item in entry]
-    return parked(await connection.run(RELEASE, *touched, who.group, who.name, keys.RELEASED, *pairs, purpose="settle"))
+    return Step(RELEASE, touched, (who.group, who.name, keys.RELEASED, *pairs), released)
 
 
 @reads
-def parked(reply: Reply) -> Parked:
+def released(reply: Reply) -> Released:
     """The reply of `RELEASE`."""
-    released, gone = pair(reply)
-    return Parked(count(released), ids(gone))
+    number, gone = pair(reply)
+    return Released(count(number), ids(gone))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...events import keys
@@ -10,7 +11,8 @@ from ..packing import Argument
 from ..replies import Reply, integer, reads, words
 from .consumer import NOT_OURS, Consumer, NotOurs
 from .records import COMPOSE
-from .script import Script
+from .script import Script, Step
+from .sending import send_one
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -54,16 +56,19 @@ class Failed(NamedTuple):
     error: str
 
 
-async def write_failures(connection: Connection, who: Consumer, failed: Sequence[Failed]) -> list[int | NotOurs]:
-    """Write failures, and return for each entry the time of its first one, in ms (0: it never failed).
+def failures(who: Consumer, failed: Sequence[Failed]) -> Step[list[int | NotOurs]]:
+    """Write failures; the result has for each entry the time of its first one, in ms (0: it never failed).
 
     All delays begin at the same moment. The result is `NOT_OURS` for an entry that another consumer has.
-    Raises `RedisUnavailableError`, `ServerError`.
     """
     arguments: list[Argument] = [argument for one in failed for argument in one]
     touched = (who.stream, keys.failures(who.stream, who.group))
-    reply = await connection.run(RETRY, *touched, who.group, who.name, *arguments, purpose="settle")
-    return failures_written(len(failed), reply)
+    return Step(RETRY, touched, (who.group, who.name, *arguments), partial(failures_written, len(failed)))
+
+
+async def write_failures(connection: Connection, who: Consumer, failed: Sequence[Failed]) -> list[int | NotOurs]:
+    """Run `failures` alone. Raises `RedisUnavailableError`, `ServerError`."""
+    return await send_one(connection.link("settle"), failures(who, failed))
 
 
 @reads

@@ -1,9 +1,17 @@
-"""`Script`: a Lua script, with its keys and the permissions that it needs."""
+"""`Script`: a Lua script, with its keys and the permissions that it needs; `Step`: one call of it, as a value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Generic, TypeVar
+
+import msgspec
+
+from ..packing import Argument, Command
+from ..replies import Reply
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Script:
@@ -25,3 +33,23 @@ class Script:
         import hashlib  # noqa: PLC0415  # takes longer than a tenth of our own modules
 
         return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+class Step(msgspec.Struct, Generic[T_co], frozen=True):
+    """A call of a script: nothing has happened yet. `sending.send` runs many in one round trip."""
+
+    script: Script
+    keys: Sequence[Argument]
+    arguments: Sequence[Argument]
+    read: Callable[[Reply], T_co]
+    """Turns the reply into the result; raises `ServerError` for a reply that is not the script's."""
+
+    @property
+    def command(self) -> Command:
+        """The command for a server that knows the script."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
+
+    @property
+    def teaching(self) -> Command:
+        """The command for a server that does not know the script yet."""
+        return ("EVAL", self.script.source, len(self.keys), *self.keys, *self.arguments)

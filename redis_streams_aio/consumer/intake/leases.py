@@ -34,7 +34,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...connection import Connection
-from ...connection.steps.leases import Renewal, Renewed, renew
+from ...connection.steps.leases import Renewed, renewal
+from ...connection.steps.script import Step
+from ...connection.steps.sending import send
 from ...events.delivery import Delivery
 from ...exceptions import GroupNotFoundError, RedisStreamsError
 from ..holdings import Holdings
@@ -94,13 +96,13 @@ class LeaseKeeper:
         if link is not None:
             await link.close()
 
-    async def _renew(self, renewals: Sequence[Renewal]) -> list[Renewed | RedisStreamsError]:
+    async def _renew(self, renewals: Sequence[Step[Renewed]]) -> list[Renewed | RedisStreamsError]:
         """Send all renewals together, on a connection that is made for the first of them."""
         if not renewals:
             return []
         if self._link is None:
             self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
-        return await renew(self._link, renewals)
+        return await send(self._link, renewals)
 
     async def _let_go(self, lost: Sequence[_Lost]) -> int:
         """Stop holding lost deliveries, and have Redis forget its records of deleted entries; return how many."""
@@ -139,9 +141,9 @@ class _Part(NamedTuple):
     deliveries: Sequence[Delivery]
 
     @property
-    def renewal(self) -> Renewal:
+    def renewal(self) -> Step[Renewed]:
         holdings = self.holdings
-        return Renewal(holdings.who, holdings.lease_ms, [delivery.raw_id for delivery in self.deliveries])
+        return renewal(holdings.who, holdings.lease_ms, [delivery.raw_id for delivery in self.deliveries])
 
     def lost(self, renewed: Renewed) -> list[_Lost]:
         """Return the deliveries that are lost: not renewed, and not settled."""

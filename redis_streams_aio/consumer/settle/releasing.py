@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ...connection.steps.releasing import Parked, park
+from ...connection.steps import releasing as steps
+from ...connection.steps.sending import send_one
 from ...events.delivery import Delivery
 from ...exceptions import StreamNotFoundError
 from ...telemetry import Released
@@ -48,17 +49,17 @@ async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> None:
     for delivery in part:
         delivery.settled = True
     try:
-        parked = await park(holdings.connection, holdings.who, entries)
+        done = await send_one(holdings.connection.link("settle"), steps.release(holdings.who, entries))
     except StreamNotFoundError:
-        parked = Parked(0, [])  # the group is gone, and its pending list with it
+        done = steps.Released(0, [])  # the group is gone, and its pending list with it
     except BaseException:
         for delivery in part:
             delivery.settled = False
         raise
-    holdings.released += parked.count
+    holdings.released += done.count
     for delivery in part:
         holdings.drop(delivery)
         delivery.settled = False
-    if parked.gone:
-        holdings.report_vanished(parked.gone)
-        await holdings.connection.call(*holdings.forget_command(parked.gone), purpose="settle")
+    if done.gone:
+        holdings.report_vanished(done.gone)
+        await holdings.connection.call(*holdings.forget_command(done.gone), purpose="settle")

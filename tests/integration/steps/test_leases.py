@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from redis_streams_aio import Connection, GroupNotFoundError, ServerError, StreamTypeError
 from redis_streams_aio.connection.link import Link
 from redis_streams_aio.connection.replies import Reply
-from redis_streams_aio.connection.steps.leases import Renewal, Renewed, known_leases, note_lease, renew, renewed
+from redis_streams_aio.connection.steps.leases import Renewed, known_leases, note_lease, renewal, renewed
+from redis_streams_aio.connection.steps.sending import send
 from redis_streams_aio.exceptions import RedisStreamsError
 from tests.integration.steps.conftest import WHO, Deliver, pending
 
@@ -25,7 +26,7 @@ async def link(connection: Connection) -> AsyncIterator[Link]:
 
 
 async def renewing(link: Link, *ids: bytes) -> Renewed | RedisStreamsError:
-    [result] = await renew(link, [Renewal(WHO, 30_000, ids)])
+    [result] = await send(link, [renewal(WHO, 30_000, ids)])
     return result
 
 
@@ -56,7 +57,7 @@ async def test_renewals_of_many_consumers_fail_alone(link: Link, redis: Redis, d
     await redis.set("text", "no stream")
     missing, odd = WHO._replace(group="gone"), WHO._replace(stream="text")
     no_stream = WHO._replace(stream="nowhere")
-    found = await renew(link, [Renewal(who, 30_000, [held]) for who in (missing, WHO, odd, no_stream)])
+    found = await send(link, [renewal(who, 30_000, [held]) for who in (missing, WHO, odd, no_stream)])
     assert list(map(type, found)) == [GroupNotFoundError, Renewed, StreamTypeError, GroupNotFoundError]
 
 
@@ -64,9 +65,9 @@ async def test_a_server_that_forgot_the_script_is_taught_it(link: Link, redis: R
     first, second = await deliver(2)
     for _ in range(2):
         await redis.script_flush()
-        found = await renew(link, [Renewal(WHO, 30_000, [first]), Renewal(WHO, 30_000, [second])])
+        found = await send(link, [renewal(WHO, 30_000, [first]), renewal(WHO, 30_000, [second])])
         assert found == [Renewed([first], []), Renewed([second], [])]
-    assert await renew(link, []) == []
+    assert await send(link, []) == []
 
 
 async def test_a_lease_is_known_to_the_group(

@@ -16,8 +16,9 @@ from redis_streams_aio.connection.steps.dead_letters import (
     trim_dead_letters,
 )
 from redis_streams_aio.connection.steps.records import parse
-from redis_streams_aio.connection.steps.releasing import Parked, park, parked
+from redis_streams_aio.connection.steps.releasing import Released, release, released
 from redis_streams_aio.connection.steps.retrying import Failed, failures_written, write_failures
+from redis_streams_aio.connection.steps.sending import send_one
 from redis_streams_aio.events import keys
 from tests.integration.steps.conftest import WHO, Deliver, pending
 
@@ -247,49 +248,51 @@ def test_another_form_of_reply_to_a_dead_letter_is_told(reply: Reply) -> None:
 # -- released entries ---------------------------------------------------------------------------------------------
 
 
-async def test_p27_entries_are_parked_for_others(connection: Connection, redis: Redis, deliver: Deliver) -> None:
+async def test_p27_entries_are_released_to_others(connection: Connection, redis: Redis, deliver: Deliver) -> None:
     first, second, lost, settled = await deliver(4)
     await redis.xclaim(WHO.stream, WHO.group, "bob", 0, [lost])
     await redis.xack(WHO.stream, WHO.group, settled)
     entries = [(first, 0), (second, 3), (lost, 0), (settled, 0)]
-    assert await park(connection, WHO, entries) == Parked(2, [])
+    assert await send_one(connection.link("settle"), release(WHO, entries)) == Released(2, [])
     assert await pending(redis) == {first: keys.RELEASED, second: keys.RELEASED, lost: "bob"}
     found = await redis.xpending_range(WHO.stream, WHO.group, "-", "+", 2)
     assert [one["times_delivered"] for one in found] == [0, 3]
     assert all(one["time_since_delivered"] >= 86_400_000 for one in found)
     assert await redis.get(RELEASED) == "1"
-    assert await park(connection, WHO, entries) == Parked(2, []), "they lie there: the answer was lost"
+    assert await send_one(connection.link("settle"), release(WHO, entries)) == Released(2, []), (
+        "they lie there: the answer was lost"
+    )
 
 
 async def test_p20_a_release_tells_of_deleted_entries(connection: Connection, redis: Redis, deliver: Deliver) -> None:
     held, gone = await deliver(2)
     await redis.xdel(WHO.stream, gone)
-    assert await park(connection, WHO, [(gone, 0)]) == Parked(0, [gone])
+    assert await send_one(connection.link("settle"), release(WHO, [(gone, 0)])) == Released(0, [gone])
     assert not await redis.exists(RELEASED), "nobody needs to look"
-    assert await park(connection, WHO, [(held, 0)]) == Parked(1, [])
+    assert await send_one(connection.link("settle"), release(WHO, [(held, 0)])) == Released(1, [])
 
 
 async def test_a_release_does_without_its_count(connection: Connection, redis: Redis, deliver: Deliver) -> None:
     [held] = await deliver(1)
     await redis.set(RELEASED, "many")
-    assert await park(connection, WHO, [(held, 0)]) == Parked(1, [])
+    assert await send_one(connection.link("settle"), release(WHO, [(held, 0)])) == Released(1, [])
 
 
 @pytest.mark.parametrize(("who", "error"), ELSEWHERE)
 async def test_releases_where_nothing_is(connection: Connection, who: Consumer, error: type[ServerError]) -> None:
     with pytest.raises(error):
-        await park(connection, who, [(b"1-0", 0)])
+        await send_one(connection.link("settle"), release(who, [(b"1-0", 0)]))
 
 
 @pytest.mark.parametrize("reply", [None, b"OK", 1, [], [1], [-1, []], [b"x", []], [1, [b"no id"]], [1, [], []]])
 def test_another_form_of_reply_to_a_release_is_told(reply: Reply) -> None:
     with pytest.raises(ServerError, match="cannot be read as"):
-        parked(reply)
+        released(reply)
 
 
 def test_the_replies() -> None:
     assert failures_written(3, [b"1700", b"", b"0"]) == [1700, NOT_OURS, 0]
     assert (completed(0), completed(1), completed(b"1")) == (False, True, True)
     assert (dead_lettered(b""), dead_lettered(b"1-0")) == (NOT_OURS, "1-0")
-    assert parked([b"2", [b"3-0"]]) == Parked(2, [b"3-0"])
-    assert parked([0, None]) == Parked(0, [])
+    assert released([b"2", [b"3-0"]]) == Released(2, [b"3-0"])
+    assert released([0, None]) == Released(0, [])
