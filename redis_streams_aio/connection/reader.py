@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..exceptions import RedisStreamsError, WrongNodeError
 from . import errors
-from .credentials import stay_authenticated
 from .home import Home
 from .packing import Command, pack
-from .replies import Answer, NewEntry, Server, new_entries
+from .replies import Answer, Reply, Server, new_entries
 from .route import Route
 from .steps.consumer import Consumer
-from .wire.answers import read_answer
-from .wire.conversation import Answered, Conversation
+from .wire.answers import Answered
+from .wire.by_turns import ByTurns
+from .wire.conversation import Conversation
 from .wire.wire import fits
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ would be delivered once more by the group that is created in its place."""
 
 DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
 Call = Callable[..., Awaitable[object]]
+T = TypeVar("T")
 
 
 def _nothing(_: list[Answer]) -> None:
@@ -63,9 +64,11 @@ class Reader:
         self._turn = 0
         self._home = Home()
         self._connection: AbstractConnection | None = None
-        self._conversation: Conversation | None = None
+        self._talk: Conversation | ByTurns | None = None
         self._client_id = 0
         self._may_block = True
+        self._asked: tuple[Consumer, int, float, bool] | None = None
+        self._packed = b""
         self.interrupted: bool = True
         """Whether a reply may have been lost since the caller last looked at its own pending list.
 
@@ -75,8 +78,7 @@ class Reader:
     @property
     def is_connected(self) -> bool:
         """Whether the next read is sent at once, and with it what goes ahead; else it connects first."""
-        talks = self._conversation is None or self._conversation.is_open
-        return self._connection is not None and talks and self._turn == self._route.turn
+        return self._talk is not None and self._talk.is_open and self._turn == self._route.turn
 
     async def read(
         self,
@@ -84,83 +86,86 @@ class Reader:
         *,
         count: int,
         block: float,
+        parse: Callable[[Reply], T] = new_entries,  # type: ignore[assignment]  # T is a list of `NewEntry` then
         ahead: Sequence[Command] = (),
         answered: Answered = _nothing,
-    ) -> list[NewEntry]:
-        """`XREADGROUP ... >`: up to `count` new entries, after at most `block` seconds; `[]` when none came.
+    ) -> T:
+        """`XREADGROUP ... >`: return what `parse` makes of up to `count` new entries, after at most `block` seconds.
 
-        Commands to send `ahead` leave in the same write, and are `answered` before the entries are waited for.
+        `parse` is called with the raw reply when it arrives, before any waiting task runs; of a reply without entries
+        it makes something empty. Commands to send `ahead` leave in the same write, and are `answered` before.
 
         Raises `RedisUnavailableError`, `GroupNotFoundError`, `StreamTypeError` and other `ServerError`.
         """
+        if (talk := self._present()) is None:
+            talk = await self._connect()
+        began = self._home.loop.time()
+        command = self._command(who, count, block)
+        packed = b"".join((*map(pack, ahead), command)) if ahead else command
+        try:
+            answer = await talk.exchange(packed, block + self._timeout, len(ahead), answered, parse)
+        except errors.LOST_CONNECTION as error:
+            await self._leave()
+            raise errors.from_lost(error, self._where) from None
+        except BaseException:
+            await self._leave()
+            raise
+        if isinstance(answer, RedisStreamsError):
+            raise await self._refused(answer)
+        if not answer:
+            await self._pause(block, began)
+        return answer
+
+    def _present(self) -> Conversation | ByTurns | None:
+        """The connection's conversation; `None`: it has to be connected. Raises `WrongLoopError`."""
         if not self._home.is_here:
             raise self._home.elsewhere()
-        connection = self._connection
-        if connection is None or not self.is_connected:
-            connection = await self._connect()
-        waiting = ("BLOCK", max(1, round(block * 1000))) if self._may_block else ()
-        command = ("XREADGROUP", "GROUP", who.group, who.name, "COUNT", count, *waiting, "STREAMS", who.stream, ">")
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        entries = await self._read(connection, command, block, ahead, answered)
-        if not entries and loop.time() - began < block / 2:
-            await asyncio.sleep(min(POLL, block))
-        return entries
+        return self._talk if self.is_connected else None
 
-    async def _read(
-        self,
-        connection: AbstractConnection,
-        command: Command,
-        block: float,
-        ahead: Sequence[Command],
-        answered: Answered,
-    ) -> list[NewEntry]:
-        try:
-            answer = await self._exchange(connection, [*ahead, command], block + self._timeout, answered)
-            if not isinstance(answer, RedisStreamsError):
-                return new_entries(answer)
-        except BaseException as error:
-            self.interrupted = True
-            await self.close()
-            if isinstance(error, errors.LOST_CONNECTION):
-                raise errors.from_lost(error, self._where) from None
-            raise
+    async def _pause(self, block: float, began: float) -> None:
+        """Wait after an empty answer that came too early."""
+        if self._home.loop.time() - began < block / 2:
+            await asyncio.sleep(min(POLL, block))
+
+    def _command(self, who: Consumer, count: int, block: float) -> bytes:
+        """The packed read, which is nearly always the same as the last one."""
+        asked = (who, count, block, self._may_block)
+        if asked != self._asked:
+            waiting = ("BLOCK", max(1, round(block * 1000))) if self._may_block else ()
+            self._packed = pack(
+                ("XREADGROUP", "GROUP", who.group, who.name, "COUNT", count, *waiting, "STREAMS", who.stream, ">")
+            )
+            self._asked = asked
+        return self._packed
+
+    async def _refused(self, answer: RedisStreamsError) -> RedisStreamsError:
+        """Return an error reply, after leaving a node that says that it is the wrong one."""
         if isinstance(answer, WrongNodeError):
             self._route.wrong(self._turn, answer)
-            self.interrupted = True
-            await self.close()
-        raise answer
+            await self._leave()
+        return answer
 
-    async def _connect(self) -> AbstractConnection:
+    async def _leave(self) -> None:
+        """Close the connection; what it was about to bring is in our own pending list."""
+        self.interrupted = True
+        await self.close()
+
+    async def _connect(self) -> Conversation | ByTurns:
         if self._connection is not None:  # it was lost, or leads to the wrong node
-            self.interrupted = True
-            await self.close()
+            await self._leave()
         if (wait := self._route.wait()) > 0:
             await asyncio.sleep(wait)
         self._turn = self._route.turn
         connection, greeted = await self._dial()
         self._connection, self._client_id = connection, greeted.client_id
         self._may_block = greeted.name != _HOLDS_ON_TO_THE_GROUP
-        if fits(connection):
-            self._conversation = Conversation(connection, self._timeout, self._was_lost)
-        return connection
+        talk = self._talk = (
+            Conversation(connection, self._timeout, self._was_lost) if fits(connection) else ByTurns(connection)
+        )
+        return talk
 
     def _was_lost(self) -> None:
         self.interrupted = True
-
-    async def _exchange(
-        self, connection: AbstractConnection, commands: Sequence[Command], within: float, answered: Answered
-    ) -> Answer:
-        """Send commands, and return the answer to the last one. Raises one of `LOST_CONNECTION`."""
-        packed, ahead = b"".join(map(pack, commands)), len(commands) - 1
-        if self._conversation is not None:
-            return await self._conversation.exchange(packed, within, ahead, answered)
-        async with asyncio.timeout(within):
-            await stay_authenticated(connection)
-            await connection.send_packed_command(packed, check_health=False)
-            if ahead:
-                answered([await read_answer(connection) for _ in range(ahead)])
-            return await read_answer(connection)
 
     async def unblock(self) -> None:
         """End a read that is waiting now, from outside. Does nothing where the server does not allow it."""
@@ -173,8 +178,8 @@ class Reader:
     async def close(self) -> None:
         """Close the connection; a later read opens a new one."""
         connection, self._connection = self._connection, None
-        conversation, self._conversation = self._conversation, None
-        if conversation is not None:
-            conversation.close()
+        talk, self._talk = self._talk, None
+        if talk is not None:
+            talk.close()
         if connection is not None:
             await self._home.hang_up(connection)

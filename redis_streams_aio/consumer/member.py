@@ -95,7 +95,7 @@ class Member:
         await self._join()
         if self._reader is None:
             self._reader = self._connection.reader()
-        self._fetcher = Fetcher(self.holdings, self.settlement.acks, self._reader, self._join)
+        self._fetcher = Fetcher(self.holdings, self.settlement.acks, self._reader, self._join, self._take)
 
     @property
     def caught_up(self) -> bool:
@@ -153,10 +153,9 @@ class Member:
             return came
         count = min(room, self.handful.size)
         with self.handful.asking_for(count):
-            taken = await self._fetcher.run_once(count, self.consumer.block)
-        self.handful.came(len(taken))
-        self._take(taken)
-        return len(taken)
+            came = await self._fetcher.run_once(count, self.consumer.block)
+        self.handful.came(came)
+        return came
 
     def _take(self, taken: Sequence[Delivery]) -> None:
         self.handful.weigh(taken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import errors
@@ -9,6 +10,9 @@ from ..replies import Answer
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
+
+Answered = Callable[[list[Answer]], object]
+"""Gets the answers to the commands that were sent before the one whose answer is waited for."""
 
 
 async def read_answer(connection: AbstractConnection) -> Answer:

@@ -1,29 +1,31 @@
 """`Conversation`: one exchange after another on a `Wire` that is not shared.
 
-An exchange has neither a task nor a timer: one alarm looks now and then whether the present one is late. An answer is
-late when its time is up and no byte came for `silence` seconds. The end of the wire ends the exchange that is under
-way, with the reason. `on_lost` is called in any case.
+An exchange has neither a task nor a timer nor a coroutine: the caller awaits a future, and one alarm looks now and then
+whether the present exchange is late. An answer is late when its time is up and no byte came for `silence` seconds. The
+end of the wire ends the exchange that is under way, with the reason. `on_lost` is called in any case.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import exceptions as redis_errors
 
-from ..replies import Answer
+from ...exceptions import RedisStreamsError
+from ..replies import Answer, Reply
+from .answers import Answered
 from .wire import Wire
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-Answered = Callable[[list[Answer]], object]
+T = TypeVar("T")
 
 
 class Conversation:
-    """Sends commands and waits for their answers, one exchange at a time."""
+    """Sends commands and tells their answers, one exchange at a time."""
 
     def __init__(self, connection: AbstractConnection, silence: float, on_lost: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -34,7 +36,8 @@ class Conversation:
         self._ahead = 0
         self._answers: list[Answer] = []
         self._answered: Answered = _nothing
-        self._last: asyncio.Future[Answer] | None = None
+        self._read: Callable[[Reply], Any] = _nothing
+        self._last: asyncio.Future[Any] | None = None
         self._wire = Wire(connection, self._take)
         self._wire.lost.add_done_callback(self._lost)
 
@@ -43,21 +46,22 @@ class Conversation:
         """Whether what is sent now may still arrive."""
         return self._wire.is_open
 
-    async def exchange(self, packed: bytes, within: float, ahead: int, answered: Answered) -> Answer:
-        """Send commands, and return the answer to the last one; the `ahead` first ones are `answered` before.
+    def exchange(
+        self, packed: bytes, within: float, ahead: int, answered: Answered, read: Callable[[Reply], T]
+    ) -> asyncio.Future[T | RedisStreamsError]:
+        """Send commands; the future gets what `read` makes of the reply to the last one, or the error reply.
 
-        Raises one of `LOST_CONNECTION`. After that, or when it is cancelled, the connection is unusable.
+        `read` is called when the reply arrives, before anything that waits for the future runs; the `ahead` first
+        commands are `answered` before. The future gets one of `LOST_CONNECTION`, or the error that `read` raised.
+        After that, or when it is cancelled, the connection is unusable.
         """
-        self._ahead, self._answers, self._answered = ahead, [], answered
+        self._ahead, self._answers, self._answered, self._read = ahead, [], answered, read
         self._late_at = self._loop.time() + within
         if self._alarm is None:
             self._alarm = self._loop.call_at(self._late_at, self._look)
-        self._last = self._loop.create_future()
+        self._last = last = self._loop.create_future()
         self._wire.write(packed)
-        try:
-            return await self._last
-        finally:
-            self._last = None
+        return last
 
     def close(self) -> None:
         """End the alarm, and call `on_lost` no longer. The owner of the connection closes it."""
@@ -69,12 +73,19 @@ class Conversation:
         last = self._last
         if last is None or last.done():
             raise redis_errors.ConnectionError("a reply came that nobody had asked for")
-        if len(self._answers) == self._ahead:
+        if len(self._answers) < self._ahead:
+            self._answers.append(answer)
+            if len(self._answers) == self._ahead:
+                self._answered(self._answers)
+            return
+        self._last = None
+        if isinstance(answer, RedisStreamsError):
             last.set_result(answer)
             return
-        self._answers.append(answer)
-        if len(self._answers) == self._ahead:
-            self._answered(self._answers)
+        try:
+            last.set_result(self._read(answer))
+        except Exception as error:  # noqa: BLE001  # raised by the future
+            last.set_exception(error)
 
     def _look(self) -> None:
         self._alarm = None
@@ -93,7 +104,7 @@ class Conversation:
             self._last.set_exception(reason)
 
 
-def _nothing(_: list[Answer]) -> None:
+def _nothing(_: object) -> None:
     """Nothing was sent ahead."""
 
 
