@@ -64,6 +64,7 @@ class Subscription:
         self._member.holdings.handler_of = plan.routes.handler_name
         self._stop = asyncio.Event()
         self._progress = Progress()
+        self._came_at = 0.0
         self._block = settings.block_ms / 1000
         self.name: str = f"{options.stream}/{options.group}"
         self.reading: bool = False
@@ -225,7 +226,11 @@ class Subscription:
             await self._fetch(count)
 
     async def _fetch(self, count: int) -> None:
-        if 0 < await self._reserving(count, self._member.fetch) < count:
+        done = self._work.done
+        came = await self._reserving(count, self._member.fetch)
+        if came and self._work.done - done >= came:  # all were handled in the turn in which they came
+            self._room.pace.measured(came, asyncio.get_running_loop().time() - self._came_at)
+        if 0 < came < count:
             await asyncio.sleep(0)  # no more entries wait in Redis: let workers run before the next read
 
     async def _take_over(self, count: int) -> int:
@@ -260,6 +265,7 @@ class Subscription:
         return self._room.for_new if self._member.caught_up else self._room.for_old
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
+        self._came_at = asyncio.get_running_loop().time()
         self._lanes.assign(deliveries)
         for delivery in deliveries:
             self._schedule.add(delivery)
