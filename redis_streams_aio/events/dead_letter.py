@@ -19,6 +19,9 @@ _BEGINS = b"dead:reason"
 _PACKED = b"dead:fields"
 _ABSURD = 2**53
 
+IDENTITY = 8
+"""How many items at the end of a letter, names and values, tell whose it is: stream, group, consumer and entry id."""
+
 
 class GivenUp(Protocol):
     """Why an event was given up; the fate `DeadLetter` has these attributes."""
@@ -55,6 +58,7 @@ def compose(delivery: Delivery, why: GivenUp, group: str, consumer: str) -> list
         "deliveries": delivery.deliveries,
         "first_failure": f"{(earlier.first_failure if earlier else 0) or delivery.first_failure:.3f}",
         "replays": earlier.replays if earlier else 0,
+        # these are the last ones: `IDENTITY`
         "stream": delivery.stream,
         "group": group,
         "consumer": consumer,

@@ -28,9 +28,9 @@ def _scripts() -> Iterator[tuple[str, Script]]:
 SCRIPTS = dict(_scripts())
 OPERATORS = {"replaying.REPLAY"}
 """Steps that a consumer never takes, but `dead-letters replay` does."""
-DONE_WITHOUT = {("dead_letters.DEAD_LETTER", "dead_letters"): {"xdel"}}
-"""Commands that the ACL file leaves out: this one undoes a dead letter whose entry may not be acknowledged, which the
-file's consumers may."""
+DONE_WITHOUT = {("dead_letters.DEAD_LETTER", "dead_letters"): {"xdel", "xrevrange"}}
+"""Commands that the ACL file leaves out. XDEL undoes a dead letter whose entry may not be acknowledged, which the
+file's consumers may; XREVRANGE finds one whose answer was lost, which is told as a lost lease without it."""
 MANAGERS = {"groups.DELETE_GROUP"}
 """Steps of a program of the user's own, for which docs/connections.md has a line."""
 

@@ -1,7 +1,8 @@
 """Failure records: the one place that knows their form. They stand in a hash beside the stream (`keys.failures`).
 
 One field by entry id has the text `failures first_ms due_ms delay_ms error`; times are the server's. A second one,
-`<entry id>:history`, has the history of an event that was replayed from the dead letters.
+`<entry id>:history`, has the history of an event that was replayed from the dead letters. `<entry id>:finished` marks
+an entry that vanished while it was handled, and whose follow-ups were written.
 """
 
 from __future__ import annotations

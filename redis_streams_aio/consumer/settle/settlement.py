@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
-from ...connection.steps.completing import Completion, complete
+from ...connection.steps.completing import Completed, Completion, complete
 from ...connection.steps.consumer import NOT_OURS, NotOurs
 from ...connection.steps.dead_letters import DeadLetterOptions, move_to_dead_letters, trim_dead_letters
 from ...events import dead_letter
@@ -44,7 +44,7 @@ from .acknowledgements import Acknowledgements
 from .releasing import release
 from .retries import Failed, Written
 
-Step = Callable[[], Awaitable[bool | str | NotOurs]]
+Step = Callable[[], Awaitable[Completed | str | NotOurs]]
 """A step at Redis that settles an entry."""
 
 

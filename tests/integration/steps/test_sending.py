@@ -19,7 +19,7 @@ from redis_streams_aio import (
 from redis_streams_aio.connection.link import Link
 from redis_streams_aio.connection.replies import Answer, Reply, integer
 from redis_streams_aio.connection.steps import sending
-from redis_streams_aio.connection.steps.completing import Completion, completion
+from redis_streams_aio.connection.steps.completing import Completed, Completion, completion
 from redis_streams_aio.connection.steps.consumer import NOT_OURS
 from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions, letter
 from redis_streams_aio.connection.steps.releasing import Released, release
@@ -83,12 +83,12 @@ async def test_fates_of_many_kinds_leave_together(link: Link, redis: Redis, deli
         release(WHO, [(released, 0)]),
         letter(WHO, lost, ["a", "b"], DEAD),
     ]
-    for expected in (True, False):  # the second time all of it is known, or over
+    for expected in (Completed.DONE, Completed.BEFORE):  # the second time all of it is known, or over
         reads = (await redis.info("stats"))["total_reads_processed"]
         completed, first, entry_id, gone, not_ours = await send(link, steps)
         assert (completed, gone, not_ours) == (expected, Released(1, []), NOT_OURS)
         assert first == [0]
-        assert (entry_id is NOT_OURS) is not expected
+        assert (entry_id is NOT_OURS) is (expected is Completed.BEFORE)
     assert (await redis.info("stats"))["total_reads_processed"] - reads == 2, "of which one is this question's"
     assert await redis.xlen("{orders}:billing:dead") == 1
     assert (await pending(redis))[lost] == "bob"
