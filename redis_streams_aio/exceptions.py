@@ -152,8 +152,9 @@ class CheckpointStoreError(RedisUnavailableError):
 class WrongNodeError(RedisRefusedError):
     """The connection leads to a node that may not serve now (`READONLY`, `NOREPLICAS`, `MASTERDOWN`, `CLUSTERDOWN`).
 
-    A demoted primary gives such answers as long as its connections last. The library closes the connection, and the
-    next command opens another one: to the new primary, if the address leads there.
+    Also `MOVED` and `ASK` of a cluster's node: the key is on another node. A demoted primary gives such answers as long
+    as its connections last. The library closes the connection, and the next command opens another one: to the new
+    primary, if the address leads there.
 
     What to do: try again later. If the error persists, check where the address leads.
     """

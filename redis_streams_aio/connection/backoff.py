@@ -1,10 +1,12 @@
 """How long to wait before the next try: exponential backoff with jitter, by the package `backoff`. Pure.
 
-`delays` is for one who tries alone; a `Gate` is for many who would try at the same time.
+`delays` is for one who tries alone, `pause` for one who counts failures; a `Gate` is for many who would try at the same
+time.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 SHORTEST = 0.1
@@ -22,6 +24,12 @@ def delays(first: float = SHORTEST, longest: float = LONGEST) -> Iterator[float]
     next(steps)  # the package's generators begin with an empty step
     for step in steps:
         yield step / 2 + backoff.full_jitter(step / 2)
+
+
+def pause(failures: int, first: float = SHORTEST) -> float:
+    """Return the seconds to wait after this number of failures in a row, as `delays` would yield them."""
+    longest = min(LONGEST, first * 2.0 ** min(failures, 10))
+    return random.uniform(longest / 2, longest)
 
 
 class Gate:

@@ -11,6 +11,7 @@ It belongs to the event loop and the process that opened it (`Home`), and is ref
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import AsyncExitStack
 from threading import get_ident
 from types import TracebackType
@@ -28,15 +29,15 @@ from ..exceptions import (
 from ..version import __version__
 from .address import Address, parse
 from .home import Home
-from .naming import about_script, keys_of, with_keys, with_stream
+from .naming import about_script, key_of, with_keys, with_stream
+from .node import Dialled, Node
 from .packing import Argument
 from .replies import Reply, Server
-from .route import Route
 from .steps.script import Script
+from .topology import OneNode, Topology
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-    from redis.asyncio.connection import AbstractConnection
 
     from .endpoints import Factory
     from .link import Link
@@ -73,8 +74,7 @@ class Connection:
         self._stack = AsyncExitStack()
         self._make: Factory | None = None
         self._home: Home | None = None
-        self._route = Route()
-        self._links: dict[Purpose, Link] = {}
+        self._lead_to(OneNode(self._dial, self.shown))
         self._readers: set[Reader] = set()
         self._server: Server | None = None
 
@@ -96,11 +96,12 @@ class Connection:
             await self.close()
         if self._make is not None:
             raise RuntimeError("the connection is open already")
-        self._home, self._route = Home(), Route()
+        self._home = Home()
+        self._lead_to(OneNode(self._dial, self.shown))
         self._stack = AsyncExitStack()
         try:
             self._make = await self._stack.enter_async_context(open_endpoint(self._address, self._client, __version__))
-            self._server = await first_contact(self._dial_and_greet, self._connect_timeout, self.shown)
+            self._server = await first_contact(self._topology.node_of().dial, self._connect_timeout, self.shown)
         except BaseException:
             await self.close()
             raise
@@ -116,7 +117,7 @@ class Connection:
             self._home = home
             raise home.elsewhere()
         self._make = None  # from here on nobody gets a new link or reader
-        readers, links, stack = (*self._readers,), (*self._links.values(),), self._stack
+        readers, links, stack = (*self._readers,), self._all_links(), self._stack
         self._stack = AsyncExitStack()
         try:
             for reader in readers:
@@ -125,7 +126,7 @@ class Connection:
                 await link.close()
         finally:
             self._readers.clear()
-            self._links.clear()
+            self._lead_to(self._topology)
             if home is None or home.is_of_this_process:
                 await stack.aclose()
             else:
@@ -146,32 +147,49 @@ class Connection:
         """Where it leads, without credentials."""
         return self._address.shown if self._address else "the client passed in"
 
-    def link(self, purpose: Purpose) -> Link:
-        """The shared link for a purpose, made when it is first asked for. Raises `NotOpenError`, `WrongLoopError`."""
+    def link(self, purpose: Purpose, key: Argument | None = None) -> Link:
+        """The shared link for a purpose to the node where a key lives, made when it is first asked for.
+
+        Without a key: to any node. Call this for each command, because a key may move. Raises `NotOpenError`,
+        `WrongLoopError`.
+        """
         if (home := self._home) is None or home.thread != get_ident() or not home.loop.is_running():
             self._check_here()
-        if (link := self._links.get(purpose)) is None:
-            link = self._links[purpose] = self.new_link(self._command_timeout)
+        links = self._links[self._topology.node_of(key)] if self._only is None else self._only
+        if (link := links.get(purpose)) is None:
+            link = links[purpose] = self.new_link(self._command_timeout, key)
         return link
 
-    def new_link(self, timeout: float) -> Link:
+    def _lead_to(self, topology: Topology) -> None:
+        """Lead to these nodes, with no links yet."""
+        self._topology = topology
+        self._links: defaultdict[Node, dict[Purpose, Link]] = defaultdict(dict)
+        self._only: dict[Purpose, Link] | None = None if topology.only is None else self._links[topology.only]
+        """The links where there is only one node: a hot path does not look it up."""
+
+    def _all_links(self) -> list[Link]:
+        return [link for links in self._links.values() for link in links.values()]
+
+    def new_link(self, timeout: float, key: Argument | None = None) -> Link:
         """Return a new link with its own deadline, for the running event loop, which may be another thread's.
 
-        The caller closes it, while this connection is open. Raises `NotOpenError`.
+        It leads to the node where a key lives. The caller closes it, while this connection is open. Raises
+        `NotOpenError`.
         """
         from .link import Link  # noqa: PLC0415  # imports redis-py
 
         self._check_open()
-        return Link(self._dial, timeout=min(timeout, self._command_timeout), where=self.shown, route=self._route)
+        return Link(self._topology.node_of(key), timeout=min(timeout, self._command_timeout))
 
-    def reader(self) -> Reader:
-        """A new reader with a connection of its own, until `release`. Raises `NotOpenError`, `WrongLoopError`."""
+    def reader(self, stream: str) -> Reader:
+        """A new reader of a stream with a connection of its own, until `release`.
+
+        Raises `NotOpenError`, `WrongLoopError`.
+        """
         from .reader import Reader  # noqa: PLC0415  # imports redis-py
 
         self._check_here()
-        reader = Reader(
-            self._dial_and_greet, self.call, timeout=self._command_timeout, where=self.shown, route=self._route
-        )
+        reader = Reader(self._topology.node_of(stream), self.call, timeout=self._command_timeout)
         self._readers.add(reader)
         return reader
 
@@ -181,27 +199,29 @@ class Connection:
         await reader.close()
 
     async def call(self, *command: Argument, purpose: Purpose = "control") -> Reply:
-        """Send a command on a shared link and return its raw reply. Raises the errors of `Link` and `errors`."""
+        """Send a command on the shared link to the node of its key, and return its raw reply.
+
+        Raises the errors of `Link` and `errors`.
+        """
+        key = key_of(command)
         try:
-            return await self.link(purpose).call(*command)
+            return await self.link(purpose, key).call(*command)
         except PermissionDeniedError as error:
-            raise with_keys(error, str(command[0]), keys_of(command)) from None
+            raise with_keys(error, str(command[0]), () if key is None else (key,)) from None
         except (StreamNotFoundError, StreamTypeError) as error:
-            raise with_stream(error, *keys_of(command)) from None
+            raise with_stream(error, "" if key is None else key) from None
 
     async def run(
         self, script: Script, *arguments: Argument, keys: int | None = None, purpose: Purpose = "control"
     ) -> Reply:
-        """Run a script on a shared link; see `Link.run`."""
+        """Run a script on the shared link to the node of its keys, which live together; see `Link.run`."""
+        touched = arguments[: len(script.keys) if keys is None else keys]
         try:
-            return await self.link(purpose).run(script, *arguments, keys=keys)
+            return await self.link(purpose, touched[0]).run(script, *arguments, keys=len(touched))
         except ServerError as error:
-            raise about_script(error, arguments[: len(script.keys) if keys is None else keys]) from None
+            raise about_script(error, touched) from None
 
-    async def _dial(self) -> AbstractConnection:
-        return (await self._dial_and_greet())[0]
-
-    async def _dial_and_greet(self) -> tuple[AbstractConnection, Server]:
+    async def _dial(self) -> Dialled:
         """A new connection that is connected, authenticated and checked for its version."""
         from .dial import dial  # noqa: PLC0415  # imports redis-py
 

@@ -27,6 +27,7 @@ from ..exceptions import (
     UnansweredError,
     WrongNodeError,
 )
+from .verdicts import STATE_CHANGED, WRONG_NODE
 
 _BY_FIRST_WORD: dict[str, type[RedisStreamsError]] = {
     "NOGROUP": GroupNotFoundError,
@@ -37,13 +38,15 @@ _BY_FIRST_WORD: dict[str, type[RedisStreamsError]] = {
     "NOAUTH": AuthenticationFailedError,
     "WRONGPASS": AuthenticationFailedError,
     **dict.fromkeys(("LOADING", "OOM", "MISCONF", "BUSY", "TRYAGAIN", "UNBLOCKED"), RedisRefusedError),
-    **dict.fromkeys(("READONLY", "NOREPLICAS", "NOGOODSLAVE", "MASTERDOWN", "CLUSTERDOWN"), WrongNodeError),
+    **dict.fromkeys(WRONG_NODE, WrongNodeError),
 }
 
 _BY_BEGINNING: tuple[tuple[str, type[RedisStreamsError]], ...] = (
     # Redis ends a blocked read with these; every other UNBLOCKED is a client's wish (CLIENT UNBLOCK ... ERROR)
     ("unblocked the stream key no longer exists", GroupNotFoundError),
-    ("unblocked force unblock from blocking operation, instance state changed", WrongNodeError),
+    (STATE_CHANGED, WrongNodeError),
+    ("moved ", WrongNodeError),
+    ("ask ", WrongNodeError),
     ("err no such key", StreamNotFoundError),
     ("no such key", StreamNotFoundError),
 )
@@ -67,6 +70,8 @@ _BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.MasterDownError, "MASTERDOWN"),  # a kind of ClusterDownError
     (redis_errors.ClusterDownError, "CLUSTERDOWN"),
     (redis_errors.TryAgainError, "TRYAGAIN"),
+    (redis_errors.MovedError, "MOVED"),  # a kind of AskError
+    (redis_errors.AskError, "ASK"),
 )
 
 REPLIES: tuple[type[Exception], ...] = (redis_errors.ResponseError, redis_errors.BusyLoadingError)

@@ -12,14 +12,14 @@ the next batch leaves: commands that they post then are in it. The task itself s
 
 When things fail:
 
-* No connection: the queue waits, connecting is tried again with backoff, and each command fails with
+* No connection: the queue waits, connecting is tried again with the backoff of the node, and each command fails with
   `RedisUnavailableError` when its time is up. None of these was sent.
 * The connection is lost, or the server does not answer in time: commands of the batch under way fail with
   `UnansweredError` (Redis may have carried them out), those behind them wait for the next connection. "In time" is
   measured in silence: an answer is late when for `timeout` seconds no byte came and none left (and as long as what was
   sent needs on the slowest line).
 * The server says that it is the wrong node (`WrongNodeError`: a primary that was demoted): that is the answer, and
-  the connection is closed after its batch. So are others that were made before, when they are used next (`Route`).
+  the connection is closed after its batch. So are others that were made before, when they are used next (`Node`).
 * Credentials refused, server too old: what is queued fails with that error at once.
 * A caller is cancelled: its command may still be sent; the reply is read and dropped, so that the next one gets
   its own.
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -40,12 +40,11 @@ from redis import exceptions as redis_errors
 
 from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError, WrongNodeError
 from . import errors
-from .backoff import delays
 from .credentials import stay_authenticated
 from .home import Home
+from .node import Dialled, Node
 from .packing import Argument, Command, pack
 from .replies import Answer, Reply
-from .route import Route
 from .steps.script import Script
 from .wire.answers import read_answer
 from .wire.outbox import Outbox, Request
@@ -60,18 +59,15 @@ LOOKS = 4
 SLOWEST = 64 * 1024
 """Bytes a second on the slowest line that is borne: what has left us may lie in buffers on its way for that long."""
 
-Dial = Callable[[], Awaitable["AbstractConnection"]]
-
 
 class Link:
     """One connection that many tasks share. It belongs to the event loop in which it is made."""
 
-    def __init__(self, dial: Dial, *, timeout: float, where: str, route: Route | None = None) -> None:
-        self._dial = dial
-        self._route = route or Route()
+    def __init__(self, node: Node, *, timeout: float) -> None:
+        self._node = node
         self._turn = 0
         self._timeout = timeout
-        self._where = where
+        self._where = node.where
         self._under_way: deque[Request] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -83,7 +79,7 @@ class Link:
         self._closed = False
         self._home = Home()
         self._loop = asyncio.get_running_loop()
-        self._outbox = Outbox(where, self._loop)
+        self._outbox = Outbox(node.where, self._loop)
 
     async def call(self, *command: Argument) -> Reply:
         """Send one command and return its raw reply.
@@ -152,21 +148,18 @@ class Link:
             raise
 
     async def _connect_and_serve(self) -> None:
-        waits = delays()
         while True:
             await self._until_queued()
-            await self._wait_unconnected(self._route.wait(), self._route.refusal)
-            if not self._outbox:
+            if wait := self._node.wait():
+                await self._wait_unconnected(wait)
                 continue
             try:
                 connection = await self._dial_for_the_queue()
-            except RedisUnavailableError as error:
-                await self._wait_unconnected(next(waits), error)
-                continue
+            except RedisUnavailableError:
+                continue  # the node knows, and has the next ones wait
             except RedisStreamsError as error:
                 self._outbox.fail_all(error)
                 continue
-            waits = delays()
             try:
                 await self._serve(connection)
             except errors.LOST_CONNECTION as error:
@@ -181,8 +174,8 @@ class Link:
 
     async def _dial_for_the_queue(self) -> AbstractConnection:
         """Connect; commands whose time is up meanwhile fail."""
-        self._turn = self._route.turn
-        dialling = asyncio.ensure_future(self._dial())
+        self._turn = self._node.turn
+        dialling = asyncio.ensure_future(self._node.dial())
         try:
             while not dialling.done():
                 expires = self._outbox.next_expires()
@@ -193,22 +186,22 @@ class Link:
         except BaseException:
             await self._end(dialling)
             raise
-        return dialling.result()
+        return dialling.result()[0]
 
-    async def _end(self, dialling: asyncio.Task[AbstractConnection]) -> None:
+    async def _end(self, dialling: asyncio.Task[Dialled]) -> None:
         """Stop connecting. Closes the connection if it came about all the same."""
         dialling.cancel()
         await asyncio.wait((dialling,))
         if not dialling.cancelled() and dialling.exception() is None:
-            await self._home.hang_up(dialling.result())
+            await self._home.hang_up(dialling.result()[0])
 
-    async def _wait_unconnected(self, wait: float, error: RedisUnavailableError) -> None:
+    async def _wait_unconnected(self, wait: float) -> None:
         """Sleep before the next try to connect; commands whose time is up fail with the reason."""
         until = self._loop.time() + wait
         while (now := self._loop.time()) < until:
             expires = self._outbox.next_expires() or now + self._timeout
             await asyncio.sleep(max(0.0, min(until, expires) - now))
-            self._outbox.fail_expired(error)
+            self._outbox.fail_expired(self._node.reason())
 
     async def _serve(self, connection: AbstractConnection) -> None:
         """Serve until the connection is unusable. Raises one of `LOST_CONNECTION`, if anything was under way."""
@@ -256,7 +249,7 @@ class Link:
         wire = self._wire
         if wire is None or self._under_way or not wire.is_open or not self._home.thread:
             return
-        if self._turn != self._route.turn:
+        if self._turn != self._node.turn:
             wire.lose(redis_errors.ConnectionError("the connection leads to the wrong node"))
         elif batch := self._outbox.fill_batch(self._under_way):
             packed = batch[0] if len(batch) == 1 else b"".join(batch)
@@ -270,7 +263,7 @@ class Link:
         request = self._under_way[0]
         request.answers.append(answer)
         if type(answer) is WrongNodeError:
-            self._route.wrong(self._turn, answer)
+            self._node.heard(self._turn, answer)
         if len(request.answers) == request.expected:
             self._under_way.popleft()
             if not request.future.done():
@@ -280,9 +273,9 @@ class Link:
 
     async def _serve_by_turns(self, connection: AbstractConnection) -> None:
         """Batch after batch, by redis-py's own reading and writing."""
-        while self._turn == self._route.turn:
+        while self._turn == self._node.turn:
             await self._until_queued()
-            if self._turn != self._route.turn or await connection.can_read():
+            if self._turn != self._node.turn or await connection.can_read():
                 return
             batch = self._outbox.fill_batch(self._under_way)
             async with asyncio.timeout(self._timeout + sum(map(len, batch)) / SLOWEST):

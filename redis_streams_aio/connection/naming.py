@@ -1,4 +1,4 @@
-"""Errors with names: Redis leaves out which key or stream an error is about, and the commands here know it. Pure."""
+"""Keys of commands, and errors with their names, which Redis leaves out. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ from .packing import Argument
 _KEYS_NAMED = 5
 
 
-def keys_of(command: Sequence[Argument]) -> Sequence[Argument]:
-    """The key of a command, if it has one."""
-    at = 2 if command[0] in ("XINFO", "XGROUP") else 1
-    return () if command[0] == "CLIENT" else command[at : at + 1]
+_KEY_AT = {"EVAL": 3, "EVALSHA": 3, "XGROUP": 2, "XINFO": 2}
+"""The place of the first key in commands that have it elsewhere than behind their name."""
+_WITHOUT_KEYS = frozenset(
+    ("CLIENT", "CLUSTER", "CONFIG", "DISCARD", "EXEC", "HELLO", "INFO", "MULTI", "PING", "SCAN", "TIME")
+)
+_STREAMS = ("XREAD", "XREADGROUP")
+"""Commands whose keys follow the word `STREAMS`."""
+
+
+def key_of(command: Sequence[Argument]) -> Argument | None:
+    """The first key of a command, by which its node is found; `None`: it has none, and any node may answer it."""
+    name = command[0]
+    if name in _WITHOUT_KEYS or (name in {"EVAL", "EVALSHA"} and command[2:3] == (0,)):
+        return None
+    at = command.index("STREAMS") + 1 if name in _STREAMS else _KEY_AT.get(str(name), 1)
+    return command[at] if at < len(command) else None
 
 
 def with_keys(error: PermissionDeniedError, what: str, keys: Sequence[Argument]) -> PermissionDeniedError:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, TypeVar
 from ..exceptions import RedisStreamsError, WrongNodeError
 from . import errors
 from .home import Home
+from .node import Node
 from .packing import Command, pack
-from .replies import Answer, Reply, Server, new_entries
-from .route import Route
+from .replies import Answer, Reply, new_entries
 from .steps.consumer import Consumer
 from .wire.answers import Answered
 from .wire.by_turns import ByTurns
@@ -41,7 +41,6 @@ _HOLDS_ON_TO_THE_GROUP = "fakeredis"
 all), and then reads for a group that has been destroyed meanwhile, where Redis ends the read with NOGROUP: the event
 would be delivered once more by the group that is created in its place."""
 
-DialAndGreet = Callable[[], Awaitable[tuple["AbstractConnection", Server]]]
 Call = Callable[..., Awaitable[object]]
 T = TypeVar("T")
 
@@ -53,14 +52,10 @@ def _nothing(_: list[Answer]) -> None:
 class Reader:
     """Reads new entries for one consumer of a group."""
 
-    def __init__(
-        self, dial: DialAndGreet, call: Call, *, timeout: float, where: str, route: Route | None = None
-    ) -> None:
-        self._dial = dial
+    def __init__(self, node: Node, call: Call, *, timeout: float) -> None:
+        self._node = node
         self._call = call
         self._timeout = timeout
-        self._where = where
-        self._route = route or Route()
         self._turn = 0
         self._home = Home()
         self._connection: AbstractConnection | None = None
@@ -78,7 +73,7 @@ class Reader:
     @property
     def is_connected(self) -> bool:
         """Whether the next read is sent at once, and with it what goes ahead; else it connects first."""
-        return self._talk is not None and self._talk.is_open and self._turn == self._route.turn
+        return self._talk is not None and self._talk.is_open and self._turn == self._node.turn
 
     async def read(
         self,
@@ -106,7 +101,7 @@ class Reader:
             answer = await talk.exchange(packed, block + self._timeout, len(ahead), answered, parse)
         except errors.LOST_CONNECTION as error:
             await self._leave()
-            raise errors.from_lost(error, self._where) from None
+            raise errors.from_lost(error, self._node.where) from None
         except BaseException:
             await self._leave()
             raise
@@ -141,7 +136,7 @@ class Reader:
     async def _refused(self, answer: RedisStreamsError) -> RedisStreamsError:
         """Return an error reply, after leaving a node that says that it is the wrong one."""
         if isinstance(answer, WrongNodeError):
-            self._route.wrong(self._turn, answer)
+            self._node.heard(self._turn, answer)
             await self._leave()
         return answer
 
@@ -153,10 +148,9 @@ class Reader:
     async def _connect(self) -> Conversation | ByTurns:
         if self._connection is not None:  # it was lost, or leads to the wrong node
             await self._leave()
-        if (wait := self._route.wait()) > 0:
-            await asyncio.sleep(wait)
-        self._turn = self._route.turn
-        connection, greeted = await self._dial()
+        await self._node.until_open()
+        self._turn = self._node.turn
+        connection, greeted = await self._node.dial()
         self._connection, self._client_id = connection, greeted.client_id
         self._may_block = greeted.name != _HOLDS_ON_TO_THE_GROUP
         talk = self._talk = (

@@ -94,7 +94,7 @@ class Member:
         """
         await self._join()
         if self._reader is None:
-            self._reader = self._connection.reader()
+            self._reader = self._connection.reader(self.options.stream)
         self._fetcher = Fetcher(self.holdings, self.settlement.acks, self._reader, self._join, self._take)
 
     @property

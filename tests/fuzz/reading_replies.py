@@ -167,10 +167,10 @@ class Answering:
 
     async def close(self) -> None: ...
 
-    def link(self, _: str) -> Answering:
+    def link(self, *_: object) -> Answering:
         return self
 
-    def new_link(self, _: float) -> Answering:
+    def new_link(self, *_: object) -> Answering:
         return self
 
 

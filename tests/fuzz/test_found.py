@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,10 +17,12 @@ from redis_streams_aio.checks import names
 from redis_streams_aio.cli import pending, show
 from redis_streams_aio.config import yaml_files
 from redis_streams_aio.connection import address, reader, replies
+from redis_streams_aio.connection.node import Node
 from redis_streams_aio.connection.replies import RawEntry, Reply, Server
 from redis_streams_aio.connection.steps import checkpoints, claims, leases, records
 from redis_streams_aio.connection.steps.consumer import Consumer
 from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
+from redis_streams_aio.connection.verdicts import verdict
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.records import take_pending
 from redis_streams_aio.consumer.settle.settlement import Settlement
@@ -238,10 +241,10 @@ async def test_p16_a_server_that_does_not_wait_is_not_asked_without_a_pause() ->
     """A proxy that does not know of blocking reads kept a processor busy, and itself."""
     asked = _NothingAtOnce()
 
-    async def dial() -> tuple[object, Server]:
+    async def dial() -> Any:
         return asked, Server("valkey", "9.1.2", 1)
 
-    reading = reader.Reader(dial, dial, timeout=1.0, where="nowhere")  # type: ignore[arg-type]
+    reading = reader.Reader(Node(dial, verdict, "nowhere"), dial, timeout=1.0)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             while True:

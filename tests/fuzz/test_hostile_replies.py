@@ -67,7 +67,7 @@ async def test_p16_a_hostile_server_is_outlived(url: str, server: Server, bend: 
 async def test_p16_bytes_that_are_no_reply_are_an_error_of_ours(url: str, server: Server) -> None:
     """TypeError and MemoryError of the parser ended the link for good, and with it the broker."""
     async with hostile(server.port, "bytes") as between, Connection(between.url, command_timeout=0.2) as connection:
-        reader = connection.reader()
+        reader = connection.reader("orders")
         for said in (*ENORMOUS, *UNHEARD_OF, *REFUSALS):
             await connection.call("PING")
             with contextlib.suppress(RedisStreamsError):

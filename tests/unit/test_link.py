@@ -19,7 +19,12 @@ from redis_streams_aio import (
     WrongNodeError,
 )
 from redis_streams_aio.connection.link import Link
+from redis_streams_aio.connection.node import Dialled, Node
+from redis_streams_aio.connection.replies import Server
+from redis_streams_aio.connection.verdicts import verdict
 from redis_streams_aio.testing.waiting import until
+
+SOME = Server("valkey", "9.1.2", 1)
 
 
 class Connection:
@@ -49,9 +54,9 @@ async def test_p26_a_connection_that_comes_about_while_the_link_is_closed_is_clo
     async def dial() -> Any:
         await may_connect.wait()
         made.append(Connection())
-        return made[0]
+        return made[0], SOME
 
-    link = Link(dial, timeout=5.0, where="nowhere")
+    link = Link(Node(dial, verdict, "nowhere"), timeout=5.0)
     call = asyncio.create_task(link.call("PING"))
     await asyncio.sleep(0.01)
     may_connect.set()
@@ -92,13 +97,13 @@ async def link_to(answers: Answers, timeout: float = 5.0) -> AsyncIterator[tuple
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
 
-    async def dial() -> RedisConnection:
+    async def dial() -> Dialled:
         dialled.append(RedisConnection(host="127.0.0.1", port=port, protocol=2, driver_info=None))
         dialled[-1].redis_connect_func = lambda connection: connection._parser.on_connect(connection)
         await dialled[-1].connect()
-        return dialled[-1]
+        return dialled[-1], SOME
 
-    link = Link(dial, timeout=timeout, where="here")
+    link = Link(Node(dial, verdict, "here"), timeout=timeout)
     try:
         yield link, dialled
     finally:

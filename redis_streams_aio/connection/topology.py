@@ -1,0 +1,56 @@
+"""`Topology`: which nodes there are, where a key lives, and what an error reply means there.
+
+Everything that talks to Redis asks the topology of its `Connection`, and nothing else knows how many nodes there are:
+
+* A caller that has a key gets the link to `node_of(key)`, for each command and for each repetition of a command: the
+  key may have moved.
+* A node knows how to `dial`, and looks each time where its server is now: that may have changed.
+* Links and readers tell their node each `WrongNodeError`; the node asks `after` what to do about it. A topology of many
+  nodes notes there where a key has moved, so that `node_of` knows it when the caller repeats its command.
+
+When things fail: a node whose server nobody knows raises `RedisUnavailableError` when it is dialled, and its backoff
+counts that as for a server that does not answer. `node_of` and `after` never fail, and never wait.
+
+`OneNode` is all that there is today: one address. Behind a name, or behind Sentinel, there is one node too, whose
+server changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from ..exceptions import WrongNodeError
+from .node import Dialled, Node
+from .packing import Argument
+from .verdicts import REDIAL, Move, Verdict, verdict
+
+
+class Topology(Protocol):
+    """The nodes that a connection leads to."""
+
+    @property
+    def only(self) -> Node | None:
+        """The node, where there is one for all keys."""
+
+    def node_of(self, key: Argument | None = None) -> Node:
+        """Return the node where a key lives; without a key any node, and the same each time."""
+
+    def after(self, error: WrongNodeError) -> Verdict | Move:
+        """Return what an error means for the connection that it came on."""
+
+
+class OneNode:
+    """One address, where all keys live."""
+
+    def __init__(self, dial: Callable[[], Awaitable[Dialled]], where: str) -> None:
+        self.only: Node = Node(dial, self.after, where)
+
+    def node_of(self, key: Argument | None = None) -> Node:  # noqa: ARG002  # all keys live there
+        """Return the node."""
+        return self.only
+
+    def after(self, error: WrongNodeError) -> Verdict | Move:
+        """Return what an error means. There is no other node to move to, but the address may lead elsewhere by now."""
+        said = verdict(error)
+        return REDIAL if isinstance(said, Move) else said
