@@ -51,7 +51,7 @@ elseif #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1) == 0
   redis.call('HDEL', KEYS[2], ARGV[3])
   redis.call('HSET', KEYS[2], ARGV[3] .. ':history', ARGV[5])
   local claimed = redis.pcall(
-    'XCLAIM', KEYS[1], ARGV[1], ARGV[4], 0, ARGV[3], 'IDLE', 86400000, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID')
+    'XCLAIM', KEYS[1], ARGV[1], ARGV[4], 0, ARGV[3], 'RETRYCOUNT', 0, 'FORCE', 'JUSTID')
   if claimed.err then
     redis.pcall('HDEL', KEYS[2], ARGV[3] .. ':history')
     return claimed
