@@ -35,7 +35,7 @@ from .consumer_options import ConsumerOptions
 from .groups import ConsumerGroupManager
 from .holdings import Holdings, Shared
 from .intake.abandoned import Reclaimer
-from .intake.cleaner import remove_idle_consumers
+from .intake.cleaner import Cleaner
 from .intake.group import Fetcher
 from .intake.leases import LeaseKeeper
 from .intake.own import recover_own
@@ -73,6 +73,7 @@ class Member:
         self._groups = ConsumerGroupManager(connection)
         self._keeper = LeaseKeeper(connection, [self.holdings])
         self._reclaimer = Reclaimer(self.holdings)
+        self._cleaner = Cleaner(self.holdings)
         self.handful: Handful = Handful(consumer.count)
         """The number of entries to ask for at once."""
         self._checkpoints = None if checkpoints is None else FencedStore(checkpoints)
@@ -202,13 +203,14 @@ class Member:
         return await self._keeper.run_once()
 
     async def clean_up(self, consumer_expiry: float) -> None:
-        """Remove consumers that have been idle for `consumer_expiry` with nothing pending, and old dead letters.
+        """Remove consumers that have been idle for `consumer_expiry` with nothing pending, what others have left beside
+        the group, and old dead letters.
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
         await self._note_lease()  # another consumer may have removed this name, and its lease, as idle
         await self.settlement.trim_dead_letters()
-        await remove_idle_consumers(self.holdings, consumer_expiry)
+        await self._cleaner.run_once(consumer_expiry)
 
     @property
     def checkpoint_due(self) -> bool:

@@ -27,13 +27,14 @@ from redis_streams_aio.connection.steps import (
     releasing,
     replaying,
     retrying,
+    sweeping,
 )
 from redis_streams_aio.connection.steps import duplicates as duplicate_steps
 from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
 from redis_streams_aio.consumer import ConsumerGroupManager
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.abandoned import Reclaimer
-from redis_streams_aio.consumer.intake.cleaner import remove_idle_consumers
+from redis_streams_aio.consumer.intake.cleaner import Cleaner
 from redis_streams_aio.consumer.intake.leases import LeaseKeeper
 from redis_streams_aio.consumer.intake.own import recover_own
 from redis_streams_aio.consumer.intake.records import take_pending
@@ -68,6 +69,7 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     releasing.released,
     replaying.replayed,
     lambda reply: retrying.failures_written(2, reply),
+    sweeping.swept,
 )
 
 ENTRY: Reply = [b"1700000000000-0", [b"event_type", b"Order", b"payload", b"{}"]]
@@ -240,7 +242,7 @@ ROLES: tuple[Callable[[Holdings], object], ...] = (
     lambda holdings: RedisCheckpointStore(holdings.connection).load("orders", "billing"),
     lambda holdings: LagWatcher(holdings.connection, [("orders", "billing")]).run_once(),
     lambda holdings: duplicates.begin(holdings, list(holdings.by_id.values())),
-    lambda holdings: remove_idle_consumers(holdings, 0.0),
+    lambda holdings: Cleaner(holdings).run_once(0.0),
 )
 
 

@@ -182,9 +182,14 @@ FAILURES, DONE, INVOICES, RELEASED, LEASES, DELETED = (
     next(part for part, rules in enumerate(PARTS) if f"{key} +" in rules)
     for key in (":failures", ":done:*", ":invoices", ":released", ":leases", ":deleted")
 )
-QUIET = {(FAILURES, "+hget"), (DONE, "+get"), (DONE, "+del"), (FAILURES, "+hdel"), (INVOICES, "+xdel")} | {
-    (part, right) for part in (RELEASED, LEASES, DELETED) for right in PARTS[part].strip("()").split()
-}
+QUIET = {
+    (FAILURES, "+hget"),
+    (DONE, "+get"),
+    (DONE, "+del"),
+    (FAILURES, "+hdel"),
+    (FAILURES, "+hscan"),
+    (INVOICES, "+xdel"),
+} | {(part, right) for part in (RELEASED, LEASES, DELETED) for right in PARTS[part].strip("()").split()}
 """docs/security.md says what is lost: nobody is told by the library, only by `ACL LOG`."""
 
 

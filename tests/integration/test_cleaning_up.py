@@ -6,7 +6,7 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker, Connection, ConsumerGroupManager, Settings
+from redis_streams_aio import Broker, Connection, ConsumerGroupManager, RetryPolicy, Settings
 from redis_streams_aio.telemetry import ConsumerRemoved, EntriesVanished, Fact
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
@@ -113,3 +113,23 @@ async def test_p20_trimmed_while_pending_is_counted_and_settled(url: str, redis:
 
 async def _settled(redis: Redis) -> bool:
     return (await redis.xpending("orders", "g"))["pending"] == 0
+
+
+async def test_p11_a_record_whose_entry_was_acknowledged_by_a_person_is_dropped(url: str, redis: Redis) -> None:
+    """The broker that wrote it holds the event, and does not know; a record that is needed stays."""
+    settings = Settings(consumer_expiry=0.2, reclaim_interval=0.05)
+    broker = Broker(url, group="g", settings=settings)
+
+    @broker.handler("orders", concurrency=2, retry=RetryPolicy(base=3600, jitter=False))
+    async def handle(order: Order) -> None:
+        raise ValueError("no")
+
+    async with broker:
+        first, second = [await broker.publish("orders", Order(number)) for number in range(2)]
+        await until(lambda: has_records(redis, first, second))
+        await redis.xack("orders", "g", first)
+        await until(lambda: has_records(redis, second))
+
+
+async def has_records(redis: Redis, *ids: str) -> bool:
+    return set(await redis.hkeys("{orders}:g:failures")) == set(ids)

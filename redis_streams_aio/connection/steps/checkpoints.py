@@ -8,13 +8,15 @@ import msgspec
 
 from ...events import keys
 from ..replies import Reply, checked_id, integer, pair, reads
+from .positions import LAST_DELIVERED
 from .script import Script
 
 if TYPE_CHECKING:
     from ..connection import Connection
 
 CHECKPOINT = Script(
-    """
+    LAST_DELIVERED
+    + """
 -- ARGV: group, 'store' or ''. Returns the group's checkpoint, and whether another one was stored, which it replaces.
 -- One step: a replay in between would leave the stored one ahead of an entry that is pending again. An error when the
 -- group is not there.
@@ -31,16 +33,10 @@ local function previous(id)
   return '0-0'
 end
 local lowest = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1)
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local about = {}
-  for i = 1, #group, 2 do about[group[i]] = group[i + 1] end
-  if about['name'] == ARGV[1] then
-    local checkpoint = lowest[1] and previous(lowest[1][1]) or about['last-delivered-id']
-    local differs = ARGV[2] == 'store' and redis.pcall('GET', KEYS[2]) ~= checkpoint
-    if differs then redis.call('SET', KEYS[2], checkpoint) end
-    return {checkpoint, differs and 1 or 0}
-  end
-end
+local checkpoint = lowest[1] and previous(lowest[1][1]) or last_delivered(KEYS[1], ARGV[1])
+local differs = ARGV[2] == 'store' and redis.pcall('GET', KEYS[2]) ~= checkpoint
+if differs then redis.call('SET', KEYS[2], checkpoint) end
+return {checkpoint, differs and 1 or 0}
 """,
     keys={"stream": "xpending xinfo|groups", "checkpoint": "get set"},
 )

@@ -6,12 +6,13 @@ the owner's lease, so that a deploy may change it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...events import keys
+from ..packing import Command
 from ..replies import Reply, ids, mapping, pair, reads
 from .consumer import Consumer
 from .script import Script, Step
@@ -76,6 +77,11 @@ async def note_lease(connection: Connection, who: Consumer, lease_ms: int) -> No
 async def known_leases(connection: Connection, who: Consumer) -> dict[str, float]:
     """The leases of the group's consumers, in seconds. Raises `RedisUnavailableError`, `ServerError`."""
     return leases(await connection.call("HGETALL", keys.leases(who.stream, who.group)))
+
+
+def forget_leases(who: Consumer, names: Iterable[str]) -> Command:
+    """The command that forgets the leases of consumers of the group."""
+    return ("HDEL", keys.leases(who.stream, who.group), *names)
 
 
 def renewal(who: Consumer, lease_ms: int, held: Sequence[bytes]) -> Step[Renewed]:

@@ -11,35 +11,26 @@ import msgspec
 from ...events import entry_ids, keys, replays
 from ...models import History
 from ..replies import Reply, reads
+from .positions import BEYOND, LAST_DELIVERED
 from .script import Script
 
 if TYPE_CHECKING:
     from ..connection import Connection
 
 REPLAY = Script(
-    """
+    BEYOND
+    + LAST_DELIVERED
+    + """
 -- ARGV: group, dead letter's id, id of the event, whom to leave it with, its history, the id right before the event's,
 -- then the fields and values of a copy. One step: handed to the group again, and taken from the dead letters. A stored
 -- checkpoint that is beyond an entry which is pending again goes back before it. Returns 'gone' when there is no such
 -- dead letter, 'in place' when the entry is still in its stream, else 'copied'. Scripts do not roll back: commands that
 -- may be refused come first, or are undone.
-local function beyond(id, other)  -- digit by digit: Lua's numbers are too short for some sequences
-  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
-  local other_ms, other_seq = string.match(other, '^(%d+)-(%d+)$')
-  if not ms then return false end
-  if ms ~= other_ms then return #ms > #other_ms or (#ms == #other_ms and ms > other_ms) end
-  return #seq > #other_seq or (#seq == #other_seq and seq > other_seq)
-end
 if #redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2]) == 0 then return 'gone' end
 if redis.acl_check_cmd and not redis.acl_check_cmd('XDEL', KEYS[3], ARGV[2]) then
   return redis.error_reply('NOPERM the user may not run XDEL on ' .. KEYS[3])
 end
-local last
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local about = {}
-  for i = 1, #group, 2 do about[group[i]] = group[i + 1] end
-  if about['name'] == ARGV[1] then last = about['last-delivered-id'] end
-end
+local last = last_delivered(KEYS[1], ARGV[1])
 if not last then return redis.error_reply('NOGROUP No such consumer group ' .. ARGV[1]) end
 local how = 'in place'
 if #redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3]) == 0 then

@@ -1,0 +1,24 @@
+"""Positions in a stream: Lua for the scripts that compare entry ids, and ask how far a group has read."""
+
+from __future__ import annotations
+
+BEYOND = """
+local function beyond(id, other)  -- digit by digit: Lua's numbers are too short for some sequences
+  local ms, seq = string.match(id, '^(%d+)-?(%d*)$')
+  local other_ms, other_seq = string.match(other, '^(%d+)-(%d+)$')
+  if not ms then return false end
+  if ms ~= other_ms then return #ms > #other_ms or (#ms == #other_ms and ms > other_ms) end
+  return #seq > #other_seq or (#seq == #other_seq and seq > other_seq)
+end
+"""
+"""Lua that says whether an id is later than another one."""
+LAST_DELIVERED = """
+local function last_delivered(stream, name)
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local about = {}
+    for i = 1, #group, 2 do about[group[i]] = group[i + 1] end
+    if about['name'] == name then return about['last-delivered-id'] end
+  end
+end
+"""
+"""Lua that returns a group's last delivered id; nil where the group does not exist."""
