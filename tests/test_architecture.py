@@ -43,12 +43,13 @@ LAYERS: list[list[str]] = [
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],
     ["consumer.settle"],
     ["consumer.intake", "consumer.work"],
-    ["consumer.draining", "consumer.member"],
+    ["consumer.halting", "consumer.member"],
     ["consumer.room"],
+    ["consumer.reading"],
     ["consumer.stream_consumer", "consumer.subscription"],
     ["consumer"],
-    ["broker.in_force", "broker.lease_thread", "broker.parts", "broker.releases", "broker.signals", "broker.standing"],
-    ["broker.loop_watch", "broker.slow_handlers"],
+    ["broker.in_force", "broker.lease_keeping", "broker.parts", "broker.running", "broker.signals", "broker.standing"],
+    ["broker.lease_thread", "broker.loop_watch", "broker.releases", "broker.slow_handlers"],
     ["broker.duties"],
     ["broker.supervisor"],
     ["broker.host"],
@@ -74,7 +75,7 @@ EXCEPTIONS = {
 }
 """Imports that the rules forbid and that are there for a reason. One that is there no more fails the test."""
 
-LONGEST_CHAIN = 32
+LONGEST_CHAIN = 34
 """Modules in the longest chain of imports; a bound, which is raised for a new room only."""
 
 TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}
@@ -83,7 +84,10 @@ TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}
 TASK_STARTERS = {
     "connection/link.py": "the link's one task, ended by close()",
     "broker/host.py": "the host of the supervisor, awaited when the broker is left",
-    "broker/supervisor.py": "everything else, in its task groups",
+    "broker/supervisor.py": "a task for each subscription and each duty for all of them, in its task groups",
+    "broker/lease_keeping.py": "a task for each lease, in its task group",
+    "consumer/subscription.py": "everything that a subscription does, in its task groups",
+    "consumer/reading.py": "the reads of a subscription, in a task group that ends when it halts",
     "broker/loop_watch.py": "the thread that watches the event loop, joined before the supervisor ends",
     "broker/lease_thread.py": "the thread that renews leases, joined before the supervisor ends",
 }

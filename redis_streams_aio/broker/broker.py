@@ -167,7 +167,7 @@ class Broker:
         """Measure all groups now, beside the regular measurements. Raises `NotOpenError`, `RedisUnavailableError`."""
         if self._supervisor is None or not self._parts.connection.is_open:
             raise not_open(self.failed) from self.failed
-        return await self._supervisor.lag.run_once()
+        return await self._supervisor.measure_lag()
 
     # -- running ----------------------------------------------------------------------------------------------
 

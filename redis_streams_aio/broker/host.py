@@ -57,7 +57,7 @@ class Host:
         try:
             await started_or_ended.wait()
         except asyncio.CancelledError:
-            self.supervisor.stop()
+            self.supervisor.drain()
             task.cancel()
             await self._ended(task)
             raise
@@ -76,7 +76,7 @@ class Host:
             return
         if not self._home.is_here:
             raise self._home.elsewhere()
-        self.supervisor.stop()
+        self.supervisor.drain()
         if self._task is not None:
             await self._ended(self._task)
 

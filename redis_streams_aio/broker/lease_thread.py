@@ -9,39 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import anyio
 
 from ..connection import Connection
-from ..consumer.holdings import Holdings
-from ..consumer.intake.leases import LeaseKeeper, by_lease
-from ..consumer.periodic import repeat
+from ..consumer.intake.leases import Held, LeaseKeepers
 from ..telemetry import Fact, Telemetry
-
-
-async def keep_leases(keeper: LeaseKeeper, emit: Callable[[Fact], None]) -> None:
-    """Renew at a third of the lease until cancelled."""
-    try:
-        await repeat("renew leases", keeper.run_once, keeper.interval, emit)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await keeper.close()
+from .lease_keeping import LeaseKeeping
 
 
 class LeaseThread:
     """Renews the leases of all consumers of a process in a thread with an event loop of its own."""
 
-    def __init__(self, connection: Connection, holdings: Iterable[Holdings], telemetry: Telemetry) -> None:
+    def __init__(self, connection: Connection, held: Held, telemetry: Telemetry) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
-        self._holdings = tuple(holdings)
+        self._held = held
         self._telemetry = telemetry
         self._ended = asyncio.Event()
         self._error: BaseException | None = None
         self._cancel = threading.Event()
-        self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Task[object]] | None = None
+        self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Task[object], LeaseKeeping] | None = None
 
     async def run(self) -> None:
         """Renew until cancelled. Raises the error that a bug caused in the thread."""
@@ -52,7 +41,7 @@ class LeaseThread:
         finally:
             self._cancel.set()
             if self._inside is not None:
-                loop, task = self._inside
+                loop, task, _ = self._inside
                 with suppress(RuntimeError):  # it has ended by itself
                     loop.call_soon_threadsafe(task.cancel)
             with anyio.CancelScope(shield=True):
@@ -60,6 +49,13 @@ class LeaseThread:
             thread.join()
         if self._error is not None:
             raise self._error
+
+    def look(self) -> None:
+        """Begin to keep the leases of a subscription that has started."""
+        if self._inside is not None:
+            loop, _, keeping = self._inside
+            with suppress(RuntimeError):  # it has ended by itself
+                loop.call_soon_threadsafe(keeping.look)
 
     def _thread(self) -> None:
         try:
@@ -73,11 +69,10 @@ class LeaseThread:
     async def _renew(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine that runs has one
-        self._inside = asyncio.get_running_loop(), task
-        if self._cancel.is_set():
-            return
-        keepers = by_lease(self._connection, self._holdings, self._loop.call_soon_threadsafe)
-        await asyncio.gather(*(keep_leases(keeper, self._emit) for keeper in keepers))
+        keeping = LeaseKeeping(LeaseKeepers(self._connection, self._held, self._loop.call_soon_threadsafe), self._emit)
+        self._inside = asyncio.get_running_loop(), task, keeping
+        if not self._cancel.is_set():
+            await keeping.run()
 
     def _emit(self, fact: Fact) -> None:
         self._loop.call_soon_threadsafe(self._telemetry.emit, fact)

@@ -20,10 +20,9 @@ from types import CodeType, FrameType
 
 import msgspec
 
-from ..consumer.subscription import Subscription
-from ..handlers.routes import Route
 from ..telemetry import LoopBlocked, Telemetry, write
 from ..telemetry.logs import log
+from .running import Running
 from .standing import stack_of, where
 
 LONGEST_PATIENCE = 1.0
@@ -34,15 +33,18 @@ PARTS = 4
 class LoopWatch:
     """Watches the event loop that it was made in, from `run` to the end of `run`."""
 
-    def __init__(self, subscriptions: Sequence[Subscription], routes: Sequence[Route], telemetry: Telemetry) -> None:
+    def __init__(self, running: Running, telemetry: Telemetry) -> None:
         self._loop = asyncio.get_running_loop()
         self._ident = threading.get_ident()
-        self._subscriptions = subscriptions
-        self._handlers = {code: route.name for route in routes if (code := _code_of(route.handler)) is not None}
+        self._running = running
         self._telemetry = telemetry
-        self._patience = min(LONGEST_PATIENCE, *(subscription.options.lease / 3 for subscription in subscriptions))
         self._stop = threading.Event()
         self._answered = threading.Event()
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that the loop may take to answer."""
+        return min([LONGEST_PATIENCE, *(subscription.options.lease / 3 for subscription in self._running)])
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -58,7 +60,7 @@ class LoopWatch:
     def _thread(self) -> None:
         try:
             while not self._stop.wait(self._patience):
-                if any(subscription.is_handling for subscription in self._subscriptions):
+                if any(subscription.is_handling for subscription in self._running):
                     self._ask()
         except RuntimeError:
             pass  # the loop was closed, and nobody has left the broker
@@ -70,7 +72,8 @@ class LoopWatch:
         began = monotonic()
         self._answered.clear()
         self._loop.call_soon_threadsafe(self._answered.set)
-        if any(self._answered.wait(self._patience / PARTS) for _ in range(PARTS)):
+        patience = self._patience
+        if any(self._answered.wait(patience / PARTS) for _ in range(PARTS)):
             return
         fact = self._look(monotonic() - began)
         write(fact)
@@ -87,11 +90,17 @@ class LoopWatch:
     def _handler(self, frames: Sequence[FrameType]) -> str:
         """The handler of the worker that the loop is running, or that is on the stack; empty: neither."""
         task = asyncio.current_task(self._loop)
-        for subscription in self._subscriptions:
+        for subscription in self._running:
             for worker, deliveries in subscription.in_handlers():
                 if worker is task:
                     return subscription.holdings.handler_of(deliveries[0].fields)
-        return next((self._handlers[frame.f_code] for frame in frames if frame.f_code in self._handlers), "")
+        handlers = self._handlers()
+        return next((handlers[frame.f_code] for frame in frames if frame.f_code in handlers), "")
+
+    def _handlers(self) -> dict[CodeType, str]:
+        """The names of all handlers, by their code."""
+        routes = [route for subscription in self._running for route in subscription.plan.routes.all]
+        return {code: route.name for route in routes if (code := _code_of(route.handler)) is not None}
 
 
 def _code_of(function: Callable[..., object]) -> CodeType | None:

@@ -10,33 +10,31 @@ at every turn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..connection import Connection, replies
 from ..connection.replies import Reply
-from ..consumer.subscription import Subscription
 from ..events import keys
 from ..exceptions import PermissionDeniedError
+from .running import Running
 
 
 class ReleaseWatch:
     """Compares the counts of releases with those of the last turn, and has subscriptions look."""
 
-    def __init__(self, connection: Connection, subscriptions: Sequence[Subscription]) -> None:
+    def __init__(self, connection: Connection, running: Running) -> None:
         self._connection = connection
-        self._watched = {
-            keys.releases(subscription.options.stream, subscription.options.group): subscription
-            for subscription in subscriptions
-        }
+        self._running = running
         self._counts: dict[str, Reply] = {}
 
     async def run_once(self) -> None:
         """Compare the counts with those of the last turn. Raises `RedisUnavailableError`, `ServerError`."""
+        watched = {keys.releases(each.options.stream, each.options.group): each for each in self._running}
+        if not watched:
+            return
         try:
-            counts = replies.rows(await self._connection.call("MGET", *self._watched))
+            counts = replies.rows(await self._connection.call("MGET", *watched))
         except PermissionDeniedError:
-            self._counts, counts = {}, [None] * len(self._watched)
-        for (key, subscription), count in zip(self._watched.items(), counts, strict=False):
+            self._counts, counts = {}, [None] * len(watched)
+        for (key, subscription), count in zip(watched.items(), counts, strict=False):
             if key not in self._counts or self._counts[key] != count:
                 subscription.look()
             self._counts[key] = count

@@ -13,33 +13,35 @@ from ..consumer.subscription import Subscription
 from ..consumer.work.single import Worker
 from ..events.delivery import Delivery
 from ..telemetry import HandlerSlow, Telemetry
+from .running import Running
 from .standing import call_of, where_waits
 
 LOOKS = 4
 """Looks in a lease."""
 SHORTEST = 0.05
 """Seconds between two looks, at least."""
+LONGEST = 30.0
+"""The lease that counts while nothing runs, in seconds."""
 
 
 class SlowHandlers:
     """Tells of calls of handlers that have been seen for longer than the lease of their subscription."""
 
-    def __init__(self, subscriptions: Sequence[Subscription], telemetry: Telemetry) -> None:
-        self._subscriptions = subscriptions
+    def __init__(self, running: Running, telemetry: Telemetry) -> None:
+        self._running = running
         self._telemetry = telemetry
         self._since: dict[object, float] = {}
         self._told: set[object] = set()
 
-    @property
     def interval(self) -> float:
-        """Seconds between two looks."""
-        return max(SHORTEST, min(subscription.options.lease for subscription in self._subscriptions) / LOOKS)
+        """Return the seconds to the next look."""
+        return max(SHORTEST, min((each.options.lease for each in self._running), default=LONGEST) / LOOKS)
 
     async def run_once(self) -> None:
         """Look once."""
         now = asyncio.get_running_loop().time()
         seen: dict[object, float] = {}
-        for subscription in self._subscriptions:
+        for subscription in self._running:
             for worker, deliveries in subscription.in_handlers():
                 call = call_of(worker) or deliveries[0]
                 seen[call] = self._since.get(call, now)

@@ -1,24 +1,23 @@
-"""The supervisor: starts the parts of a broker, and stops them in order.
+"""The supervisor keeps a set of running subscriptions, and does for them what is done for all together.
 
-Every task lives below `run`, in two nested task groups. The outer one has the duties that go on until the last handler
-has ended: leases, acknowledgements, checkpoints, lag. The inner one has the work: reading, reclaiming, handling.
+A subscription can be started and stopped at any time, while the others work. Each owns its life, and the order of its
+stop (`consumer/subscription.py`). Every task lives below `run`, in two nested task groups. The outer one has the duties
+for all subscriptions: leases, checkpoints, lag, watches. The inner one has a task for each subscription.
 
 The order of a start:
 
 1. Connect.
 2. Join every group.
-3. Start the duties.
-4. Start the work.
+3. Start the duties, and the subscriptions.
 
 The order of a stop (a drain):
 
-1. Reads end, no handler begins, and entries whose handler has not begun are released.
-2. Running handlers finish, for at most `grace` seconds; then they are cancelled.
-3. The duties end.
-4. Fates that are not written yet are written, all other entries are released, and connections are closed.
+1. All subscriptions drain at once: see there. Until the last fate of one is written, its leases are renewed.
+2. The duties end.
+3. The connections are closed.
 
-A second stop cancels the handlers at once. An error other than a `RedisStreamsError` is our bug: it cancels everything
-and comes out of `run`.
+A second stop cancels the handlers at once. An error other than a `RedisStreamsError` is our bug, in whichever
+subscription or duty: it cancels everything and comes out of `run`.
 
 `run` is one task of its own, which `Host` starts and awaits: the cancel scopes of task groups must be left by the task
 that entered them, and frameworks and test fixtures may well enter and leave a broker in two different tasks. All tasks
@@ -30,8 +29,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
-from contextvars import Context, ContextVar
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, ContextVar, copy_context
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -39,33 +39,29 @@ from anyio.abc import TaskGroup
 from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from ..connection.backoff import delays
 from ..consumer.holdings import Shared
-from ..consumer.intake.leases import by_lease
+from ..consumer.intake.leases import LeaseKeepers
 from ..consumer.periodic import repeat
 from ..consumer.subscription import Subscription
-from ..exceptions import RedisUnavailableError
+from ..exceptions import NotOpenError, RedisUnavailableError
 from ..handlers.routes import Plan
+from ..models import LagReport
 from ..monitoring import LagWatcher
 from ..telemetry import Drained, StepFailed
 from ..telemetry.logs import log
 from . import duties
 from .duties import Duty
-from .lease_thread import LeaseThread, keep_leases
+from .lease_keeping import LeaseKeeping
+from .lease_thread import LeaseThread
 from .loop_watch import LoopWatch
 from .parts import Parts
-
-UNBLOCK_AGAIN = 0.05
-"""Seconds between attempts to end the reads: one that had not yet begun is missed."""
-
-READ_OVERDUE = 1.0
-"""Seconds that a read may take longer than its block before a drain cancels it."""
-
+from .running import Running
 
 current_supervisor: ContextVar[Supervisor | None] = ContextVar("current_supervisor", default=None)
 """The supervisor that the running task lives under, also in tasks that handlers start."""
 
 
 class Supervisor:
-    """Runs the subscriptions and the duties of one open broker, until `stop`."""
+    """Runs the subscriptions and the duties of one open broker, until `drain`."""
 
     def __init__(self, parts: Parts, plans: Sequence[Plan]) -> None:
         self._connection = connection = parts.connection
@@ -73,18 +69,22 @@ class Supervisor:
         self._settings = settings = parts.settings
         self._telemetry = telemetry = parts.telemetry
         self._shared = Shared(connection, telemetry, parts.clock, parts.publisher.composer.command)
+        self._checkpoints = _checkpoint_store(parts)
         self._stop = asyncio.Event()
-        self._work: anyio.CancelScope | None = None
         self._crashed = False
-        self._stopped_at = 0.0
-        self._settled_before = 0
+        self._context = Context()
         self._handlers_context = Context()
+        self._duties: TaskGroup | None = None
+        self._work: TaskGroup | None = None
+        self._leases: LeaseKeeping | LeaseThread | None = None
+        self._lag = LagWatcher(connection, (), high=settings.lag_high, low=settings.lag_low, telemetry=telemetry)
         self.started: asyncio.Event = asyncio.Event()
-        self.subscriptions: list[Subscription] = []
-        groups = [(plan.options.stream, plan.options.group) for plan in plans]
-        self.lag: LagWatcher = LagWatcher(
-            connection, groups, high=settings.lag_high, low=settings.lag_low, telemetry=telemetry
-        )
+        self.running: Running = Running()
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """The subscriptions that are not closed yet."""
+        return list(self.running)
 
     @property
     def stopping(self) -> bool:
@@ -96,19 +96,49 @@ class Supervisor:
         """Whether it has started, is not stopping, and the reads of all subscriptions come back."""
         if not self.started.is_set() or self._stop.is_set() or self._crashed:
             return False
-        return all(subscription.ready for subscription in self.subscriptions)
+        return all(subscription.ready for subscription in self.running)
 
-    def stop(self) -> None:
-        """Begin the drain."""
+    async def measure_lag(self) -> list[LagReport]:
+        """Measure all groups now. Raises `RedisUnavailableError`, `ServerError`."""
+        return await self._lag.measure(self.running.groups())
+
+    # -- single subscriptions ---------------------------------------------------------------------------------
+
+    def subscription(self, plan: Plan) -> Subscription:
+        """Return a new subscription, which is to be started."""
+        return Subscription(plan, self._shared, self._settings, self._checkpoints, self._handlers_context)
+
+    async def start(self, subscription: Subscription) -> None:
+        """Let a subscription work beside the others, when it has joined its group.
+
+        Raises what joining raises, and `NotOpenError` once the drain has begun.
+        """
+        self._check_working()
+        self.running.add(subscription)
+        try:
+            await self._open(subscription, self._give_up_at())
+            self._begin(subscription)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._leave(subscription)
+            raise
+
+    async def stop(self, subscription: Subscription) -> None:
+        """Drain one subscription, and return when it is closed; the others go on."""
+        subscription.drain(self._settings.grace)
+        await subscription.closed.wait()
+
+    # -- all of them ------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Begin the drain of all subscriptions, which ends `run`."""
         self._stop.set()
 
     def stop_now(self) -> None:
         """Begin the drain, or go on with it, and give handlers no more time."""
         self._stop.set()
-        for subscription in self.subscriptions:
-            subscription.stop()
-        if self._work is not None:
-            self._work.cancel()
+        for subscription in self.running:
+            subscription.drain(0.0)
 
     async def abandon(self) -> None:
         """Its event loop is closed, or was inherited by a fork: nothing of it runs, and nothing can be drained."""
@@ -121,59 +151,56 @@ class Supervisor:
         """
         current_supervisor.set(self)
         handlers_context.run(current_supervisor.set, self)
-        self._handlers_context = handlers_context
+        self._context, self._handlers_context = copy_context(), handlers_context
         try:
-            await self._run()
+            async with self._connection:
+                await self._run()
         finally:
             self._handlers_context = Context()  # it may be somebody's request
 
     async def _run(self) -> None:
-        async with self._connection:
-            settings, checkpoints = self._settings, self._checkpoint_store()
-            self.subscriptions = [
-                Subscription(plan, self._shared, settings, checkpoints, self._handlers_context) for plan in self._plans
-            ]
-            try:
-                await self._open_subscriptions()
-                async with anyio.create_task_group() as around:
-                    self._start_duties(around)
-                    await self._run_work()
-                    self._check_stopped()
-                    around.cancel_scope.cancel()
-            except Exception:
-                self._crashed = True  # nothing is released then: the event that brought us down must count its delivery
-                raise
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await asyncio.gather(
-                        *(subscription.close(release=not self._crashed) for subscription in self.subscriptions)
-                    )
-            self._tell_drained()
+        for plan in self._plans:
+            self.running.add(self.subscription(plan))
+        opened = self.subscriptions
+        try:
+            await self._open_all(opened)
+            async with anyio.create_task_group() as self._duties:
+                for duty in duties.of_streams(self._connection, self._settings, self._telemetry):
+                    self._start_duty(duty)
+                async with anyio.create_task_group() as self._work:
+                    for subscription in opened:
+                        self._begin(subscription)
+                    self.started.set()
+                    await self._stop.wait()
+                    drained = _Drained(self.subscriptions)
+                    for subscription in self.running:
+                        subscription.drain(self._settings.grace)
+                self._duties.cancel_scope.cancel()
+        except Exception:
+            self._crashed = True
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):  # those that never began to work
+                await asyncio.gather(*map(self._leave, self.subscriptions))
+        self._telemetry.emit(drained.fact())
 
-    def _tell_drained(self) -> None:
-        released = sum(subscription.holdings.released for subscription in self.subscriptions)
-        seconds = round(anyio.current_time() - self._stopped_at, 3)
-        self._telemetry.emit(Drained(seconds=seconds, settled=self._settled - self._settled_before, released=released))
-
-    @property
-    def _settled(self) -> int:
-        """Events settled since the start."""
-        return sum(subscription.holdings.settled_count for subscription in self.subscriptions)
-
-    async def _open_subscriptions(self) -> None:
+    async def _open_all(self, subscriptions: Sequence[Subscription]) -> None:
         """Join every group, all at once: they share round trips, however far Redis is.
 
         Waits for a Redis that answers and refuses for now (LOADING, READONLY, ...).
         """
-        if not self.subscriptions:
+        if not subscriptions:
             log.info("no handlers: this broker publishes, and handles nothing")
-        give_up = anyio.current_time() + (self._settings.connect_timeout or math.inf)
+        give_up = self._give_up_at()
         try:
             async with anyio.create_task_group() as opening:
-                for subscription in self.subscriptions:
+                for subscription in subscriptions:
                     opening.start_soon(self._open, subscription, give_up)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None  # one is enough to be told
+
+    def _give_up_at(self) -> float:
+        return anyio.current_time() + (self._settings.connect_timeout or math.inf)
 
     async def _open(self, subscription: Subscription, give_up: float) -> None:
         waits = delays()
@@ -188,80 +215,76 @@ class Supervisor:
                 self._telemetry.emit(StepFailed.of(f"open {subscription.name}", error, wait))
                 await anyio.sleep(wait)
 
-    def _check_stopped(self) -> None:
-        """Tasks that end by themselves would leave a broker that looks open and does nothing."""
-        if not self._stop.is_set():
-            raise RuntimeError("the broker's tasks ended, and nobody had stopped them")
+    def _begin(self, subscription: Subscription) -> None:
+        """Start the task of a subscription that has joined its group."""
+        self._check_working()
+        if self._leases is None:
+            self._start_for_all()
+        else:
+            self._leases.look()
+        self._spawn(self._work, partial(self._live, subscription))
 
-    async def _run_work(self) -> None:
-        async with anyio.create_task_group() as work:
-            self._work = work.cancel_scope
-            for duty in duties.of_reading(self._connection, self.subscriptions, self._settings):
-                self._start(work, duty, self._stop)
-            async with anyio.create_task_group() as reads:
-                for subscription in self.subscriptions:
-                    reads.start_soon(subscription.read)
-                    for _ in range(subscription.options.concurrency):
-                        self._start_worker(work, subscription)
-                self.started.set()
-                await self._stop.wait()
-                now = self._stopped_at = anyio.current_time()
-                self._settled_before = self._settled
-                work.cancel_scope.deadline = now + self._settings.grace
-                reads.cancel_scope.deadline = now + self._settings.block_ms / 1000 + READ_OVERDUE
-                for subscription in self.subscriptions:
-                    subscription.stop()
-                    work.start_soon(subscription.release)
-                await self._end_reads()
-            if not self._stop.is_set():
-                work.cancel_scope.cancel()
+    def _check_working(self) -> None:
+        if self._work is None or self._stop.is_set():
+            raise NotOpenError("the broker is not open, or drains: it starts no subscription")
 
-    async def _end_reads(self) -> None:
-        """End the reads that are waiting; where Redis does not answer, they are cancelled a little after their time."""
-        while reading := [subscription for subscription in self.subscriptions if subscription.reading]:
-            for subscription in reading:
-                await subscription.unblock()
-            await anyio.sleep(UNBLOCK_AGAIN)
+    async def _live(self, subscription: Subscription) -> None:
+        """Run a subscription to its end."""
+        try:
+            await subscription.run()
+        finally:
+            self.running.remove(subscription)
 
-    def _start(self, tasks: TaskGroup, duty: Duty, stop: asyncio.Event | None = None) -> None:
-        tasks.start_soon(repeat, duty.name, duty.step, duty.interval, self._telemetry.emit, stop)
+    async def _leave(self, subscription: Subscription) -> None:
+        """Close a subscription that has joined its group, and does not run."""
+        await subscription.close(release=not self._crashed)
+        self.running.remove(subscription)
 
-    def _start_worker(self, work: TaskGroup, subscription: Subscription) -> None:
-        """Start a worker in a context of its own."""
-        self._handlers_context.copy().run(work.start_soon, self._work_in_context, work, subscription)
-
-    async def _work_in_context(self, work: TaskGroup, subscription: Subscription) -> None:
-        """One worker; when handlers have left something in its context, another one takes its place."""
-        if await subscription.work():
-            self._start_worker(work, subscription)
-
-    def _start_duties(self, tasks: TaskGroup) -> None:
-        """Start the duties that go on until the last handler has ended."""
-        subscriptions, settings, telemetry = self.subscriptions, self._settings, self._telemetry
-        for subscription in subscriptions:
-            tasks.start_soon(subscription.write)
-        if subscriptions:
-            self._start_lease_keepers(tasks)
-            routes = [route for plan in self._plans for route in plan.routes.all]
-            tasks.start_soon(LoopWatch(subscriptions, routes, telemetry).run)
-        lag = self.lag if subscriptions else None
-        for duty in (
-            *duties.of_handling(subscriptions, settings, telemetry),
-            *duties.of_measuring(self._connection, lag, settings, telemetry),
-        ):
-            self._start(tasks, duty)
-
-    def _start_lease_keepers(self, tasks: TaskGroup) -> None:
-        holdings = [subscription.holdings for subscription in self.subscriptions]
+    def _start_for_all(self) -> None:
+        """Start the duties for all subscriptions, with the first of them."""
+        connection, running, telemetry = self._connection, self.running, self._telemetry
         if self._settings.lease_thread:
-            tasks.start_soon(LeaseThread(self._connection, holdings, self._telemetry).run)
-            return
-        for keeper in by_lease(self._connection, holdings):
-            tasks.start_soon(keep_leases, keeper, self._telemetry.emit)
+            self._leases = LeaseThread(connection, running.holdings, telemetry)
+        else:
+            self._leases = LeaseKeeping(LeaseKeepers(connection, running.holdings), telemetry.emit)
+        self._spawn(self._duties, self._leases.run)
+        self._spawn(self._duties, LoopWatch(running, telemetry).run)
+        self._start_duty(duties.of_reading(connection, running, self._settings), self._stop)
+        for duty in duties.of_handling(running, self._lag, self._settings, telemetry):
+            self._start_duty(duty)
 
-    def _checkpoint_store(self) -> CheckpointStore:
-        return (
-            InMemoryCheckpointStore()
-            if self._settings.checkpoints == "memory"
-            else RedisCheckpointStore(self._connection)
+    def _start_duty(self, duty: Duty, stop: asyncio.Event | None = None) -> None:
+        repeated = partial(repeat, duty.name, duty.step, duty.interval, self._telemetry.emit, stop)
+        self._spawn(self._duties, repeated)
+
+    def _spawn(self, tasks: TaskGroup | None, step: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Start a task in our own context, not in the caller's."""
+        assert tasks is not None  # noqa: S101  # `run` has begun
+        self._context.copy().run(tasks.start_soon, step)
+
+
+class _Drained:
+    """Remembers the beginning of a drain, to tell of it at its end."""
+
+    def __init__(self, subscriptions: Sequence[Subscription]) -> None:
+        self._holdings = [subscription.holdings for subscription in subscriptions]
+        self._began = anyio.current_time()
+        self._settled_before = self._settled
+
+    @property
+    def _settled(self) -> int:
+        return sum(holdings.settled_count for holdings in self._holdings)
+
+    def fact(self) -> Drained:
+        """Return how long it took, and what became of the entries."""
+        return Drained(
+            seconds=round(anyio.current_time() - self._began, 3),
+            settled=self._settled - self._settled_before,
+            released=sum(holdings.released for holdings in self._holdings),
         )
+
+
+def _checkpoint_store(parts: Parts) -> CheckpointStore:
+    if parts.settings.checkpoints == "memory":
+        return InMemoryCheckpointStore()
+    return RedisCheckpointStore(parts.connection)

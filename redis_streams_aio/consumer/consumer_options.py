@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ..config import Settings
+from ..handlers.subscription_options import SubscriptionOptions
+
 
 class ConsumerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The name of a consumer, how much it reads at once, and how many dead letters it keeps. Times are seconds."""
@@ -16,3 +19,14 @@ class ConsumerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The most entries in one read."""
     dead_letter_maxlen: int | None = None
     dead_letter_retention: float | None = None
+
+
+def consumer_options(options: SubscriptionOptions, settings: Settings) -> ConsumerOptions:
+    """Return the settings of a broker's consumer."""
+    return ConsumerOptions(
+        name=settings.consumer,
+        block=settings.block_ms / 1000,
+        count=max(settings.count, options.batch or 1),
+        dead_letter_maxlen=settings.dead_letter_maxlen,
+        dead_letter_retention=settings.dead_letter_retention,
+    )

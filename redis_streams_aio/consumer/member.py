@@ -71,7 +71,7 @@ class Member:
         self._connection = connection
         self._sink = sink
         self._groups = ConsumerGroupManager(connection)
-        self._keeper = LeaseKeeper(connection, [self.holdings])
+        self._keeper = LeaseKeeper(connection, options.lease, lambda: (self.holdings,))
         self._reclaimer = Reclaimer(self.holdings)
         self._cleaner = Cleaner(self.holdings)
         self.handful: Handful = Handful(consumer.count)
@@ -232,6 +232,11 @@ class Member:
         if position == self._position or self._checkpoint_writer.is_atomic:
             self._checkpointed = settled
         self._position = position or self._position
+
+    def look_back(self) -> None:
+        """Take up own pending entries before the next read."""
+        if self._reader is not None:
+            self._reader.interrupted = True
 
     async def unblock(self) -> None:
         """End a read that is waiting, if the server allows it."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from ..connection.backoff import LONGEST, delays
 from ..exceptions import RedisStreamsError
 from ..telemetry import Fact, StepFailed
+
+Interval = float | Callable[[], float]
+"""Seconds, or a function that returns them after each step."""
 
 JITTER = 0.1
 """The random part of the interval, so that many processes do not act at the same moment."""
@@ -17,7 +20,7 @@ JITTER = 0.1
 async def repeat(
     duty: str,
     step: Callable[[], Awaitable[object]],
-    interval: float,
+    interval: Interval,
     emit: Callable[[Fact], None],
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -27,19 +30,24 @@ async def repeat(
     next turn, and each failure is emitted as a fact. Any other error is a bug in this library, and ends the broker.
     """
     stop = stop or asyncio.Event()
-    longest = max(LONGEST, interval / 10)
-    waits = delays(longest=longest)
+    waits: Iterator[float] | None = None
     while not stop.is_set():
         try:
             await step()
         except RedisStreamsError as error:
-            wait = min(next(waits), interval or LONGEST)
+            seconds = _seconds(interval)
+            waits = waits or delays(longest=max(LONGEST, seconds / 10))
+            wait = min(next(waits), seconds or LONGEST)
             emit(StepFailed.of(duty, error, wait))
         else:
-            waits = delays(longest=longest)
-            wait = interval * random.uniform(1 - JITTER, 1)
+            waits = None
+            wait = _seconds(interval) * random.uniform(1 - JITTER, 1)
         if wait:
             await wait_for(stop, wait)
+
+
+def _seconds(interval: Interval) -> float:
+    return interval() if callable(interval) else interval
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> bool:

@@ -40,6 +40,11 @@ class Room:
         """The number of entries that were requested; their room is reserved until they arrive."""
 
     @property
+    def done(self) -> int:
+        """The number of ended calls of handlers, counted by delivery."""
+        return self._pool.done
+
+    @property
     def for_new(self) -> int:
         """The number of new entries to read."""
         return self._within(self._most_held - self._held)

@@ -1,29 +1,57 @@
-"""A running subscription: a consumer that reads, a schedule that orders, a pool that handles.
+"""A subscription: all handlers of one stream and one group in this process, from joining the group to leaving it.
 
-The way of an event: fetcher -> schedule -> worker (attempt -> fate) -> settlement. Reclaimed and recovered entries
-enter the same schedule. Everything runs in tasks of the supervisor: `read` once, `work` `concurrency` times, `write`
-once.
+The way of an event: reading -> schedule -> worker (attempt -> fate) -> settlement. Everything that a subscription does
+runs in the task groups of its own `run`, so each one can be started, paused, resumed and drained while others work.
+
+**States.**
+
+* *closed*: at first, and at the end. `open` joins the group; `run` begins to work.
+* *running*: it reads, and handlers begin.
+* *paused* (`pause`): nothing is read, and no handler begins. Entries whose handler has not begun are released, so that
+  other processes handle them meanwhile, and nothing waits here for the end of a pause. Handlers that run go on to their
+  end, however long that takes; their fates are written, and all that is held is renewed.
+* `resume`: *running* again. Reading begins with the own pending entries.
+* *draining* (`drain`): as paused, and there is no way back. Then *closed*.
+
+**The order of a stop** stands here and nowhere else:
+
+1. The read that waits in Redis is ended; no handler begins.
+2. Entries whose handler has not begun are released, at once, and then those that turn up later.
+3. Running handlers finish, for at most `grace` seconds; then they are cancelled.
+4. The tasks beside the handlers end: acknowledgements, cleaning up.
+5. Fates that are not written yet are written, all other entries are released, a made-up name is removed from the
+   group, and the connection is closed. From now on the broker renews no leases of it.
+
+When things fail: while Redis is away, a pause and a drain go on, and a release that failed is tried again each second;
+a drain ends anyway, and the leases expire. An error other than a `RedisStreamsError` is our bug: it comes out of `run`,
+and nothing is released then, because the event that brought us down must count its delivery.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Sequence
 from contextvars import Context
+from functools import partial
+from typing import Literal
+
+import anyio
+from anyio.abc import TaskGroup
 
 from ..checkpoint import CheckpointStore
 from ..config import Settings
 from ..connection.backoff import LONGEST
 from ..events.delivery import Delivery
+from ..exceptions import RedisStreamsError
 from ..handlers.routes import Plan
-from ..handlers.subscription_options import SubscriptionOptions
-from ..telemetry import ReadingAgain, StepFailed, Subscribed
-from .consumer_options import ConsumerOptions
-from .draining import release_waiting
+from ..telemetry import StepFailed, Subscribed
+from .consumer_options import consumer_options
+from .halting import decided, release_waiting
 from .holdings import Holdings, Shared
 from .member import Member
-from .periodic import repeat, wait_for
-from .progress import Progress
+from .periodic import repeat
+from .reading import Reading
 from .room import Room
 from .status import SubscriptionStatus
 from .work.batches import Batches
@@ -31,6 +59,11 @@ from .work.lanes import Lanes
 from .work.pool import Pool
 from .work.schedule import Schedule
 from .work.single import OneByOne, Work, Worker
+
+State = Literal["closed", "running", "paused", "draining"]
+
+CLEAN_UP_INTERVAL = 60.0
+"""Seconds between looks for names of consumers that are gone, and old dead letters; less where they expire sooner."""
 
 
 class Subscription:
@@ -41,14 +74,22 @@ class Subscription:
     ) -> None:
         options = plan.options
         self.options = options
-        self._plan = plan
+        self.plan = plan
+        self.name: str = f"{options.stream}/{options.group}"
+        self.state: State = "closed"
+        self.closed: asyncio.Event = asyncio.Event()
+        """Set when it has run, and its last fate is written."""
+        self._context = context
         self._lanes = Lanes(plan, context)
         self._telemetry = shared.telemetry
+        self._settings = settings
         self._schedule = Schedule()
         self._freed = asyncio.Event()
-        self._member = Member(shared, options, _consumer_options(options, settings), checkpoints, self._accept)
+        self._halt = asyncio.Event()
+        self._until = math.inf
+        self._handling: anyio.CancelScope | None = None
+        self._member = Member(shared, options, consumer_options(options, settings), checkpoints, self._accept)
         self._settlement = self._member.settlement
-        self._consumer_expiry = settings.consumer_expiry
         self._work: Work[Delivery] | Work[list[Delivery]]
         if options.batch is None:
             self._work = OneByOne(self.holdings, self._schedule, self._settlement, plan.routes, options.unknown)
@@ -56,19 +97,10 @@ class Subscription:
         else:
             self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
             self._pool = Pool(self._work, self._freed, shared.clock)
-        self._room = Room(options, settings.count, self._member, self._schedule, self._pool)
-        self._more_to_reclaim = True
-        self._look = asyncio.Event()
-        self._taking_over = asyncio.Lock()
         self._member.holdings.on_lost = self._pool.lost
         self._member.holdings.handler_of = plan.routes.handler_name
-        self._stop = asyncio.Event()
-        self._progress = Progress()
-        self._came_at = 0.0
-        self._block = settings.block_ms / 1000
-        self.name: str = f"{options.stream}/{options.group}"
-        self.reading: bool = False
-        """Whether `read` is still running."""
+        self._room = Room(options, settings.count, self._member, self._schedule, self._pool)
+        self._reading = Reading(self._member, self._room, freed=self._freed, halt=self._halt, settings=settings)
 
     @property
     def holdings(self) -> Holdings:
@@ -94,7 +126,7 @@ class Subscription:
     @property
     def ready(self) -> bool:
         """Whether reads come back."""
-        return self._progress.good
+        return self._reading.progress.good
 
     @property
     def is_handling(self) -> bool:
@@ -113,70 +145,60 @@ class Subscription:
             Subscribed(
                 stream=options.stream,
                 group=options.group,
-                handlers=tuple(route.name for route in self._plan.routes.all),
+                handlers=tuple(route.name for route in self.plan.routes.all),
                 concurrency=options.concurrency,
                 order=options.order,
                 batch=options.batch,
             )
         )
 
-    def stop(self) -> None:
-        """Stop reading, and start no handler."""
-        self._stop.set()
-        self._freed.set()
-        self._look.set()
-        self._pool.stop()
-
-    async def unblock(self) -> None:
-        """End a read that is waiting, if the server allows it."""
-        await self._member.unblock()
-
-    async def close(self, *, release: bool) -> None:
-        """Write all fates, and release the other entries."""
-        await self._member.close(release=release)
-
-    # -- tasks ------------------------------------------------------------------------------------------------
-
-    async def read(self) -> None:
-        """Read whenever there is room, until `stop`."""
-        self.reading = True
+    async def run(self) -> None:
+        """Work until the end of a drain, and close. Raises our own bugs."""
+        if self.state == "closed":
+            self.state = "running"
+        release = True
         try:
-            await repeat(f"read {self.name}", self._read_once, 0, self._telemetry.emit, self._stop)
+            await self._work_until_drained()
+        except Exception:
+            release = False
+            raise
         finally:
-            self.reading = False
+            with anyio.CancelScope(shield=True):
+                await self.close(release=release)
+
+    def pause(self) -> None:
+        """Stop reading, begin no handler, and release what has not begun. Does nothing unless it is running."""
+        if self.state == "running":
+            self.state = "paused"
+            self._pool.pause()
+            self._halt_reading()
+
+    def resume(self) -> None:
+        """Go on after `pause`. Does nothing unless it is paused."""
+        if self.state == "paused":
+            self.state = "running"
             self._freed.set()
 
-    async def work(self) -> bool:
-        """Run one worker, and return whether a new worker must replace it."""
-        return await self._pool.run_worker()
+    def drain(self, grace: float) -> None:
+        """Stop for good, and give running handlers `grace` seconds; called again, no more than before."""
+        if self.closed.is_set():
+            return
+        self.state = "draining"
+        self._until = min(self._until, asyncio.get_running_loop().time() + grace)
+        if self._handling is not None:
+            self._handling.deadline = self._until
+        self._pool.stop()
+        self._halt_reading()
 
-    async def release(self) -> None:
-        """After `stop`, release entries that have not begun, until the last handler has ended."""
-        await release_waiting(
-            self._schedule,
-            self._settlement,
-            freed=self._freed,
-            has_ended=lambda: not (self._pool.busy or self.reading or self._room.asked),
-            failed=lambda error: self._telemetry.emit(StepFailed.of(f"release entries of {self.name}", error, LONGEST)),
-        )
-
-    async def write(self) -> None:
-        """Write gathered acknowledgements, without end."""
-        await repeat(f"acknowledge {self.name}", self._write_once, 0, self._telemetry.emit)
-
-    async def reclaim(self) -> None:
-        """Take over all abandoned entries, as there is room for them."""
-        await self._until_somebody_may_be_gone()
-        self._more_to_reclaim = True
-        while self._more_to_reclaim and self._member.caught_up and not self._stop.is_set():
-            if count := self._room.for_old:
-                await self._take_over(self._room.few(count))
-            else:
-                await self._wait_freed()
+    async def close(self, *, release: bool = True) -> None:
+        """Write all fates, and release the other entries. Does nothing unless it is open."""
+        await self._member.close(release=release)
+        self.state = "closed"
+        self.closed.set()
 
     def look(self) -> None:
         """Search for abandoned entries now, because entries were released, or may have been."""
-        self._look.set()
+        self._reading.look()
 
     @property
     def checkpoint_due(self) -> bool:
@@ -187,108 +209,92 @@ class Subscription:
         """Copy the group's checkpoint into the store."""
         await self._member.save_checkpoint()
 
-    async def clean_up(self) -> None:
-        """Remove consumers that are gone, and old dead letters."""
-        await self._member.clean_up(self._consumer_expiry)
+    # -- tasks ------------------------------------------------------------------------------------------------
 
-    # -- inside -----------------------------------------------------------------------------------------------
+    async def _work_until_drained(self) -> None:
+        async with anyio.create_task_group() as beside:
+            self._start_beside(beside)
+            async with anyio.create_task_group() as work:
+                self._handling = work.cancel_scope
+                work.cancel_scope.deadline = self._until
+                for _ in range(self.options.concurrency):
+                    self._start_worker(work)
+                while self.state != "draining":
+                    await self._read_and_halt()
+            beside.cancel_scope.cancel()
 
-    async def _read_once(self) -> None:
-        """Wait for room, and read into it.
+    def _start_beside(self, beside: TaskGroup) -> None:
+        """Start the tasks that go on until the last handler has ended."""
+        emit, settings = self._telemetry.emit, self._settings
+        shortest = min(settings.consumer_expiry, settings.dead_letter_retention or math.inf)
+        interval = min(CLEAN_UP_INTERVAL, shortest / 4)  # nothing stays for much longer than it should
+        beside.start_soon(repeat, f"acknowledge {self.name}", self._write_once, 0, emit)
+        clean_up = partial(self._member.clean_up, settings.consumer_expiry)
+        beside.start_soon(repeat, "clean up", clean_up, interval, emit)
 
-        The time of the wait, in which work was always there, measures the pace.
-        """
-        loop = asyncio.get_running_loop()
-        began, done = loop.time(), self._work.done
-        waited = False
-        while not self._stop.is_set() and not (count := self._room_to_read()):
-            waited = True
-            await self._wait_freed()
-        if self._stop.is_set():
-            return
-        if waited and self._work.done > done:
-            self._room.pace.measured(self._work.done - done, loop.time() - began)
-            count = self._room_to_read() or count
-        failing_since = self._progress.failing_since
-        with self._progress.step(self._block):
-            await self._read_into(count)
-        if failing_since is not None:
-            seconds = round(loop.time() - failing_since, 3)
-            self._telemetry.emit(ReadingAgain(stream=self.options.stream, group=self.options.group, seconds=seconds))
+    def _start_worker(self, work: TaskGroup) -> None:
+        """Start a worker in a copy of the context in which the broker was opened."""
+        self._context.copy().run(work.start_soon, self._work_in_context, work)
 
-    async def _read_into(self, count: int) -> None:
-        """Read the oldest entries first: own pending ones, then abandoned ones, then new ones."""
-        if not self._member.caught_up and await self._reserving(self._room.few(count), self._member.recover):
-            return
-        if self._more_to_reclaim and await self._take_over(self._room.few(count)):
-            return
-        if count := min(count, self._room.for_new):
-            await self._fetch(count)
+    async def _work_in_context(self, work: TaskGroup) -> None:
+        """Run one worker; when handlers have left something in its context, another one takes its place."""
+        if await self._pool.run_worker():
+            self._start_worker(work)
 
-    async def _fetch(self, count: int) -> None:
-        done = self._work.done
-        came = await self._reserving(count, self._member.fetch)
-        if came and self._work.done - done >= came:  # all were handled in the turn in which they came
-            self._room.pace.measured(came, asyncio.get_running_loop().time() - self._came_at)
-        if 0 < came < count:
-            await asyncio.sleep(0)  # no more entries wait in Redis: let workers run before the next read
+    async def _read_and_halt(self) -> None:
+        """Read until halted; then release what has not begun, until it is resumed, or until the end of the drain."""
+        if self.state == "running":
+            self._halt.clear()
+            self._pool.resume()
+        async with anyio.create_task_group() as reading:
+            reading.start_soon(self._reading.run)
+            await self._halt.wait()
+            left = await release_waiting(
+                self._schedule,
+                self._settlement,
+                freed=self._freed,
+                is_over=self._is_halt_over,
+                failed=self._tell,
+            )
+        if self.state != "draining":
+            self._take_up(left)
 
-    async def _take_over(self, count: int) -> int:
-        async with self._taking_over:  # two takeovers at once would hold one entry more than has begun: see `Room.few`
-            if self._stop.is_set():
-                return 0
-            came = await self._reserving(count, self._member.reclaim)
-        self._more_to_reclaim = came == count
-        return came
+    def _is_halt_over(self) -> bool:
+        if self.state == "draining":
+            return not (self._pool.busy or self._reading.is_active or self._room.asked)
+        return self.state == "running"
 
-    async def _reserving(self, count: int, take: Callable[[int], Awaitable[int]]) -> int:
-        """Request entries; their room is reserved until they arrive."""
-        self._room.asked += count
-        try:
-            return await take(count)
-        finally:
-            self._room.asked -= count
-            self._freed.set()  # room of entries that did not come is free again, also for other waits
+    def _take_up(self, left: Sequence[Delivery]) -> None:
+        """Go on with entries that could not be released: with their fates, or when they are read again."""
+        for delivery in left:
+            if decided(delivery) is None:
+                self.holdings.drop(delivery)
+            elif not delivery.lost:
+                self._schedule.add(delivery)
+        self._member.look_back()
 
-    async def _until_somebody_may_be_gone(self) -> None:
-        """Wait until a consumer can be gone, or `look` is called because entries were released."""
-        wait = self._member.next_look - asyncio.get_running_loop().time()
-        if wait > 0 and not self._stop.is_set():
-            await wait_for(self._look, wait)
-        self._look.clear()
+    def _halt_reading(self) -> None:
+        self._halt.set()
+        self._freed.set()
+        self._reading.look()
 
     async def _write_once(self) -> None:
         await self._settlement.acks.overdue()
         await self._settlement.acks.flush()
 
-    def _room_to_read(self) -> int:
-        return self._room.for_new if self._member.caught_up else self._room.for_old
-
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        self._came_at = asyncio.get_running_loop().time()
+        self._reading.came_at = asyncio.get_running_loop().time()
         self._lanes.assign(deliveries)
         for delivery in deliveries:
             self._schedule.add(delivery)
+        if self._halt.is_set():
+            self._freed.set()  # they are released
         self._pool.wake()
 
-    async def _wait_freed(self) -> None:
-        """Wait until a delivery has ended, or `stop` was called."""
-        self._freed.clear()
-        await self._freed.wait()
+    def _tell(self, error: RedisStreamsError) -> None:
+        self._telemetry.emit(StepFailed.of(f"release entries of {self.name}", error, LONGEST))
 
     def __repr__(self) -> str:
         status = self.status
-        return (
-            f"<Subscription {status.stream}/{status.group} {status.consumer}: "
-            f"{status.running} running, {status.buffered} buffered, {status.delayed} delayed>"
-        )
-
-
-def _consumer_options(options: SubscriptionOptions, settings: Settings) -> ConsumerOptions:
-    return ConsumerOptions(
-        name=settings.consumer,
-        block=settings.block_ms / 1000,
-        count=max(settings.count, options.batch or 1),
-        dead_letter_maxlen=settings.dead_letter_maxlen,
-        dead_letter_retention=settings.dead_letter_retention,
-    )
+        held = f"{status.running} running, {status.buffered} buffered, {status.delayed} delayed"
+        return f"<Subscription {status.stream}/{status.group} {status.consumer}: {self.state}, {held}>"

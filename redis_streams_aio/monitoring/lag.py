@@ -8,7 +8,7 @@ entries up to a bound. A lag that remains unknown is reported as `None`, never a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from ..checks import functions, names, values
@@ -21,6 +21,8 @@ from ..models import GroupInfo, LagReport, StreamInfo
 from ..telemetry import SILENT, LagHigh, LagLow, LagMeasured, Telemetry
 
 LagCallback = Callable[[LagReport], None]
+Group = tuple[str, str]
+"""A stream, and a group of it."""
 COUNTED_AT_MOST = 1000
 """The most entries that are read to count a lag that Redis does not know; with more, the lag stays unknown."""
 
@@ -65,7 +67,6 @@ class LagWatcher:
     ) -> None:
         self._connection = values.instance("connection", connection, Connection)
         self._groups = tuple(dict.fromkeys(_pairs(groups)))
-        self._streams = tuple(dict.fromkeys(stream for stream, _ in self._groups))
         self._high = values.whole("high", high, 1)
         self._low = values.whole("low", low, 0)
         if low >= high:
@@ -76,8 +77,8 @@ class LagWatcher:
         self._on_high = on_high
         self._on_low = on_low
         self._telemetry = values.instance("telemetry", telemetry, Telemetry)
-        self._behind: set[tuple[str, str]] = set()
-        self.reports: dict[tuple[str, str], LagReport] = {}
+        self._behind: set[Group] = set()
+        self.reports: dict[Group, LagReport] = {}
         """The latest report of each (stream, group)."""
 
     def is_behind(self, stream: str, group: str) -> bool:
@@ -89,38 +90,44 @@ class LagWatcher:
 
         Raises `RedisUnavailableError`, `ServerError`.
         """
-        streams = self._streams
+        return await self.measure(self._groups)
+
+    async def measure(self, groups: Sequence[Group]) -> list[LagReport]:
+        """Measure these groups, as `run_once` does, and forget the signals of all others."""
+        self._behind.intersection_update(groups)
+        streams = list(dict.fromkeys(stream for stream, _ in groups))
         commands: list[Command] = [("TIME",), *(("XINFO", "GROUPS", stream) for stream in streams)]
         clock, *listed = await self._connection.link("control").call_many(commands)
-        measure = partial(self._measure_stream, replies.clock(_reply(clock)))
+        measure = partial(self._measure_stream, replies.clock(_reply(clock)), groups)
         measured = await asyncio.gather(*map(measure, streams, listed), return_exceptions=True)
         reports = [report for found in measured if isinstance(found, list) for report in found]
-        for report in reports:
-            self._signal(report)
+        self._signal_all(reports)
         for found in measured:
             if isinstance(found, BaseException):
                 raise found  # after all reports: an error for one stream hides no other stream
         return reports
 
-    async def _measure_stream(self, now: float, stream: str, listed: Answer) -> list[LagReport]:
+    def _signal_all(self, reports: Iterable[LagReport]) -> None:
+        for report in reports:
+            self._signal(report)
+
+    async def _measure_stream(
+        self, now: float, groups: Sequence[Group], stream: str, listed: Answer
+    ) -> list[LagReport]:
         try:
-            watched = self._watched(stream, listed)
+            watched = _watched(groups, stream, listed)
             if any(group.lag != 0 or group.pending > 0 for group in watched):
-                return await self._measure_closely(now, stream)
+                return await self._measure_closely(now, groups, stream)
         except StreamNotFoundError:
             return []
         return [LagReport(stream, group.name, 0, 0, None) for group in watched]
 
-    async def _measure_closely(self, now: float, stream: str) -> list[LagReport]:
+    async def _measure_closely(self, now: float, groups: Sequence[Group], stream: str) -> list[LagReport]:
         """Measure a stream with open work or unknown lag: read stream and groups at the same moment."""
         link = self._connection.link("control")
         described, listed = await link.call_many([("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)])
-        info, watched = replies.stream_info(stream, _reply(described)), self._watched(stream, listed)
+        info, watched = replies.stream_info(stream, _reply(described)), _watched(groups, stream, listed)
         return list(await asyncio.gather(*(self._measure_group(info, group, now) for group in watched)))
-
-    def _watched(self, stream: str, listed: Answer) -> list[GroupInfo]:
-        found = {group.name: group for group in replies.group_infos(_reply(listed))}
-        return [found[group] for of_stream, group in self._groups if of_stream == stream and group in found]
 
     async def _measure_group(self, stream: StreamInfo, group: GroupInfo, now: float) -> LagReport:
         lag = known_lag(stream, group)
@@ -168,7 +175,13 @@ class LagWatcher:
             self._telemetry.guard(callback, report)
 
 
-def _pairs(groups: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _watched(groups: Sequence[Group], stream: str, listed: Answer) -> list[GroupInfo]:
+    """Return what is known of the groups of a stream that are watched."""
+    found = {group.name: group for group in replies.group_infos(_reply(listed))}
+    return [found[group] for of_stream, group in groups if of_stream == stream and group in found]
+
+
+def _pairs(groups: Iterable[tuple[str, str]]) -> Iterator[Group]:
     """Yield pairs of stream and group. Raises `ConfigError`."""
     if isinstance(groups, str | bytes | Mapping) or not isinstance(groups, Iterable):
         raise ConfigError(f"groups={values.shown(groups)}: {_EXPECTED}")

@@ -50,7 +50,7 @@ async def redeliver(
 async def lose_lease(connection: Connection, subscription: Subscription) -> int:
     """Let another consumer take over all deliveries of a subscription, which notices at once. Returns their number."""
     count = await _give(connection, subscription, ANOTHER, tuple(subscription.holdings.by_id))
-    keeper = LeaseKeeper(connection, [subscription.holdings])
+    keeper = LeaseKeeper(connection, subscription.options.lease, lambda: (subscription.holdings,))
     try:
         await keeper.run_once()
     finally:

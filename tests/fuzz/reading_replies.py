@@ -237,7 +237,7 @@ ROLES: tuple[Callable[[Holdings], object], ...] = (
     _letters,
     _groups,
     _streams,
-    lambda holdings: LeaseKeeper(holdings.connection, [holdings]).run_once(),
+    lambda holdings: LeaseKeeper(holdings.connection, holdings.lease, lambda: [holdings]).run_once(),
     lambda holdings: current(holdings.connection, "orders", "billing"),
     lambda holdings: RedisCheckpointStore(holdings.connection).load("orders", "billing"),
     lambda holdings: LagWatcher(holdings.connection, [("orders", "billing")]).run_once(),

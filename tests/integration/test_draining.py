@@ -133,7 +133,7 @@ async def test_p10_p27_what_a_handler_raises_when_the_drain_is_over_is_no_failur
     async with broker:
         await began.wait()
         if how == "second signal":
-            broker._supervisor.stop()
+            broker._supervisor.drain()
             await asyncio.sleep(0)
             broker._supervisor.stop_now()
     assert await redis.xlen(DEAD) == 0

@@ -13,7 +13,7 @@ from redis_streams_aio.connection.steps.leases import RENEW
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
 from redis_streams_aio.consumer.holdings import Holdings, Shared
-from redis_streams_aio.consumer.intake.leases import LeaseKeeper, by_lease
+from redis_streams_aio.consumer.intake.leases import LeaseKeeper, LeaseKeepers
 from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.events import keys
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
@@ -92,7 +92,7 @@ async def test_p4_all_groups_of_a_lease_are_renewed_in_one_round_trip(server: Se
     groups = [f"g{number}" for number in range(20)]
     async with proxy(server.port) as network, Connection(network.url) as connection:
         members = await held(redis, connection, *groups, entries=3)
-        [keeper] = by_lease(connection, [member.holdings for member in members])
+        [keeper] = LeaseKeepers(connection, lambda: [member.holdings for member in members]).missing()
         await keeper.run_once()  # connects
         before = network.requests
         assert await keeper.run_once() == 0
@@ -119,7 +119,7 @@ async def test_p3_more_than_a_script_renews_at_once_is_renewed_whole(url: str, r
 async def test_p3_a_server_that_forgot_the_script_is_taught_it_once_for_all_groups(url: str, redis: Redis) -> None:
     async with Connection(url) as connection:
         members = await held(redis, connection, "a", "b", "c")
-        keeper = LeaseKeeper(connection, [member.holdings for member in members])
+        keeper = LeaseKeeper(connection, 30.0, lambda: [member.holdings for member in members])
         await keeper.run_once()
         await redis.script_flush()
         for group in "abc":
@@ -147,7 +147,7 @@ async def test_p3_one_group_that_cannot_be_renewed_keeps_no_other_from_it(url: s
             await redis.set("no-stream", "x")
         [entry_id] = members[2].holdings.by_id
         await redis.xclaim("orders", "c", "c-me", 0, [entry_id], idle=60_000)
-        keeper = LeaseKeeper(connection, [member.holdings for member in members])
+        keeper = LeaseKeeper(connection, 30.0, lambda: [member.holdings for member in members])
         if trouble == "gone":
             assert await keeper.run_once() == 0
         else:
@@ -169,7 +169,8 @@ def test_p4_a_short_lease_hurries_no_other() -> None:
     def holding(lease: float) -> Holdings:
         return Holdings(Shared(connection, SILENT), SubscriptionOptions(stream="s", group="g", lease=lease), "c")
 
-    keepers = by_lease(connection, [holding(30), holding(0.3), holding(30), holding(6)])
+    held = [holding(30), holding(0.3), holding(30), holding(6)]
+    keepers = LeaseKeepers(connection, lambda: held).missing()
     assert [keeper.interval for keeper in keepers] == pytest.approx([10, 0.1, 2])
 
 

@@ -17,10 +17,11 @@ Invariants:
   `Holdings.lose` drops the delivery, as it does here. Plain acknowledgements do not check.
 
 All groups with the same lease are renewed in one round trip, so neither their number nor the distance to Redis costs a
-lease; each other lease has its own keeper. A keeper has its own connection, whose deadline is the interval between
-renewals, so a silent connection is replaced in time for another try. Keepers can also work in a thread with its own
-event loop (`lease_thread`), so that a handler that blocks the event loop keeps its leases; only lost deliveries are
-passed to the loop of the handlers.
+lease; each other lease has its own keeper. Which groups there are is asked at each step: a subscription that starts is
+renewed from then on, and one that stops until its last fate is written. A keeper has its own connection, whose deadline
+is the interval between renewals, so a silent connection is replaced in time for another try. Keepers can also work in a
+thread with its own event loop (`lease_thread`), so that a handler that blocks the event loop keeps its leases; only
+lost deliveries are passed to the loop of the handlers.
 
 When things fail: if Redis is away, the step raises and is tried again soon; at the next successful step, leases that
 expired meanwhile are found lost, or still held. The same happens if the process is frozen, or its event loop blocked,
@@ -30,7 +31,7 @@ group is recreated at its checkpoint, the same ids are still held and not handle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...connection import Connection
@@ -54,29 +55,34 @@ HandOver = Callable[[Callable[[], None]], object]
 """Lets a function be called in the event loop of the handlers."""
 
 
+Held = Callable[[], Iterable[Holdings]]
+"""Returns the holdings of all consumers that run now. It is asked at each step, from the keeper's thread."""
+
+
 class LeaseKeeper:
-    """Renews the leases of some consumers of a process, all in one round trip.
+    """Renews the leases of a process's consumers with one lease, all in one round trip.
 
     It is used in one event loop; `hand_over` calls a function in the loop of the consumers, if that is another one.
     """
 
-    def __init__(self, connection: Connection, holdings: Iterable[Holdings], hand_over: HandOver | None = None) -> None:
+    def __init__(self, connection: Connection, lease: float, held: Held, hand_over: HandOver | None = None) -> None:
         self._connection = connection
-        self._holdings = tuple(holdings)
+        self._lease = lease
+        self._held = held
         self._hand_over = hand_over or _at_once
         self._link: Link | None = None
 
     @property
     def interval(self) -> float:
-        """Seconds between renewals: a third of the shortest lease."""
-        return min((holdings.lease for holdings in self._holdings), default=30.0) / 3
+        """Seconds between renewals: a third of the lease."""
+        return self._lease / 3
 
     async def run_once(self) -> int:
         """Renew all held entries, settled or not, and return how many were found lost.
 
         An error of one group does not stop the others. Raises the first error: `RedisUnavailableError`, `ServerError`.
         """
-        held = [_Part(each, part) for each in self._holdings for part in _parts(each)]
+        held = self._parts()
         outcomes = await self._renew([part.renewal for part in held])
         errors: list[RedisStreamsError] = []
         lost: list[_Lost] = []
@@ -89,6 +95,9 @@ class LeaseKeeper:
         if errors:
             raise errors[0]
         return count
+
+    def _parts(self) -> list[_Part]:
+        return [part for each in self._held() if each.lease == self._lease for part in _parts(each)]
 
     async def close(self) -> None:
         """Close the keeper's connection; a later step opens another one."""
@@ -153,21 +162,26 @@ class _Part(NamedTuple):
         return [_Lost(self.holdings, missing, vanished)] if missing else []
 
 
-def by_lease(
-    connection: Connection, holdings: Iterable[Holdings], hand_over: HandOver | None = None
-) -> list[LeaseKeeper]:
-    """Return one keeper for each lease, so that a short lease neither speeds up nor delays the others."""
-    of_lease: dict[float, list[Holdings]] = {}
-    for each in holdings:
-        of_lease.setdefault(each.lease, []).append(each)
-    return [LeaseKeeper(connection, alike, hand_over) for alike in of_lease.values()]
+class LeaseKeepers:
+    """The keepers of a process: one for each lease, so that a short lease neither speeds up nor delays the others."""
+
+    def __init__(self, connection: Connection, held: Held, hand_over: HandOver | None = None) -> None:
+        self._connection = connection
+        self._held = held
+        self._hand_over = hand_over
+        self._kept: set[float] = set()
+
+    def missing(self) -> list[LeaseKeeper]:
+        """Return keepers for the leases that have had none so far."""
+        new = dict.fromkeys(each.lease for each in self._held() if each.lease not in self._kept)
+        self._kept |= new.keys()
+        return [LeaseKeeper(self._connection, lease, self._held, self._hand_over) for lease in new]
 
 
 def _at_once(step: Callable[[], None]) -> None:
     step()
 
 
-def _parts(holdings: Holdings) -> Iterator[Sequence[Delivery]]:
+def _parts(holdings: Holdings) -> list[_Part]:
     deliveries = list(holdings.by_id.copy().values())  # its event loop may change it meanwhile
-    for start in range(0, len(deliveries), CHUNK):
-        yield deliveries[start : start + CHUNK]
+    return [_Part(holdings, deliveries[start : start + CHUNK]) for start in range(0, len(deliveries), CHUNK)]

@@ -48,20 +48,35 @@ class Pool(Generic[Unit]):
         self._timer: Timer | None = None
         self._nowhere = Context()  # else a timer would keep its worker's context, with variables of handlers
         self._stopping = False
+        self._halted = False  # paused, or stopping
         self.busy: int = 0
         """The number of workers that are handling a unit or writing its fate."""
 
+    @property
+    def done(self) -> int:
+        """The number of ended calls of handlers, counted by delivery."""
+        return self._work.done
+
     def wake(self) -> None:
         """Wake a worker, because there is work."""
-        if self._resting:
+        if self._resting and not self._halted:
             self._wake_one()
             self._spread_soon()
 
+    def pause(self) -> None:
+        """Begin no unit until `resume`; units that have begun are handled to their end."""
+        self._halted = self._work.stopping = True
+        self._set_timer()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._halted = self._work.stopping = False
+        self.wake()
+
     def stop(self) -> None:
-        """Let workers end after their current unit; nothing new begins."""
-        self._stopping = self._work.stopping = True
-        if self._timer is not None:
-            self._timer.cancel()
+        """Let workers end after their current unit; nothing new begins, ever."""
+        self.pause()
+        self._stopping = True
         while self._resting:
             self._wake_one()
 
@@ -91,7 +106,7 @@ class Pool(Generic[Unit]):
     async def _run(self, worker: Worker, beginning: Beginning) -> None:
         while not self._stopping:
             now = self._now()
-            unit = self._work.take(now)
+            unit = None if self._halted else self._work.take(now)
             if unit is None:
                 await self._rest()
                 continue
@@ -121,7 +136,7 @@ class Pool(Generic[Unit]):
                 raise
             freed.set()
             now = time()
-            if now > until or self._stopping or beginning.has_changed():
+            if now > until or self._halted or beginning.has_changed():
                 return True
             unit = work.take(now)
         return False
@@ -161,7 +176,7 @@ class Pool(Generic[Unit]):
         """Set the timer that all workers share: it wakes one when the next unit is due."""
         if self._timer is not None:
             self._timer.cancel()
-        due = self._work.next_due()
+        due = None if self._halted else self._work.next_due()
         self._timer = None
         if due is not None:
             self._timer = self._clock.call_at(due, self._is_due, context=self._nowhere)

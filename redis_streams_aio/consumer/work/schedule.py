@@ -215,10 +215,13 @@ class Schedule:
 
     def clear(self) -> list[Delivery]:
         """Remove and return all deliveries that have not begun, in any order. Running deliveries keep their lanes."""
-        everything = [*self._ready, *chain(*self._behind.values()), *self._delayed.clear(), *self._aside.clear()]
+        first = [*self._ready, *self._delayed.clear()]
+        everything = [*first, *chain(*self._behind.values()), *self._aside.clear()]
         self._ready.clear()
         for behind in self._behind.values():
             behind.clear()
+        for delivery in first:
+            self._behind.pop(delivery.lane, None)
         self._waiting = 0
         self._timed()
         return everything

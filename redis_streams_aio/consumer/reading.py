@@ -1,0 +1,169 @@
+"""Reading: a subscription asks for entries, oldest first, whenever there is room for them.
+
+*Oldest first*: own pending entries, then those that consumers which are gone have left, then new ones. So a consumer
+that is restarted, or had lost an answer, goes on where it was.
+
+`run` reads until the subscription halts; beside it, abandoned entries are searched, also where nothing new arrives. A
+read that waits in Redis at the halt is ended by the server (`unblock`). A read that is cancelled strands the entries of
+its answer in the own pending list, so only a read that is overdue is cancelled.
+
+When things fail: a failed step is repeated with backoff, and its subscription is not `ready` meanwhile. The next read
+begins with the own pending entries, because a lost answer may have left some.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from ..config import Settings
+from ..telemetry import ReadingAgain
+from .member import Member
+from .periodic import repeat, wait_for
+from .progress import Progress
+from .room import Room
+
+UNBLOCK_AGAIN = 0.05
+"""Seconds between attempts to end a read: one that had not yet begun is missed."""
+
+READ_OVERDUE = 1.0
+"""Seconds that a read may take longer than its block before a halt cancels it."""
+
+
+class Reading:
+    """Asks for the entries of one subscription.
+
+    `freed` is set whenever a unit of work has ended; `halt` while nothing may be read.
+    """
+
+    def __init__(
+        self, member: Member, room: Room, *, freed: asyncio.Event, halt: asyncio.Event, settings: Settings
+    ) -> None:
+        self._member = member
+        self._room = room
+        self._freed = freed
+        self._halt = halt
+        self._block = settings.block_ms / 1000
+        self._interval = settings.reclaim_interval
+        self._telemetry = member.holdings.telemetry
+        self._more_to_reclaim = True
+        self._look = asyncio.Event()
+        self._taking_over = asyncio.Lock()
+        self.progress: Progress = Progress()
+        self.came_at: float = 0.0
+        """When entries came last, on the event loop's clock."""
+        self.is_active: bool = False
+        """Whether a read may be under way."""
+
+    async def run(self) -> None:
+        """Read whenever there is room, and search for abandoned entries, until halted."""
+        async with anyio.create_task_group() as steps:
+            steps.start_soon(self._read)
+            steps.start_soon(repeat, "reclaim", self._search_once, self._interval, self._telemetry.emit, self._halt)
+            await self._halt.wait()
+            steps.cancel_scope.deadline = anyio.current_time() + self._block + READ_OVERDUE
+            while self.is_active:
+                await self._member.unblock()
+                await anyio.sleep(UNBLOCK_AGAIN)
+
+    async def _read(self) -> None:
+        self.is_active = True
+        options = self._member.options
+        try:
+            await repeat(f"read {options.stream}/{options.group}", self._read_once, 0, self._telemetry.emit, self._halt)
+        finally:
+            self.is_active = False
+            self._freed.set()
+
+    def look(self) -> None:
+        """Search for abandoned entries now, because entries were released, or may have been, or it is halted."""
+        self._look.set()
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    async def _search_once(self) -> None:
+        """Take over all abandoned entries, as there is room for them."""
+        await self._until_somebody_may_be_gone()
+        self._more_to_reclaim = True
+        while self._more_to_reclaim and self._member.caught_up and not self._halt.is_set():
+            if count := self._room.for_old:
+                await self._take_over(self._room.few(count))
+            else:
+                await self._wait_freed()
+
+    async def _until_somebody_may_be_gone(self) -> None:
+        """Wait until a consumer can be gone, or `look` is called because entries were released."""
+        wait = self._member.next_look - asyncio.get_running_loop().time()
+        if wait > 0 and not self._halt.is_set():
+            await wait_for(self._look, wait)
+        self._look.clear()
+
+    async def _read_once(self) -> None:
+        """Wait for room, and read into it.
+
+        The time of the wait, in which work was always there, measures the pace.
+        """
+        loop = asyncio.get_running_loop()
+        began, done = loop.time(), self._room.done
+        waited = False
+        while not self._halt.is_set() and not (count := self._room_to_read()):
+            waited = True
+            await self._wait_freed()
+        if self._halt.is_set():
+            return
+        if waited and self._room.done > done:
+            self._room.pace.measured(self._room.done - done, loop.time() - began)
+            count = self._room_to_read() or count
+        failing_since = self.progress.failing_since
+        with self.progress.step(self._block):
+            await self._read_into(count)
+        if failing_since is not None:
+            self._tell_again(loop.time() - failing_since)
+
+    def _tell_again(self, seconds: float) -> None:
+        options = self._member.options
+        self._telemetry.emit(ReadingAgain(stream=options.stream, group=options.group, seconds=round(seconds, 3)))
+
+    async def _read_into(self, count: int) -> None:
+        """Read the oldest entries first: own pending ones, then abandoned ones, then new ones."""
+        if not self._member.caught_up and await self._reserving(self._room.few(count), self._member.recover):
+            return
+        if self._more_to_reclaim and await self._take_over(self._room.few(count)):
+            return
+        if count := min(count, self._room.for_new):
+            await self._fetch(count)
+
+    async def _fetch(self, count: int) -> None:
+        done = self._room.done
+        came = await self._reserving(count, self._member.fetch)
+        if came and self._room.done - done >= came:  # all were handled in the turn in which they came
+            self._room.pace.measured(came, asyncio.get_running_loop().time() - self.came_at)
+        if 0 < came < count:
+            await asyncio.sleep(0)  # no more entries wait in Redis: let workers run before the next read
+
+    async def _take_over(self, count: int) -> int:
+        async with self._taking_over:  # two takeovers at once would hold one entry more than has begun: see `Room.few`
+            if self._halt.is_set():
+                return 0
+            came = await self._reserving(count, self._member.reclaim)
+        self._more_to_reclaim = came == count
+        return came
+
+    async def _reserving(self, count: int, take: Callable[[int], Awaitable[int]]) -> int:
+        """Request entries; their room is reserved until they arrive."""
+        self._room.asked += count
+        try:
+            return await take(count)
+        finally:
+            self._room.asked -= count
+            self._freed.set()  # room of entries that did not come is free again, also for other waits
+
+    def _room_to_read(self) -> int:
+        return self._room.for_new if self._member.caught_up else self._room.for_old
+
+    async def _wait_freed(self) -> None:
+        """Wait until a delivery has ended, or the subscription halts."""
+        self._freed.clear()
+        await self._freed.wait()
