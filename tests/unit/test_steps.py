@@ -74,7 +74,7 @@ def test_no_two_keys_beside_a_stream_are_the_same() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_no_step_puts_a_pending_entry_back_in_time(script: str) -> None:
-    """From 8.4 on Redis orders pending entries by time: 3.4 ms for each entry of a release at 50,000 pending, not 5 us."""
+    """From 8.4 on Redis orders pending entries by time: at 50,000 pending a release costs 3.4 ms an entry, not 5 us."""
     claims = re.findall(r"'XCLAIM'.*", SCRIPTS[script].source)
     assert [claim for claim in claims if "'IDLE'" in claim or "'TIME'" in claim] == []
 
