@@ -7,6 +7,9 @@ from ..checks.names import OURS
 RELEASED = f"{OURS}:released"
 """The reserved consumer name that holds released entries until another consumer takes them over."""
 
+PARKED = f"{OURS}:parked"
+"""The reserved consumer name that holds entries which wait in Redis until they are due."""
+
 
 def sibling(stream: str, *parts: str) -> str:
     """Return a key beside the stream, on the same Cluster slot: `{orders}:billing:dead`.
@@ -56,6 +59,11 @@ def releases(stream: str, group: str) -> str:
 def leases(stream: str, group: str) -> str:
     """Return the hash with the leases of the group's consumers, in milliseconds by name."""
     return sibling(stream, group, "leases")
+
+
+def parked(stream: str, group: str) -> str:
+    """Return the sorted set of the group's parked entries, by the time when they are due."""
+    return sibling(stream, group, "parked")
 
 
 def deleted(stream: str, group: str) -> str:

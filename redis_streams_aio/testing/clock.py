@@ -30,7 +30,7 @@ _AGE = Script(
 local records = redis.call('HGETALL', KEYS[2])
 for i = 1, #records, 2 do
   local failures, first, due, delay, error = parsed(records[i + 1])
-  if failures and string.sub(records[i], -8) ~= ':history' then
+  if failures and not string.find(records[i], ':', 1, true) then
     first, due = math.max(0, first - ARGV[2]), math.max(0, due - ARGV[2])
     redis.call('HSET', KEYS[2], records[i], composed(failures, first, due, delay, error))
   end

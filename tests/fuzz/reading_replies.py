@@ -24,6 +24,7 @@ from redis_streams_aio.connection.steps import (
     groups,
     histories,
     leases,
+    parking,
     releasing,
     replaying,
     retrying,
@@ -70,6 +71,10 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     replaying.replayed,
     lambda reply: retrying.failures_written(2, reply),
     sweeping.swept,
+    parking.parked,
+    parking.due,
+    parking.lanes,
+    lambda reply: parking.unlisted([b"5-0", b"6-0"], reply),
 )
 
 ENTRY: Reply = [b"1700000000000-0", [b"event_type", b"Order", b"payload", b"{}"]]
@@ -93,6 +98,8 @@ VALID: tuple[Reply, ...] = (
     [[b"1700000000000-0"], []],
     [1, [b"1-0"]],
     [b"5-0", b"6-0"],
+    [b"1700000000000", b"1700000001000", [ENTRY]],
+    [b"0", [[b"5-0", b"1700000001000", b"tenant"]]],
     [b"1700000000", b"5"],
     b"done",
     1,

@@ -174,8 +174,9 @@ RIGHTS = [
     pytest.param(part, right, id=f"{right} of {part}")
     for part, rules in enumerate(PARTS)
     for right in rules.strip("()").split()
-    if right != "on"
+    if right != "on" and ":parked " not in rules
 ]
+"""Without those on parked entries: what they are for has its tests in `steps/test_parking.py`."""
 
 
 FAILURES, DONE, INVOICES, RELEASED, LEASES, DELETED = (

@@ -57,6 +57,7 @@ return destroyed
         "failures": "unlink",
         "releases": "unlink",
         "leases": "unlink",
+        "parked": "unlink",
     },
 )
 
@@ -104,7 +105,7 @@ async def delete_group(connection: Connection, stream: str, group: str, marked_f
     A mark stays, so that consumers that still run recreate the group at its start. Raises `RedisUnavailableError`,
     `ServerError`.
     """
-    beside = (keys.deleted, keys.checkpoint, keys.failures, keys.releases, keys.leases)
+    beside = (keys.deleted, keys.checkpoint, keys.failures, keys.releases, keys.leases, keys.parked)
     touched = (stream, *(key(stream, group) for key in beside))
     return deleted(await connection.run(DELETE_GROUP, *touched, group, marked_for_ms))
 

@@ -6,7 +6,9 @@ pending, and only the entries of such consumers are searched. The lease is the o
 stream (`keys.leases`), so a deploy that changes the lease takes over no live event. For a consumer without a stored
 lease, the longest lease in the group counts.
 
-Entries parked under the reserved consumer name `keys.RELEASED` have no owner, and are taken over at once.
+Entries of the reserved consumer name `keys.RELEASED` have no owner, and are taken over at once. Entries of the name
+`keys.PARKED` wait until they are due (`steps.parking`). They are taken over here only where the set that lists them has
+lost them.
 
 A living consumer may abandon entries too: Redis refused their fate permanently, or a person made them claimable. So
 once per lease all pending entries are searched, one page with each look.
@@ -25,8 +27,10 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...connection import replies
+from ...connection.replies import Reply
 from ...connection.steps.claims import Claim
 from ...connection.steps.leases import known_leases, note_lease
+from ...connection.steps.parking import due_times, unlisted
 from ...events import entry_ids, keys
 from ...events.delivery import Delivery
 from ...exceptions import PermissionDeniedError, StreamTypeError
@@ -54,12 +58,14 @@ class Leases(NamedTuple):
     """The lease of consumers without a stored lease."""
 
     def of(self, consumer: str) -> float:
-        """Return the consumer's lease; parked entries have none, so minus infinity."""
+        """Return the consumer's lease: minus infinity for released entries, infinity for those parked until due."""
+        if consumer == keys.PARKED:
+            return math.inf
         return -math.inf if consumer in (keys.RELEASED, _NOBODY) else self.known.get(consumer, self.otherwise)
 
     def idle_ms(self, consumer: str) -> int:
-        """Return the consumer's lease in milliseconds, for Redis."""
-        return round(max(0.0, self.of(consumer)) * 1000)
+        """Return how long an entry of the consumer must be idle, in milliseconds. A parked one need not be."""
+        return 0 if consumer == keys.PARKED else round(max(0.0, self.of(consumer)) * 1000)
 
     def claim(self, message: PendingMessage) -> Claim:
         """Return the claim of an entry that its owner has abandoned."""
@@ -150,8 +156,7 @@ class Reclaimer:
         """Take over abandoned entries from the next page of all pending entries."""
         holdings = self._holdings
         reply = await holdings.connection.call("XPENDING", holdings.stream, holdings.group, self._page_from, "+", PAGE)
-        listed = replies.pending(reply, idle=min([*leases.known.values(), leases.otherwise]))
-        left = [leases.claim(one) for one in listed if one.idle >= leases.of(one.consumer) and not self._holds(one)]
+        left = await self._abandoned(reply, leases)
         rows = replies.rows(reply)
         last = replies.last_id(reply) if len(rows) == PAGE else None
         if len(left) > room:
@@ -160,6 +165,25 @@ class Reclaimer:
         for at in range(0, len(left), AT_ONCE):
             yield await self._take(left[at : at + AT_ONCE])
         self._turn_page(last)
+
+    async def _abandoned(self, page: Reply, leases: Leases) -> list[Claim]:
+        """Return claims for the entries on a page of pending entries that were abandoned."""
+        listed = replies.pending(page, idle=min([*leases.known.values(), leases.otherwise]))
+        unlisted = await self._unlisted(listed)
+        abandoned = [one for one in listed if one.idle >= leases.of(one.consumer) or one.id in unlisted]
+        return [leases.claim(one) for one in abandoned if not self._holds(one)]
+
+    async def _unlisted(self, listed: Iterable[PendingMessage]) -> set[str]:
+        """Return the parked entries that no set lists any longer, because it was deleted: nobody else takes them."""
+        parked = [one.id for one in listed if one.consumer == keys.PARKED]
+        if not parked:
+            return set()
+        ids = [entry_id.encode() for entry_id in parked]
+        try:
+            reply = await self._holdings.connection.call(*due_times(self._holdings.who, ids))
+        except (PermissionDeniedError, StreamTypeError):
+            return set(parked)
+        return {entry_id.decode() for entry_id in unlisted(ids, reply)}
 
     def _turn_page(self, last: bytes | None) -> None:
         """Continue behind this entry with the next look; after the last page, begin again after a lease."""
@@ -186,7 +210,7 @@ class Reclaimer:
 
 
 def _gone(others: Iterable[ConsumerInfo], leases: Leases) -> list[str]:
-    """Return the dead consumers with entries: first the parked entries, then the longest dead."""
+    """Return the dead consumers with entries: first the released entries, then the longest dead."""
     gone = [each for each in others if each.pending and each.idle >= leases.of(each.name)]
     return [each.name for each in sorted(gone, key=lambda each: (each.name != keys.RELEASED, -each.idle))]
 
@@ -194,5 +218,5 @@ def _gone(others: Iterable[ConsumerInfo], leases: Leases) -> list[str]:
 def _left(others: Iterable[ConsumerInfo], leases: Leases) -> Iterator[float]:
     """Yield the seconds until each consumer with pending entries can count as gone."""
     for each in others:
-        if each.pending and each.name != keys.RELEASED:
+        if each.pending and each.name not in (keys.RELEASED, keys.PARKED):
             yield leases.of(each.name) - each.idle

@@ -9,7 +9,8 @@ at the second look that finds it: a consumer that has joined tells its lease bef
 consumer whose lease is dropped all the same notes it again with its next renewal.
 
 Records of failures stay when an entry was settled by a process that did not know of them: `steps.sweeping` says when.
-Each run looks at some pages of them, and the next run goes on behind the last one.
+Each run looks at some pages of them, and the next run goes on behind the last one. Parked entries that a lost group has
+taken with it stay in their set: they are dropped page by page as well.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections.abc import Sequence
 
 from ...connection import replies
 from ...connection.steps.leases import forget_leases, known_leases
+from ...connection.steps.parking import sweep_parked
+from ...connection.steps.sending import send_one
 from ...connection.steps.sweeping import FIRST_PAGE, sweep
 from ...events import keys
 from ...exceptions import PermissionDeniedError, StreamNotFoundError, StreamTypeError
@@ -37,6 +40,7 @@ class Cleaner:
         self._holdings = holdings
         self._unknown: frozenset[str] = frozenset()
         self._page = FIRST_PAGE
+        self._parked_page = FIRST_PAGE
 
     async def run_once(self, expiry: float) -> None:
         """Remove names that have been idle for `expiry` seconds with nothing pending, and what nobody needs any more.
@@ -50,6 +54,7 @@ class Cleaner:
             await self._remove_idle(consumers, expiry)
             await self._drop_leases({consumer.name for consumer in consumers})
             await self._sweep_records()
+            await self._sweep_parked()
         except StreamNotFoundError:
             return  # the next read recreates the group
 
@@ -58,7 +63,7 @@ class Cleaner:
         connection, stream, group = holdings.connection, holdings.stream, holdings.group
         for consumer in consumers:
             idle = consumer.idle >= expiry and consumer.pending == 0
-            if not idle or consumer.name in (holdings.consumer, keys.RELEASED):
+            if not idle or consumer.name in (holdings.consumer, keys.RELEASED, keys.PARKED):
                 continue
             if await ConsumerGroupManager(connection).delete_consumer(stream, group, consumer.name, idle=expiry):
                 holdings.telemetry.emit(ConsumerRemoved(stream=stream, group=group, consumer=consumer.name))
@@ -80,3 +85,8 @@ class Cleaner:
             self._page = (await sweep(self._holdings.connection, self._holdings.who, self._page)).next_page
             if self._page == FIRST_PAGE:
                 break
+
+    async def _sweep_parked(self) -> None:
+        holdings = self._holdings
+        found = await send_one(holdings.connection.link("control"), sweep_parked(holdings.who, self._parked_page))
+        self._parked_page = found.next_page
