@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from redis_streams_aio.consumer.member import Member
+from tests.members import Member
 
 
 def look_at_everything(member: Member) -> None:
     """Have the next look for abandoned entries go through all that is pending, as one does once a lease."""
-    member._reclaimer._page_from, member._reclaimer._page_due = "-", 0.0
+    member.source._reclaimer._page_from, member.source._reclaimer._page_due = "-", 0.0

@@ -14,13 +14,14 @@ begins with the own pending entries, because a lost answer may have left some.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
 from ..config import Settings
+from ..events.delivery import Delivery
 from ..telemetry import ReadingAgain
-from .member import Member
+from .intake.source import Source, Take
 from .periodic import repeat, wait_for
 from .progress import Progress
 from .room import Room
@@ -39,21 +40,22 @@ class Reading:
     """
 
     def __init__(
-        self, member: Member, room: Room, *, freed: asyncio.Event, halt: asyncio.Event, settings: Settings
+        self, source: Source, take: Take, room: Room, *, freed: asyncio.Event, halt: asyncio.Event, settings: Settings
     ) -> None:
-        self._member = member
+        self._source = source
+        self._take = take
         self._room = room
         self._freed = freed
         self._halt = halt
         self._block = settings.block_ms / 1000
         self._interval = settings.reclaim_interval
-        self._telemetry = member.holdings.telemetry
+        holdings = source.holdings
+        self._stream, self._group, self._telemetry = holdings.stream, holdings.group, holdings.telemetry
         self._more_to_reclaim = True
         self._look = asyncio.Event()
         self._taking_over = asyncio.Lock()
         self.progress: Progress = Progress()
-        self.came_at: float = 0.0
-        """When entries came last, on the event loop's clock."""
+        self._came_at = 0.0
         self.is_active: bool = False
         """Whether a read may be under way."""
 
@@ -65,14 +67,13 @@ class Reading:
             await self._halt.wait()
             steps.cancel_scope.deadline = anyio.current_time() + self._block + READ_OVERDUE
             while self.is_active:
-                await self._member.unblock()
+                await self._source.unblock()
                 await anyio.sleep(UNBLOCK_AGAIN)
 
     async def _read(self) -> None:
         self.is_active = True
-        options = self._member.options
         try:
-            await repeat(f"read {options.stream}/{options.group}", self._read_once, 0, self._telemetry.emit, self._halt)
+            await repeat(f"read {self._stream}/{self._group}", self._read_once, 0, self._telemetry.emit, self._halt)
         finally:
             self.is_active = False
             self._freed.set()
@@ -87,7 +88,7 @@ class Reading:
         """Take over all abandoned entries, as there is room for them."""
         await self._until_somebody_may_be_gone()
         self._more_to_reclaim = True
-        while self._more_to_reclaim and self._member.caught_up and not self._halt.is_set():
+        while self._more_to_reclaim and self._source.caught_up and not self._halt.is_set():
             if count := self._room.for_old:
                 await self._take_over(self._room.few(count))
             else:
@@ -95,7 +96,7 @@ class Reading:
 
     async def _until_somebody_may_be_gone(self) -> None:
         """Wait until a consumer can be gone, or `look` is called because entries were released."""
-        wait = self._member.next_look - asyncio.get_running_loop().time()
+        wait = self._source.next_look - asyncio.get_running_loop().time()
         if wait > 0 and not self._halt.is_set():
             await wait_for(self._look, wait)
         self._look.clear()
@@ -120,15 +121,12 @@ class Reading:
         with self.progress.step(self._block):
             await self._read_into(count)
         if failing_since is not None:
-            self._tell_again(loop.time() - failing_since)
-
-    def _tell_again(self, seconds: float) -> None:
-        options = self._member.options
-        self._telemetry.emit(ReadingAgain(stream=options.stream, group=options.group, seconds=round(seconds, 3)))
+            seconds = round(loop.time() - failing_since, 3)
+            self._telemetry.emit(ReadingAgain(stream=self._stream, group=self._group, seconds=seconds))
 
     async def _read_into(self, count: int) -> None:
         """Read the oldest entries first: own pending ones, then abandoned ones, then new ones."""
-        if not self._member.caught_up and await self._reserving(self._room.few(count), self._member.recover):
+        if not self._source.caught_up and await self._reserving(self._room.few(count), self._source.own):
             return
         if self._more_to_reclaim and await self._take_over(self._room.few(count)):
             return
@@ -137,9 +135,9 @@ class Reading:
 
     async def _fetch(self, count: int) -> None:
         done = self._room.done
-        came = await self._reserving(count, self._member.fetch)
+        came = await self._reserving(count, self._source.fetch)
         if came and self._room.done - done >= came:  # all were handled in the turn in which they came
-            self._room.pace.measured(came, asyncio.get_running_loop().time() - self.came_at)
+            self._room.pace.measured(came, asyncio.get_running_loop().time() - self._came_at)
         if 0 < came < count:
             await asyncio.sleep(0)  # no more entries wait in Redis: let workers run before the next read
 
@@ -147,21 +145,25 @@ class Reading:
         async with self._taking_over:  # two takeovers at once would hold one entry more than has begun: see `Room.few`
             if self._halt.is_set():
                 return 0
-            came = await self._reserving(count, self._member.reclaim)
+            came = await self._reserving(count, self._source.abandoned)
         self._more_to_reclaim = came == count
         return came
 
-    async def _reserving(self, count: int, take: Callable[[int], Awaitable[int]]) -> int:
+    async def _reserving(self, count: int, ask: Callable[[int, Take], Awaitable[int]]) -> int:
         """Request entries; their room is reserved until they arrive."""
         self._room.asked += count
         try:
-            return await take(count)
+            return await ask(count, self._accept)
         finally:
             self._room.asked -= count
             self._freed.set()  # room of entries that did not come is free again, also for other waits
 
+    def _accept(self, taken: Sequence[Delivery]) -> None:
+        self._came_at = asyncio.get_running_loop().time()
+        self._take(taken)
+
     def _room_to_read(self) -> int:
-        return self._room.for_new if self._member.caught_up else self._room.for_old
+        return self._room.for_new if self._source.caught_up else self._room.for_old
 
     async def _wait_freed(self) -> None:
         """Wait until a delivery has ended, or the subscription halts."""

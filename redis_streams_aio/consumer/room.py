@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..handlers.subscription_options import SubscriptionOptions
-from .member import Member
+from .intake.source import Source
+from .settle.acknowledgements import Acknowledgements
 from .work.pace import Pace, room
 from .work.pool import Pool
 from .work.schedule import Schedule
@@ -24,15 +25,22 @@ class Room:
     """Compares the number of held entries with the limit."""
 
     def __init__(
-        self, options: SubscriptionOptions, count: int, member: Member, schedule: Schedule, pool: Pool[Any]
+        self,
+        options: SubscriptionOptions,
+        count: int,
+        source: Source,
+        *,
+        acks: Acknowledgements,
+        schedule: Schedule,
+        pool: Pool[Any],
     ) -> None:
         self._size = options.batch or 1
         self._concurrency = options.concurrency
         self._in_one_lane = options.order == "stream"
-        self._handful = member.handful
+        self._handful = source.handful
         self._most_held = options.concurrency * self._size + 2 * count
-        self._holdings = member.holdings
-        self._acks = member.settlement.acks
+        self._holdings = source.holdings
+        self._acks = acks
         self._schedule = schedule
         self._pool = pool
         self.pace: Pace = Pace(2 * count)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
@@ -18,17 +18,15 @@ from typing import Generic, Self, TypeVar, cast
 
 from ..checkpoint import CheckpointStore
 from ..checks import names, values
-from ..codecs import Codec, JsonCodec, bounded, reading_codec
+from ..codecs import Codec
 from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
 from ..connection.backoff import delays
 from ..events import entry_ids
 from ..events.delivery import Delivery
 from ..events.replays import FOR_ANOTHER_GROUP
-from ..events.wire_format import Fields
 from ..exceptions import (
     CheckpointStoreError,
-    ConfigError,
     RedisRefusedError,
     RedisStreamsError,
     RedisUnavailableError,
@@ -41,27 +39,14 @@ from ..models import EventMessage, PendingMessage
 from ..telemetry import SILENT, StepFailed, Telemetry
 from ..telemetry.logs import log
 from .consumer_options import ConsumerOptions
+from .group_consumer import GroupConsumer
 from .holdings import Shared
-from .member import Member
+from .intake.leases import LeaseKeeper
 from .status import ConsumerState, ConsumerStatus
+from .stream_options import dead_letters, decoder
 from .timed_steps import TimedSteps
 
 T = TypeVar("T")
-
-
-def _decoder(codec: Codec | None, payload_type: type[T], limit: int) -> Callable[[Fields], T]:
-    try:
-        return bounded(JsonCodec() if codec is None else reading_codec(codec), payload_type, limit)
-    except TypeError as error:
-        raise ConfigError(f"payload_type={values.shown(payload_type)}: {error}") from None
-
-
-def _dead_letters(stream: str, dead_letter: str) -> str:
-    if (name := names.checked("dead_letter", dead_letter)) == stream:
-        raise ConfigError(
-            f"dead_letter={values.shown(name)}: is the stream itself; undecodable entries would come again forever"
-        )
-    return name
 
 
 class StreamConsumer(Generic[T]):
@@ -110,7 +95,7 @@ class StreamConsumer(Generic[T]):
             group=names.checked("group", group),
             start=entry_ids.start_position(start),
             lease=values.seconds("lease", lease),
-            dead_letter="" if dead_letter is None else _dead_letters(stream, dead_letter),
+            dead_letter="" if dead_letter is None else dead_letters(stream, dead_letter),
         )
         consumer = ConsumerOptions(
             name=None if name is None else names.checked("name", name),
@@ -123,9 +108,13 @@ class StreamConsumer(Generic[T]):
         self._telemetry = values.instance("telemetry", telemetry, Telemetry)
         if checkpoints is not None:
             values.has_methods("checkpoints", checkpoints, "load", "save")
-        self._decode = _decoder(codec, payload_type, values.whole("max_payload_bytes", max_payload_bytes, 1))
+        self._decode = decoder(codec, payload_type, values.whole("max_payload_bytes", max_payload_bytes, 1))
         self._buffer: deque[Delivery] = deque()
-        self._member = Member(Shared(connection, telemetry), options, consumer, checkpoints, self._buffer.extend)
+        self._options, self._count = options, consumer.count
+        self._consumer = GroupConsumer(Shared(connection, telemetry), options, consumer, checkpoints)
+        self._holdings, self._settlement = self._consumer.holdings, self._consumer.settlement
+        self._source, self._position = self._consumer.source, self._consumer.position
+        self._keeper = LeaseKeeper(connection, options.lease, lambda: (self._holdings,))
         self._acknowledged = asyncio.Event()
         self._state: ConsumerState = "starting"
         self._error: str | None = None
@@ -153,7 +142,7 @@ class StreamConsumer(Generic[T]):
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
         try:
-            await self._member.open()
+            await self._source.open()
         except RedisStreamsError as error:
             self._state, self._error = "failed", str(error)
             raise
@@ -170,7 +159,8 @@ class StreamConsumer(Generic[T]):
         Does not raise.
         """
         self.stop()
-        await self._member.close()
+        await self._consumer.leave()
+        await self._keeper.close()
         if self._state != "failed":
             self._state = "stopped"
 
@@ -196,27 +186,29 @@ class StreamConsumer(Generic[T]):
 
     async def fetch(self, room: int) -> int:
         """Read up to `room` entries, for at most `block` seconds; return how many came. `subscribe()` does this."""
-        return await self._member.fetch(room)
+        if not self._source.caught_up and (came := await self._source.own(room, self._buffer.extend)):
+            return came
+        return await self._source.fetch(room, self._buffer.extend)
 
     async def reclaim(self) -> int:
         """Take over entries whose lease ran out, as there is room; return how many. `subscribe()` yields them."""
-        return await self._member.reclaim(self._room())
+        return await self._source.abandoned(self._room(), self._buffer.extend)
 
     async def renew(self) -> int:
         """Renew the leases of everything held; return how many were lost to other consumers."""
-        return await self._member.renew()
+        return await self._keeper.run_once()
 
     async def _save_checkpoint(self) -> None:
         with suppress(RedisRefusedError, CheckpointStoreError):  # saved at a later turn; events continue meanwhile
-            await self._member.save_checkpoint()
+            await self._position.save()
 
     def _room(self) -> int:
-        return 2 * self._member.consumer.count - len(self._member.holdings)
+        return 2 * self._count - len(self._holdings)
 
     async def _read_once(self) -> None:
         """Carry out the duties that are due, and fill the buffer if it is empty."""
-        if not self._member.caught_up and not self._buffer:
-            await self._member.recover(self._room())
+        if not self._source.caught_up and not self._buffer:
+            await self._source.own(self._room(), self._buffer.extend)
         await self._duties.do_due(asyncio.get_running_loop().time())
         if self._buffer:
             return
@@ -241,7 +233,7 @@ class StreamConsumer(Generic[T]):
             delivery.payload = self._decode(delivery.fields)
         except Exception as error:  # noqa: BLE001  # a user's codec may raise anything
             fate = DeadLetter("undecodable", describe(error), delivery.failures)
-            if await self._member.settlement.settle(delivery, fate):
+            if await self._settlement.settle(delivery, fate):
                 self._buffer.appendleft(delivery)
                 await asyncio.sleep(max(0.0, delivery.due - asyncio.get_running_loop().time()))
             return None
@@ -251,7 +243,7 @@ class StreamConsumer(Generic[T]):
         if not isinstance(error, RedisUnavailableError | StreamNotFoundError):
             self._state, self._error = "failed", str(error)
             raise error
-        self._telemetry.emit(StepFailed.of(f"read {self._member.options.stream}", error, wait))
+        self._telemetry.emit(StepFailed.of(f"read {self._options.stream}", error, wait))
         await asyncio.sleep(wait)
 
     # -- acknowledging and looking ----------------------------------------------------------------------------
@@ -263,11 +255,11 @@ class StreamConsumer(Generic[T]):
         """
         known = 0
         for event in events:
-            delivery = self._member.holdings.by_id.get((event if isinstance(event, str) else event.id).encode())
+            delivery = self._holdings.by_id.get((event if isinstance(event, str) else event.id).encode())
             if delivery is not None and not delivery.settled:
-                self._member.settlement.ack(delivery)
+                self._settlement.ack(delivery)
                 known += 1
-        await self._member.settlement.acks.flush()
+        await self._settlement.acks.flush()
         self._acknowledged.set()
         return known
 
@@ -276,7 +268,7 @@ class StreamConsumer(Generic[T]):
 
         Raises `GroupNotFoundError`.
         """
-        options = self._member.options
+        options = self._options
         of_consumer = () if consumer is None else (consumer,)
         return replies.pending(
             await self._connection.call("XPENDING", options.stream, options.group, "-", "+", count, *of_consumer)
@@ -285,16 +277,16 @@ class StreamConsumer(Generic[T]):
     @property
     def name(self) -> str:
         """This consumer's name in its group."""
-        return self._member.holdings.consumer
+        return self._holdings.consumer
 
     @property
     def status(self) -> ConsumerStatus:
         """The state of the consumer."""
-        holdings, unwritten = self._member.holdings, len(self._member.settlement.acks)
+        holdings, unwritten = self._holdings, len(self._settlement.acks)
         return ConsumerStatus(
             self._state, len(holdings), len(self._buffer), unwritten, holdings.settled_count, self._error
         )
 
     def __repr__(self) -> str:
-        options = self._member.options
+        options = self._options
         return f"<StreamConsumer {options.stream}/{options.group} {self.name}: {self._state}, {self.status.held} held>"

@@ -47,9 +47,9 @@ from ..exceptions import RedisStreamsError
 from ..handlers.routes import Plan
 from ..telemetry import StepFailed, Subscribed
 from .consumer_options import consumer_options
+from .group_consumer import GroupConsumer
 from .halting import decided, release_waiting
 from .holdings import Holdings, Shared
-from .member import Member
 from .periodic import repeat
 from .reading import Reading
 from .room import Room
@@ -88,8 +88,10 @@ class Subscription:
         self._halt = asyncio.Event()
         self._until = math.inf
         self._handling: anyio.CancelScope | None = None
-        self._member = Member(shared, options, consumer_options(options, settings), checkpoints, self._accept)
-        self._settlement = self._member.settlement
+        self._consumer = GroupConsumer(shared, options, consumer_options(options, settings), checkpoints)
+        self.holdings: Holdings = self._consumer.holdings
+        """The deliveries that this subscription holds."""
+        self._settlement, self._source = self._consumer.settlement, self._consumer.source
         self._work: Work[Delivery] | Work[list[Delivery]]
         if options.batch is None:
             self._work = OneByOne(self.holdings, self._schedule, self._settlement, plan.routes, options.unknown)
@@ -97,15 +99,13 @@ class Subscription:
         else:
             self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
             self._pool = Pool(self._work, self._freed, shared.clock)
-        self._member.holdings.on_lost = self._pool.lost
-        self._member.holdings.handler_of = plan.routes.handler_name
-        self._room = Room(options, settings.count, self._member, self._schedule, self._pool)
-        self._reading = Reading(self._member, self._room, freed=self._freed, halt=self._halt, settings=settings)
-
-    @property
-    def holdings(self) -> Holdings:
-        """The deliveries that this subscription holds."""
-        return self._member.holdings
+        self.holdings.on_lost = self._pool.lost
+        self.holdings.handler_of = plan.routes.handler_name
+        acks, schedule, pool = self._settlement.acks, self._schedule, self._pool
+        self._room = Room(options, settings.count, self._source, acks=acks, schedule=schedule, pool=pool)
+        self._reading = Reading(
+            self._source, self._accept, self._room, freed=self._freed, halt=self._halt, settings=settings
+        )
 
     @property
     def status(self) -> SubscriptionStatus:
@@ -139,7 +139,7 @@ class Subscription:
 
     async def open(self) -> None:
         """Join the group, and emit `Subscribed`. Raises `ServerError`, `RedisUnavailableError`."""
-        await self._member.open()
+        await self._source.open()
         options = self.options
         self._telemetry.emit(
             Subscribed(
@@ -192,7 +192,7 @@ class Subscription:
 
     async def close(self, *, release: bool = True) -> None:
         """Write all fates, and release the other entries. Does nothing unless it is open."""
-        await self._member.close(release=release)
+        await self._consumer.leave(release=release)
         self.state = "closed"
         self.closed.set()
 
@@ -203,11 +203,11 @@ class Subscription:
     @property
     def checkpoint_due(self) -> bool:
         """Whether `save_checkpoint` has work to do."""
-        return self._member.checkpoint_due
+        return self._consumer.position.is_due
 
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store."""
-        await self._member.save_checkpoint()
+        await self._consumer.position.save()
 
     # -- tasks ------------------------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class Subscription:
         shortest = min(settings.consumer_expiry, settings.dead_letter_retention or math.inf)
         interval = min(CLEAN_UP_INTERVAL, shortest / 4)  # nothing stays for much longer than it should
         beside.start_soon(repeat, f"acknowledge {self.name}", self._write_once, 0, emit)
-        clean_up = partial(self._member.clean_up, settings.consumer_expiry)
+        clean_up = partial(self._consumer.clean_up, settings.consumer_expiry)
         beside.start_soon(repeat, "clean up", clean_up, interval, emit)
 
     def _start_worker(self, work: TaskGroup) -> None:
@@ -271,7 +271,7 @@ class Subscription:
                 self.holdings.drop(delivery)
             elif not delivery.lost:
                 self._schedule.add(delivery)
-        self._member.look_back()
+        self._source.look_back()
 
     def _halt_reading(self) -> None:
         self._halt.set()
@@ -283,7 +283,6 @@ class Subscription:
         await self._settlement.acks.flush()
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        self._reading.came_at = asyncio.get_running_loop().time()
         self._lanes.assign(deliveries)
         for delivery in deliveries:
             self._schedule.add(delivery)

@@ -14,7 +14,6 @@ from redis_streams_aio.connection.link import Link
 from redis_streams_aio.connection.packing import Command
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.exceptions import PermissionDeniedError, RedisUnavailableError
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
@@ -22,6 +21,7 @@ from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
+from tests.members import Member
 
 BLOCK = 0.05
 
@@ -135,7 +135,7 @@ async def test_p1_acknowledgements_do_not_wait_for_a_read_that_cannot_connect(
     member: Member, sunk: list[Delivery], redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New connections get no answer, say, and those that are there work."""
-    reader = member._reader
+    reader = member.source._reader
     assert reader is not None
     await add(redis, 1)
     await member.fetch(1)

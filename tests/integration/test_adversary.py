@@ -261,9 +261,9 @@ async def test_p3_what_is_settled_and_not_yet_written_is_renewed(
     await StreamProducer(connection).publish("orders", Order(1))
     async with StreamConsumer(connection, "orders", "g", name="me") as consumer:
         await consumer.fetch(10)
-        [delivery] = consumer._member.holdings.by_id.values()
+        [delivery] = consumer._holdings.by_id.values()
         await redis.xclaim("orders", "g", "me", 0, [delivery.id], idle=20_000, justid=True)
-        consumer._member.settlement.ack(delivery)
+        consumer._settlement.ack(delivery)
         await consumer.renew()
         [pending] = await consumer.get_pending()
         assert pending.idle < 10
@@ -341,11 +341,11 @@ async def test_p4_the_failure_of_a_lost_delivery_is_not_written_when_we_have_the
     await StreamProducer(connection).publish("orders", Order(1))
     async with StreamConsumer(connection, "orders", "g", name="me") as consumer:
         await consumer.fetch(1)
-        [first] = consumer._member.holdings.by_id.values()
+        [first] = consumer._holdings.by_id.values()
         await redis.xclaim("orders", "g", "thief", 0, [first.id])
         assert await consumer.renew() == 1
         await redis.xclaim("orders", "g", "me", 0, [first.id])
-        settlement = consumer._member.settlement
+        settlement = consumer._settlement
         assert await settlement.retry([(first, Retry(1, 1, "x"))]) == []
         await settlement.dead_letter(first, DeadLetter("failures", "x", 1))
     assert await redis.exists(DEAD, "{orders}:g:failures") == 0

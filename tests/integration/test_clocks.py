@@ -11,12 +11,12 @@ from redis_streams_aio import Broker, Connection, Delivery, RetryLater, RetryPol
 from redis_streams_aio.connection.steps.records import FailureRecord, parse
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.events import keys
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
+from tests.members import Member
 
 FAILURES = "{orders}:g:failures"
 HOURS = 7_200_000

@@ -152,14 +152,14 @@ async def test_p18_an_older_checkpoint_that_a_slow_process_writes_late_is_put_ri
     async with slow, fast:
         await slow.fetch(1)
         await slow.acknowledge(ids[0])
-        late = asyncio.create_task(slow._member.save_checkpoint())
+        late = asyncio.create_task(slow._position.save())
         await fast.fetch(1)
         await fast.acknowledge(ids[1])
-        await fast._member.save_checkpoint()
+        await fast._position.save()
         may_write.set()
         await late
         assert await store.load("orders", "g") == ids[0], "the older one stands now"
-        await slow._member.save_checkpoint()
+        await slow._position.save()
         assert await store.load("orders", "g") == ids[1]
 
 

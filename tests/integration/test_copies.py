@@ -221,7 +221,7 @@ async def test_p5_p25_copies_that_fill_the_cap_leave_room_for_an_original_whose_
         await until(lambda: broker.status[0].delayed >= subscription._room._most_held)
         other.held.clear()
         await redis.xclaim("orders", "g", subscription.holdings.consumer, 0, [original], justid=True)
-        subscription._member._reader.interrupted = True
+        subscription._source._reader.interrupted = True
         subscription._freed.set()
         await until(lambda: broker.status[0].settled == 21)
     assert got == [1]

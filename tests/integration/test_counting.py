@@ -16,7 +16,6 @@ from redis_streams_aio.connection.steps.releasing import RELEASE
 from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.handlers.fates import ABANDON, DeadLetter, Retry
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
@@ -24,6 +23,7 @@ from redis_streams_aio.testing.proxy import Proxy, proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
+from tests.members import Member
 from tests.processes import Worker, worker
 
 OFTEN = 30

@@ -158,7 +158,7 @@ async def test_p4_renewing_never_steals_an_entry_back(connection: Connection, re
 
     async with StreamConsumer(connection, "orders", "g", name="old", telemetry=Telemetry([facts.append])) as old:
         await old.fetch(10)
-        [delivery] = old._member.holdings.by_id.values()
+        [delivery] = old._holdings.by_id.values()
         assert await old.renew() == 0
         await redis.xclaim("orders", "g", "new", 0, [delivery.id])
         assert await old.renew() == 1
@@ -185,7 +185,7 @@ async def test_p5_entries_that_a_lost_reply_left_behind_are_picked_up(connection
     async with StreamConsumer(connection, "orders", "g", name="me", payload_type=Order) as consumer:
         await consumer.fetch(2)
         await redis.xreadgroup("g", "me", {"orders": ">"}, count=3)
-        consumer._member._reader.interrupted = True  # type: ignore[union-attr]
+        consumer._source._reader.interrupted = True  # type: ignore[union-attr]
         numbers = []
         async for event in consumer.subscribe():
             numbers.append(event.payload.number)

@@ -14,7 +14,6 @@ from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.leases import LeaseKeeper, LeaseKeepers
-from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.events import keys
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT, Fact, LeaseLost, StepFailed
@@ -22,6 +21,7 @@ from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
+from tests.members import Member
 from tests.processes import worker
 
 SUBSCRIPTIONS = 50
@@ -239,7 +239,7 @@ async def test_p2_a_crashed_process_with_a_shorter_lease_is_taken_over_within_th
     async with handling(url, 60.0, starts, "survivor", 0.0) as survivor:
         await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 0}'})
         await until(lambda: survivor.status[0].settled == 1)
-        await survivor._supervisor.subscriptions[0]._member.unblock()  # type: ignore[union-attr]
+        await survivor._supervisor.subscriptions[0]._source.unblock()  # type: ignore[union-attr]
         async with worker(url, "--lease", 1, "--hang", 1, "--concurrency", 4) as victim:
             while not victim.said("start", 1):
                 await redis.xadd("orders", {"event_type": "Order", "payload": '{"number": 1}'})
@@ -259,7 +259,7 @@ async def _nothing_pending(redis: Redis) -> bool:
 async def test_p2_a_crashed_process_with_a_longer_lease_is_left_it(url: str, redis: Redis) -> None:
     async with Connection(url) as connection:
         [dead] = await held(redis, connection, "g", lease=1.5)
-        await connection.release(dead._reader)  # type: ignore[arg-type]
+        await connection.release(dead.source._reader)
         eager = Member(
             Shared(connection, SILENT),
             SubscriptionOptions(stream="orders", group="g", lease=0.05),

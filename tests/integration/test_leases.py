@@ -16,12 +16,12 @@ from redis_streams_aio.connection.steps.claims import CLAIM
 from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT, DeadLettered, Fact, LeaseLost, RetryScheduled
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
+from tests.members import Member
 
 LEASE = 0.6
 SOON = RetryPolicy(base=0.005, cap=0.02, max_failures=3)

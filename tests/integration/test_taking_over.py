@@ -15,13 +15,13 @@ from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
 from redis_streams_aio.consumer.intake import abandoned
 from redis_streams_aio.consumer.intake.claims import AT_ONCE
-from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.events import entry_ids, keys
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT, EntriesVanished, Fact, Telemetry
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
 from tests.looks import look_at_everything
+from tests.members import Member
 
 LEASE = 30.0
 

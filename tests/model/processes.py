@@ -17,9 +17,9 @@ from redis_streams_aio import Connection, Delivery
 from redis_streams_aio.checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.member import Member
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import EntriesVanished, Fact, Telemetry
+from tests.members import Member
 from tests.model.books import STREAM, Move
 
 LEASE = 300.0
@@ -110,7 +110,7 @@ class Process:
 
     def recovering(self) -> Callable[[Move], set[int]]:
         """By how much the deliveries grow of what it recovers: a restart is a delivery, a lost answer is none."""
-        first, uncertain = self.member._first_recovery, bool(self.member.holdings.uncertain)
+        first, uncertain = self.member.source._first_time, bool(self.member.holdings.uncertain)
 
         def grows(move: Move) -> set[int]:
             if uncertain or (self.wires.hit and first):
@@ -134,7 +134,7 @@ class Process:
 
     async def crash(self) -> None:
         """Its sockets are closed, as the kernel does; nothing else happens."""
-        await self.member._keeper.close()
+        await self.member.keeper.close()
         await self.connection.close()
 
 

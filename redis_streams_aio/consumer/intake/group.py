@@ -1,79 +1,161 @@
-"""The fetcher reads new entries for one consumer, at most as many as there is room for.
+"""The source of a group's consumer: new entries of the group, own pending ones, and those that others left.
 
-If the group is lost (stream deleted, `FLUSHALL`, failover), `rejoin` recreates it, and reading continues.
+New entries are read with `XREADGROUP`, on a connection of its own; acknowledgements that have gathered leave with the
+read. If the group is lost (stream deleted, `FLUSHALL`, failover), it is recreated at its checkpoint, and reading
+continues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ...connection.handful import Handful
 from ...connection.replies import Reply, new_entries
 from ...events.delivery import Delivery
-from ...exceptions import GroupNotFoundError
+from ...exceptions import GroupNotFoundError, NotOpenError, RedisUnavailableError, StreamNotFoundError
 from ...telemetry import Fetched, GroupRecreated
+from ..consumer_options import ConsumerOptions
 from ..holdings import Holdings
 from ..settle.acknowledgements import Acknowledgements
+from .abandoned import Reclaimer
+from .checkpoint import GroupPosition
+from .own import recover_own
+from .source import Take
 
 if TYPE_CHECKING:
     from ...connection.reader import Reader  # imports redis-py
 
 
-class Fetcher:
-    """Reads new entries with `XREADGROUP ... >`, and hands them to `sink` as they arrive."""
+class GroupSource:
+    """Gives the entries of a group to one of its consumers."""
 
     def __init__(
-        self,
-        holdings: Holdings,
-        acks: Acknowledgements,
-        reader: Reader,
-        rejoin: Callable[[], Awaitable[str | None]],
-        sink: Callable[[Sequence[Delivery]], None],
+        self, holdings: Holdings, acks: Acknowledgements, position: GroupPosition, consumer: ConsumerOptions
     ) -> None:
-        self._holdings = holdings
+        self.holdings: Holdings = holdings
+        self.handful: Handful = Handful(consumer.count)
         self._acks = acks
-        self._reader = reader
-        self._rejoin = rejoin
-        self._sink = sink
+        self._position = position
+        self._block = consumer.block
+        self._reclaimer = Reclaimer(holdings)
+        self._first_time = True
+        self._reader: Reader | None = None
 
-    async def run_once(self, count: int, block: float) -> int:
-        """Read up to `count` new entries, wait at most `block` seconds for them, and return how many came.
+    async def open(self) -> None:
+        """Join the group; create it if it does not exist.
 
-        Raises `RedisUnavailableError` and `ServerError`. After a failure the reader is `interrupted`: entries may be
-        pending without having arrived here.
+        Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
+        await self._position.join()
+        if self._reader is None:
+            self._reader = self.holdings.connection.reader(self.holdings.stream)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the consumer has joined its group."""
+        return self._reader is not None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether this consumer holds all its pending entries."""
+        return self._reader is not None and not self._reader.interrupted
+
+    @property
+    def next_look(self) -> float:
+        """The time on the event loop's clock before which `abandoned` finds nothing, except released entries."""
+        return self._reclaimer.next_look
+
+    async def fetch(self, room: int, take: Take) -> int:
+        """Wait for new entries, and take up to `room` of them.
+
+        Raises `NotOpenError`, `RedisUnavailableError`, `ServerError`. After a failure entries may be pending without
+        having arrived here.
+        """
+        if (reader := self._reader) is None:
+            raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
+        count = min(room, self.handful.size)
+        read = partial(
+            reader.read, self.holdings.who, count=count, block=self._block, parse=partial(self._arrived, take)
+        )
+        group = self._acks.depart() if reader.is_connected else None  # connecting may take long
         try:
-            return await self._read(count, block)
+            with self.handful.asking_for(count):
+                came = await (read() if group is None else read(ahead=group.commands(), answered=group.arrive))
         except GroupNotFoundError:
             await self._recreate_group()
             return 0
-
-    async def _read(self, count: int, block: float) -> int:
-        """Read, and send the acknowledgements that have gathered with the read."""
-        read = partial(self._reader.read, self._holdings.who, count=count, block=block, parse=self._take)
-        group = self._acks.depart() if self._reader.is_connected else None  # connecting may take long
-        if group is None:
-            return await read()
-        try:
-            return await read(ahead=group.commands(), answered=group.arrive)
         finally:
-            group.stay()  # if no answer came
+            if group is not None:
+                group.stay()  # if no answer came
+        self.handful.came(came)
+        return came
 
-    def _take(self, reply: Reply) -> int:
-        """Hold the entries of a reply that are not held yet, hand them on, and return how many these are."""
-        holdings, entries = self._holdings, new_entries(reply)
+    async def own(self, room: int, take: Take) -> int:
+        """Take up to `room` own pending entries that are not held, oldest first."""
+        room = min(room, self.handful.size)
+        came = await self._hand_over(room, recover_own(self.holdings, room, counts=self._first_time), take)
+        self._first_time = self._first_time and came == room
+        if self._reader is not None:
+            self._reader.interrupted = came == room  # there may be more
+        return came
+
+    async def abandoned(self, room: int, take: Take) -> int:
+        """Take over up to `room` entries whose leases expired at other consumers, oldest first."""
+        room = min(room, self.handful.size)
+        try:
+            return await self._hand_over(room, self._reclaimer.run(room), take) if room > 0 else 0
+        except RedisUnavailableError:
+            self.look_back()  # the lost answer may have contained entries for this consumer
+            raise
+
+    def look_back(self) -> None:
+        """Take own pending entries before newer ones."""
+        if self._reader is not None:
+            self._reader.interrupted = True
+
+    async def unblock(self) -> None:
+        """End a read that is waiting, if the server allows it."""
+        if self._reader is not None:
+            await self._reader.unblock()
+
+    async def close(self) -> None:
+        """Close the connection of the reads."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await self.holdings.connection.release(reader)
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _arrived(self, take: Take, reply: Reply) -> int:
+        """Hold the entries of a reply that are not held yet, hand them over, and return how many these are."""
+        holdings, entries = self.holdings, new_entries(reply)
         if not entries:
             return 0
         if holdings.telemetry.active:
             holdings.telemetry.emit(Fetched(stream=holdings.stream, group=holdings.group, count=len(entries)))
-        taken = holdings.take(entries)
-        self._sink(taken)
+        return self._give(holdings.take(entries), take)
+
+    async def _hand_over(self, room: int, parts: AsyncIterator[list[Delivery]], take: Take) -> int:
+        came = 0
+        with suppress(StreamNotFoundError), self.handful.asking_for(room):  # the next read recreates a lost group
+            async for taken in parts:
+                came += self._give(taken, take)
+        self.handful.came(came)
+        return came
+
+    def _give(self, taken: Sequence[Delivery], take: Take) -> int:
+        self.handful.weigh(taken)
+        take(taken)
+        if taken:
+            self._position.moved()
         return len(taken)
 
     async def _recreate_group(self) -> None:
-        position = await self._rejoin()
+        position = await self._position.join()
         if position is not None:  # `None`: another consumer was first
-            self._holdings.telemetry.emit(
-                GroupRecreated(stream=self._holdings.stream, group=self._holdings.group, position=position)
+            self.holdings.telemetry.emit(
+                GroupRecreated(stream=self.holdings.stream, group=self.holdings.group, position=position)
             )
