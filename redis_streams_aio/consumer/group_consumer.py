@@ -30,7 +30,7 @@ _ALL = 1_000_000
 
 
 class GroupConsumer:
-    """What a consumer holds, where its entries come from, and how their fates are written."""
+    """The holdings of a consumer, the source of its entries, and the settlement that writes their fates."""
 
     def __init__(
         self, shared: Shared, options: SubscriptionOptions, consumer: ConsumerOptions, store: CheckpointStore | None
