@@ -2,7 +2,7 @@
 
 A subscription asks for entries whenever it has room, oldest first: with `own` for those that are pending for itself and
 not here, with `abandoned` for those that others have left, with `fetch` for new ones, which it waits for. A source
-gives entries only when it is asked, and never more than `room`. Entries that it gives are held in `holdings` from then on.
+gives entries only when it is asked, and never more than `room`. From then on they are held in `holdings`.
 
 Entries are handed to the caller's `take` in the turn in which their reply comes, part by part: so no turn of the event
 loop passes before a handler can begin, and no entry that is held is forgotten when a later part fails. Each call
