@@ -11,8 +11,12 @@ It belongs to the event loop and the process that opened it (`Home`), and is ref
 
 from __future__ import annotations
 
+from asyncio import gather
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
+from itertools import chain
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -31,8 +35,8 @@ from .address import Address, parse
 from .home import Home
 from .naming import about_script, key_of, with_keys, with_stream
 from .node import Dialled, Node
-from .packing import Argument
-from .replies import Reply, Server
+from .packing import Argument, Command
+from .replies import Answer, Reply, Server
 from .steps.script import Script
 from .topology import OneNode, Topology
 
@@ -147,6 +151,10 @@ class Connection:
         """Where it leads, without credentials."""
         return self._address.shown if self._address else "the client passed in"
 
+    def node_of(self, key: Argument | None = None) -> Node:
+        """The node where a key lives; without a key any node."""
+        return self._topology.node_of(key)
+
     def link(self, purpose: Purpose, key: Argument | None = None) -> Link:
         """The shared link for a purpose to the node where a key lives, made when it is first asked for.
 
@@ -189,9 +197,14 @@ class Connection:
         from .reader import Reader  # noqa: PLC0415  # imports redis-py
 
         self._check_here()
-        reader = Reader(self._topology.node_of(stream), self.call, timeout=self._command_timeout)
+        node = self._topology.node_of(stream)
+        reader = Reader(node, partial(self._call_at, stream), timeout=self._command_timeout)
         self._readers.add(reader)
         return reader
+
+    async def _call_at(self, stream: str, *command: Argument) -> Reply:
+        """Send a command without a key to the node of a stream."""
+        return await self.link("control", stream).call(*command)
 
     async def release(self, reader: Reader) -> None:
         """Close a reader and forget it."""
@@ -210,6 +223,20 @@ class Connection:
             raise with_keys(error, str(command[0]), () if key is None else (key,)) from None
         except (StreamNotFoundError, StreamTypeError) as error:
             raise with_stream(error, "" if key is None else key) from None
+
+    async def call_many(self, commands: Sequence[Command], *, purpose: Purpose = "control") -> list[Answer]:
+        """Send commands together, in one round trip to each node; an error reply takes the place of its reply.
+
+        Raises the errors of `Link`.
+        """
+        by_link: dict[Link, list[int]] = {}
+        for at, command in enumerate(commands):
+            by_link.setdefault(self.link(purpose, key_of(command)), []).append(at)
+        parts = [link.call_many([commands[at] for at in places]) for link, places in by_link.items()]
+        answers = dict(
+            zip(chain.from_iterable(by_link.values()), chain.from_iterable(await gather(*parts)), strict=True)
+        )
+        return [answers[at] for at in range(len(commands))]
 
     async def run(
         self, script: Script, *arguments: Argument, keys: int | None = None, purpose: Purpose = "control"

@@ -97,7 +97,7 @@ class LagWatcher:
         self._behind.intersection_update(groups)
         streams = list(dict.fromkeys(stream for stream, _ in groups))
         commands: list[Command] = [("TIME",), *(("XINFO", "GROUPS", stream) for stream in streams)]
-        clock, *listed = await self._connection.link("control").call_many(commands)
+        clock, *listed = await self._connection.call_many(commands)
         measure = partial(self._measure_stream, replies.clock(_reply(clock)), groups)
         measured = await asyncio.gather(*map(measure, streams, listed), return_exceptions=True)
         reports = [report for found in measured if isinstance(found, list) for report in found]
@@ -124,7 +124,7 @@ class LagWatcher:
 
     async def _measure_closely(self, now: float, groups: Sequence[Group], stream: str) -> list[LagReport]:
         """Measure a stream with open work or unknown lag: read stream and groups at the same moment."""
-        link = self._connection.link("control")
+        link = self._connection.link("control", stream)
         described, listed = await link.call_many([("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)])
         info, watched = replies.stream_info(stream, _reply(described)), _watched(groups, stream, listed)
         return list(await asyncio.gather(*(self._measure_group(info, group, now) for group in watched)))

@@ -41,7 +41,7 @@ class StreamManager:
                 ("XGROUP", "DESTROY", stream, _MAKER),
                 ("EXEC",),
             ]
-            for answer in await self._connection.link("control").call_many(commands):
+            for answer in await self._connection.link("control", stream).call_many(commands):
                 if isinstance(answer, RedisStreamsError):
                     raise answer
         return await self.get_stream_info(stream)

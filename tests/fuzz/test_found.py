@@ -164,7 +164,7 @@ class _Answering(Connection):
     async def send(self, _: bytes, expected: int) -> list[object]:
         return [self.reply] * expected
 
-    def link(self, _: object) -> _Answering:  # type: ignore[override]
+    def link(self, *_: object) -> _Answering:  # type: ignore[override]
         return self
 
 

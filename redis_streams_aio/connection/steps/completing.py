@@ -105,7 +105,7 @@ def completion(who: Consumer, done: Completion) -> Step[Completed]:
 
 async def complete(connection: Connection, who: Consumer, done: Completion) -> Completed:
     """Run `completion` alone. Raises `RedisUnavailableError`, `ServerError`."""
-    return await send_one(connection.link("settle"), completion(who, done))
+    return await send_one(connection.link("settle", who.stream), completion(who, done))
 
 
 @reads

@@ -96,7 +96,7 @@ async def move_to_dead_letters(
     connection: Connection, who: Consumer, moved: bytes, fields: Sequence[Argument], options: DeadLetterOptions
 ) -> str | NotOurs:
     """Run `letter` alone. Raises `RedisUnavailableError`, `ServerError`."""
-    return await send_one(connection.link("settle"), letter(who, moved, fields, options))
+    return await send_one(connection.link("settle", who.stream), letter(who, moved, fields, options))
 
 
 @reads

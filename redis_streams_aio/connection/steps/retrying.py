@@ -68,7 +68,7 @@ def failures(who: Consumer, failed: Sequence[Failed]) -> Step[list[int | NotOurs
 
 async def write_failures(connection: Connection, who: Consumer, failed: Sequence[Failed]) -> list[int | NotOurs]:
     """Run `failures` alone. Raises `RedisUnavailableError`, `ServerError`."""
-    return await send_one(connection.link("settle"), failures(who, failed))
+    return await send_one(connection.link("settle", who.stream), failures(who, failed))
 
 
 @reads

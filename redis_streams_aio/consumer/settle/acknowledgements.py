@@ -64,7 +64,8 @@ class Acknowledgements:
                 await self._none_under_way.wait()
                 continue
             try:
-                answers = await self._holdings.connection.link("settle").call_many(group.commands())
+                link = self._holdings.connection.link("settle", self._holdings.stream)
+                answers = await link.call_many(group.commands())
             except BaseException:
                 group.stay()
                 raise

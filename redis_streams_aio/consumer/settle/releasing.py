@@ -49,7 +49,7 @@ async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> None:
     for delivery in part:
         delivery.settled = True
     try:
-        done = await send_one(holdings.connection.link("settle"), steps.release(holdings.who, entries))
+        done = await send_one(holdings.connection.link("settle", holdings.stream), steps.release(holdings.who, entries))
     except StreamNotFoundError:
         done = steps.Released(0, [])  # the group is gone, and its pending list with it
     except BaseException:
