@@ -64,6 +64,8 @@ SHORT = [
 """What is run where the whole suite would take too long: it depends on Python and packages more than on the server."""
 SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
+USES_NEWER_COMMANDS = ["completion", "copies", "draining", "failover", "once", "outages", "publishing", "taking_over"]
+"""Integration tests of what newer commands do, or would do."""
 AT_ONCE = ("-n", "3", "--maxschedchunk", "1")
 """Tests at once: most of them wait for something most of the time. Each worker fetches one test after the other: dealt
 out in portions, the long ones, which stand first, would all be one worker's."""
@@ -195,6 +197,20 @@ def servers(session: nox.Session, server: str) -> None:
     left_out = [f"--ignore=tests/integration/test_{name}.py" for name in SAME_ON_EVERY_SERVER]
     options = ["-q", *AT_ONCE, "tests/integration", *left_out]
     session.run("pytest", *options, *session.posargs, env={"RSA_TEST_SERVER": server})
+
+
+@nox.session
+@nox.parametrize("commands", ["newer", "masked"])
+def newest(session: nox.Session, commands: str) -> None:
+    """What uses newer commands, on a Redis that has them: `RSA_NEWEST_REDIS=/path/to/redis-server nox -s newest`."""
+    if "RSA_NEWEST_REDIS" not in os.environ:
+        session.skip("no newest Redis here: name its program in RSA_NEWEST_REDIS")
+    install(session, "test")
+    masked = {"PYTHONPATH": str(Path("tests/masked").resolve())} if commands == "masked" else {}
+    tests = [f"tests/integration/test_{name}.py" for name in USES_NEWER_COMMANDS]
+    suite = "tests/integration/test_conformance.py::test_the_suite_passes_on_this_server_and_leaves_nothing"
+    options = ["-q", *AT_ONCE, suite, *tests, *session.posargs]
+    session.run("pytest", *options, env={"RSA_TEST_SERVER": "redis-8.10", **masked})
 
 
 @nox.session

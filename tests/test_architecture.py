@@ -31,6 +31,7 @@ LAYERS: list[list[str]] = [
     ["connection.address", "connection.backoff", "connection.packing", "connection.verdicts"],
     ["connection.errors"],
     ["connection.handful", "connection.home", "connection.naming", "connection.replies"],
+    ["connection.capabilities"],
     ["connection.steps.consumer", "connection.steps.script"],
     ["connection.credentials", "connection.embedded", "connection.node"],
     ["connection.topology", "connection.wire"],

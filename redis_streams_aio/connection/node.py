@@ -25,6 +25,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..exceptions import RedisUnavailableError, WrongNodeError
+from . import capabilities
 from .backoff import pause
 from .replies import Server
 from .verdicts import REDIAL, Move, Verdict
@@ -59,6 +60,9 @@ class Node:
         self.where: str = where
         self.turn: int = 0
         """How often connections turned out to lead to the wrong server."""
+        self.capabilities: frozenset[str] = frozenset()
+        """What the server can, as far as it is known; nothing before the first connection."""
+        self._server = ("", "")
         self._reason: RedisUnavailableError = RedisUnavailableError(f"{where}: no connection yet")
         self._not_before = 0.0
         self._failed = 0
@@ -77,7 +81,18 @@ class Node:
         if self._failed:
             self._failed = 0
             self._not_before = self._wrong_until
+        self._note_server(dialled[1])
         return dialled
+
+    def _note_server(self, server: Server) -> None:
+        """Learn what the server can, unless it is the one of before, which may have been found to lack something."""
+        if self._server != (server.name, server.version):
+            self._server = (server.name, server.version)
+            self.capabilities = capabilities.found(server)
+
+    def lacks(self, capability: str) -> None:
+        """Learn that the server refused what it should be capable of."""
+        self.capabilities -= {capability}
 
     def _note_failure(self, error: RedisUnavailableError, began: float) -> None:
         """Shut the node. Connections that were begun before another one failed count with that one."""

@@ -16,7 +16,8 @@ from ..config import Settings
 from ..connection import Connection
 from ..events.outgoing import NO_HEADERS
 from ..exceptions import RedisRefusedError, RedisStreamsError
-from .publisher import UNASKED, Answer, Publisher, id_or_error, naming
+from .once import Answer
+from .publisher import UNASKED, Publisher, id_or_error, naming
 
 
 class Publishes(Protocol):
@@ -50,15 +51,19 @@ async def publish(
     it was sent and may or may not be in the stream; `ServerError`.
     """
     publisher = self._publisher
-    link = publisher.connection.link("publish")  # checks first that this loop and process may use the connection
+    link = publisher.connection.link(
+        "publish", stream
+    )  # checks first that this loop and process may use the connection
     packed = publisher.composer.pack(stream, payload, event_type, key=key, event_id=event_id, headers=headers)
     give_up = monotonic() + publisher.command_timeout
     answer: Answer = UNASKED
-    if publisher.gate.is_open:
+    if event_id is not None and publisher.once.is_possible(stream):
+        answer = await publisher.once.send(link, packed, stream, give_up)
+    elif publisher.gate.is_open:
         [reply] = await link.send(packed, 1)
         answer = id_or_error(reply)
     if isinstance(answer, RedisRefusedError):
-        [answer] = await publisher.insist([packed], [answer], give_up)
+        [answer] = await publisher.insist([packed], [answer], stream, give_up)
     if isinstance(answer, RedisStreamsError):
         raise naming(answer, stream)
     return answer
@@ -83,7 +88,7 @@ async def publish_many(
     published.
     """
     publisher = self._publisher
-    publisher.connection.link("publish")  # checks first that this loop and process may use the connection
+    publisher.connection.link("publish", stream)  # checks first that this loop and process may use the connection
     packed = await publisher.composer.pack_many(stream, payloads, event_type, headers)
     return await publisher.send(packed, stream)
 

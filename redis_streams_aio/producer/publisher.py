@@ -1,8 +1,8 @@
 """`Publisher` sends events to Redis, and sends those again that Redis refuses for the moment.
 
-An `XADD` is sent at most once. Without a connection, a call waits for up to `command_timeout`. If Redis refuses for the
-moment (LOADING, READONLY, OOM, ...), the call tries again within that time. An `XADD` that was sent and not answered
-raises `UnansweredError` and is not repeated, because Redis may have executed it.
+Without a connection, a call waits for up to `command_timeout`. If Redis refuses for the moment (LOADING, READONLY, OOM,
+...), the call tries again within that time. An `XADD` that was sent and not answered raises `UnansweredError` and is
+not repeated, because Redis may have executed it; an event with an event id is, where the server recognises it (`Once`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from ..exceptions import (
     StreamTypeError,
 )
 from .composer import Composer
+from .once import Answer, Once
 
-Answer = str | RedisStreamsError
-"""The result of a publish: the entry id, or the error."""
 UNASKED = RedisRefusedError("not asked yet")
 _PART = 1000
 """The most events in one round trip."""
@@ -48,6 +47,7 @@ class Publisher:
         self.command_timeout: float = settings.command_timeout
         self.gate: Gate = Gate()
         """Whether Redis takes events."""
+        self.once: Once = Once(connection, self._insist_on_one, settings.command_timeout)
 
     async def send(self, packed: list[bytes], stream: str) -> list[str]:
         """Send commands in few round trips, and return the entry ids.
@@ -56,23 +56,23 @@ class Publisher:
         """
         answers: list[Answer] = []
         for part in _parts(packed):
-            answers += await self._send_part(part, monotonic() + self.command_timeout)
+            answers += await self._send_part(part, stream, monotonic() + self.command_timeout)
             if failed := _errors(answers[-len(part) :]):
                 answers += [_not_sent_after(failed[-1])] * (len(packed) - len(answers))
                 raise _failure(answers, stream)
         return cast("list[str]", answers)
 
-    async def _send_part(self, packed: list[bytes], give_up: float) -> list[Answer]:
+    async def _send_part(self, packed: list[bytes], stream: str, give_up: float) -> list[Answer]:
         """Send commands in one round trip, and send those again that Redis refuses."""
         answers: list[Answer] = [UNASKED] * len(packed)
         if self.gate.is_open:
-            answers = await self._ask(packed)
+            answers = await self._ask(packed, stream)
         if any(isinstance(answer, RedisRefusedError) for answer in answers):
-            return await self.insist(packed, answers, give_up)
+            return await self.insist(packed, answers, stream, give_up)
         return answers
 
-    async def insist(self, packed: list[bytes], answers: list[Answer], give_up: float) -> list[Answer]:
-        """Send the refused commands again, in order, until `command_timeout` is over.
+    async def insist(self, packed: list[bytes], answers: list[Answer], stream: str, give_up: float) -> list[Answer]:
+        """Send the refused commands to a stream again, in order, until `command_timeout` is over.
 
         While Redis refuses, only one call at a time tries, and the others wait. Each call tries once before it gives
         up.
@@ -85,7 +85,7 @@ class Publisher:
                     if monotonic() >= give_up:
                         return answers
                 await self._turn(give_up)
-                again = await self._ask([packed[index] for index in refused])
+                again = await self._ask([packed[index] for index in refused], stream)
                 for index, answer in zip(refused, again, strict=True):
                     answers[index] = answer
             self.gate.passed()
@@ -95,15 +95,20 @@ class Publisher:
             if not self._insisting:
                 self.gate.passed()  # no call is waiting: the next one may try at once
 
+    async def _insist_on_one(self, packed: bytes, stream: str, give_up: float) -> Answer:
+        """Send one command, and again while Redis refuses it."""
+        [answer] = await self.insist([packed], [UNASKED], stream, give_up)
+        return answer
+
     async def _turn(self, give_up: float) -> None:
         """Wait until this call may try, or until its time is over."""
         while (wait := self.gate.wait(monotonic())) and (left := give_up - monotonic()) > 0:  # noqa: ASYNC110  # by time
             await asyncio.sleep(min(wait, left))
 
-    async def _ask(self, packed: list[bytes]) -> list[Answer]:
+    async def _ask(self, packed: list[bytes], stream: str) -> list[Answer]:
         """Send commands in one round trip. If it is lost, each command gets that error."""
         try:
-            link = self.connection.link("publish")
+            link = self.connection.link("publish", stream)
             return [id_or_error(answer) for answer in await link.send(b"".join(packed), len(packed))]
         except RedisStreamsError as error:
             return [error] * len(packed)

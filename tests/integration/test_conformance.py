@@ -60,7 +60,8 @@ def run(folder: Path, url: str | None, *options: str, **variables: str) -> subpr
         *(arguments[:-1] if url is None else [*arguments, url]),
         *options,
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, **variables}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

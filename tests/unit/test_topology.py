@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 from redis import exceptions as redis_errors
 
-from redis_streams_aio import AuthenticationFailedError, RedisStreamsError, RedisUnavailableError, WrongNodeError
-from redis_streams_aio.connection import backoff, errors, naming, node
+from redis_streams_aio import (
+    AuthenticationFailedError,
+    RedisStreamsError,
+    RedisUnavailableError,
+    WrongNodeError,
+)
+from redis_streams_aio.connection import backoff, capabilities, errors, naming, node, replies
 from redis_streams_aio.connection.node import Node
 from redis_streams_aio.connection.topology import OneNode
 from redis_streams_aio.connection.verdicts import KEEP, REDIAL, Move, Verdict, verdict
@@ -134,6 +139,9 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return clock
 
 
+SOME = replies.Server("valkey", "9.1.2", 1)
+
+
 class Server:
     """Is away until told otherwise."""
 
@@ -142,13 +150,14 @@ class Server:
         self.asked = 0
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+        self.who = SOME
 
     async def __call__(self) -> Any:
         self.asked += 1
         await self.may_answer.wait()
         if not self.is_there:
             raise REFUSED
-        return "connection", "server"
+        return "connection", self.who
 
 
 @pytest.fixture
@@ -179,7 +188,7 @@ async def test_p16_a_node_that_is_away_is_asked_with_growing_pauses(time: Time, 
     server.is_there = True
     time.now += 2
     assert one.wait() == 0
-    assert await one.dial() == ("connection", "server")
+    assert await one.dial() == ("connection", SOME)
     assert one.wait() == 0
     await fails_after(one, server)
     assert one.wait() == pytest.approx(0.1), "from the beginning"
@@ -266,3 +275,22 @@ async def test_p16_one_that_waits_for_long_learns_why(one: Node, monkeypatch: py
     one.heard(one.turn, WRONG)
     with pytest.raises(WrongNodeError, match="READONLY"):
         await one.until_open()
+
+
+# -- capabilities -------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_server_was_found_to_lack_is_known_until_another_one_answers(one: Node, server: Server) -> None:
+    server.is_there, server.who = True, replies.Server("redis", "8.10.2", 1)
+    assert one.capabilities == frozenset(), "nothing is known yet"
+    await one.dial()
+    assert one.capabilities == {capabilities.IDMP}
+    one.lacks(capabilities.IDMP)
+    await one.dial()
+    assert one.capabilities == frozenset()
+    server.who = replies.Server("redis", "8.12.0", 1)
+    await one.dial()
+    assert one.capabilities == {capabilities.IDMP}
+    server.who = SOME
+    await one.dial()
+    assert one.capabilities == frozenset()

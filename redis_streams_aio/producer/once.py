@@ -1,0 +1,149 @@
+"""Send an event with an event id, and send it again when it is not known whether Redis executed it.
+
+That is safe only where the server recognises the repetition (`XADD IDMP`, Redis 8.6 and later). There each event gets
+an identity of its own, and the answer to its repetition is the id of the entry that the first one made. The event id is
+not that identity: two calls with one event id are two entries, on every server, and consumers drop the second.
+
+An event is repeated while all of this holds, and otherwise fails with `UnansweredError`, as on other servers:
+
+* Its `command_timeout` is not over.
+* The stream remembers it for longer than any repetition may take, and of one producer at least as many as use one name
+  in turn here (`XINFO STREAM` says it; both can be configured). A stream that is not there has forgotten nothing.
+* No more than `_NAMES * _OF_EACH` later events were published. Redis remembers the newest 100 of each producer, so the
+  events of a link go by several producer names in turn.
+
+When the repetition fails in another way, the error is that of the first try: that one may have been executed. A server
+that refuses an identity executes nothing; the event is sent without, and the node is known to lack the capability.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from ..connection import Connection
+from ..connection.backoff import delays
+from ..connection.capabilities import IDMP
+from ..connection.steps.once import Identity, Memory, identified, memory_of
+from ..exceptions import RedisStreamsError, RedisUnavailableError, ServerError, StreamNotFoundError, UnansweredError
+
+if TYPE_CHECKING:
+    from ..connection.link import Link
+
+Answer = str | RedisStreamsError
+"""The result of a publish: the entry id, or the error."""
+Ask = Callable[[bytes, str, float], Awaitable[Answer]]
+"""Sends a packed command to a stream, and again while Redis refuses it, until a time."""
+
+_OF_EACH = 100
+"""The number of events that go by one producer name in turn: as many as a stream remembers by default."""
+_NAMES = 32
+"""The number of producer names of a link. An identity takes 41 bytes in Redis: 130 KB for each stream at most."""
+
+_KNOWN_FOR = 1.0
+"""Seconds for which the memory of a stream is not asked for again."""
+
+
+class Numbers:
+    """Identities of the events of one link. Another process, or another opening, has another link."""
+
+    def __init__(self) -> None:
+        self._producer = os.urandom(8).hex().encode()
+        self._count = 0
+
+    def next(self) -> int:
+        """Return the number of the next event."""
+        self._count += 1
+        return self._count
+
+    def identity(self, number: int) -> Identity:
+        """Return the identity of an event."""
+        name = number // _OF_EACH % _NAMES
+        return Identity(b"%b-%d" % (self._producer, name), b"%d" % number)
+
+    def is_recent(self, number: int) -> bool:
+        """Whether no later event has begun to use the producer name of this event again."""
+        return self._count // _OF_EACH - number // _OF_EACH < _NAMES
+
+
+class Memories:
+    """Asks streams for their memory. Callers that lost their answers together ask once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._asking = asyncio.Lock()
+        self._known = ("", Memory(0, 0), 0.0)
+
+    async def of(self, stream: str) -> Memory:
+        """Return the memory of a stream. Raises the errors of `memory_of`."""
+        async with self._asking:
+            known, memory, asked_at = self._known
+            if known != stream or monotonic() - asked_at > _KNOWN_FOR:
+                memory = await memory_of(self._connection, stream)
+                self._known = (stream, memory, monotonic())
+            return memory
+
+
+class Once:
+    """Sends events with identities for one publisher."""
+
+    def __init__(self, connection: Connection, ask: Ask, command_timeout: float) -> None:
+        self._connection = connection
+        self._ask = ask
+        self._command_timeout = command_timeout
+        self._by_link: WeakKeyDictionary[Link, tuple[Numbers, Memories]] = WeakKeyDictionary()
+
+    def is_possible(self, stream: str) -> bool:
+        """Whether the server of a stream recognises repetitions, as far as it is known."""
+        return IDMP in self._connection.node_of(stream).capabilities
+
+    async def send(self, link: Link, packed: bytes, stream: str, give_up: float) -> Answer:
+        """Send an event, and again while it is unanswered."""
+        if (of_link := self._by_link.get(link)) is None:
+            of_link = self._by_link[link] = (Numbers(), Memories(self._connection))
+        numbers, memories = of_link
+        number = numbers.next()
+        named = identified(packed, numbers.identity(number))
+        answer = await self._ask(named, stream, give_up)
+        if type(answer) is ServerError:
+            return await self._without(packed, stream, give_up)
+        waits = delays()
+        while isinstance(answer, UnansweredError) and await self._may_repeat(memories, stream, give_up, waits):
+            if not numbers.is_recent(number):
+                break
+            again = await self._ask(named, stream, give_up)
+            if not isinstance(again, UnansweredError):
+                return again if isinstance(again, str) else answer
+        return answer
+
+    async def _without(self, packed: bytes, stream: str, give_up: float) -> Answer:
+        """Send an event without an identity, to a server that refused one."""
+        answer = await self._ask(packed, stream, give_up)
+        if isinstance(answer, str):
+            self._connection.node_of(stream).lacks(IDMP)
+        return answer
+
+    async def _may_repeat(self, memories: Memories, stream: str, give_up: float, waits: Iterator[float]) -> bool:
+        """Wait a moment, and whether the stream still knows an event that was sent in this call."""
+        for wait in waits:
+            if monotonic() + wait >= give_up:
+                return False
+            await asyncio.sleep(wait)
+            try:
+                async with asyncio.timeout(give_up - monotonic()):
+                    return self._suffices(await memories.of(stream))
+            except StreamNotFoundError:
+                return True
+            except RedisUnavailableError:
+                continue
+            except (RedisStreamsError, TimeoutError):
+                return False
+        return False
+
+    def _suffices(self, memory: Memory) -> bool:
+        """Whether an event is remembered until its last repetition has left, which may wait for as long as its call."""
+        return memory.seconds > 2 * self._command_timeout and memory.identities >= _OF_EACH
