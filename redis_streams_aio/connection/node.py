@@ -61,7 +61,7 @@ class Node:
         self.turn: int = 0
         """How often connections turned out to lead to the wrong server."""
         self.capabilities: frozenset[str] = frozenset()
-        """What the server can, as far as it is known; nothing before the first connection."""
+        """The newer commands that the server has, as far as they are known: none before the first connection."""
         self._server = ("", "")
         self._reason: RedisUnavailableError = RedisUnavailableError(f"{where}: no connection yet")
         self._not_before = 0.0
