@@ -207,9 +207,10 @@ def newest(session: nox.Session, commands: str) -> None:
         session.skip("no newest Redis here: name its program in RSA_NEWEST_REDIS")
     install(session, "test")
     masked = {"PYTHONPATH": str(Path("tests/masked").resolve())} if commands == "masked" else {}
+    imported = "ignore::pytest.PytestAssertRewriteWarning"  # the package, by what masks it
     tests = [f"tests/integration/test_{name}.py" for name in USES_NEWER_COMMANDS]
     suite = "tests/integration/test_conformance.py::test_the_suite_passes_on_this_server_and_leaves_nothing"
-    options = ["-q", *AT_ONCE, suite, *tests, *session.posargs]
+    options = ["-q", *AT_ONCE, "-W", imported, suite, *tests, *session.posargs]
     session.run("pytest", *options, env={"RSA_TEST_SERVER": "redis-8.10", **masked})
 
 

@@ -4,8 +4,9 @@ A capability makes something cheaper or safer, and never changes what is promise
 server without it, where the caller takes the older way. So every test passes with all of them masked.
 
 Capabilities follow from the name and the version that a server says in `HELLO`, each time that a connection is made.
-Managed services and proxies may say more than they can: a caller whose command is refused as unknown tells the node that it `lacks` the
-capability, and goes the older way. That holds until another server, or another version of it, answers there.
+Managed services and proxies may say more than they can: a caller whose command is refused as unknown tells the node
+that it `lacks` the capability, and goes the older way. That holds until another server, or another version of it,
+answers there.
 
 Which commands are worth it was measured (docs/connections.md). One is: `XADD IDMP`.
 """
