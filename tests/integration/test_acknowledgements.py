@@ -147,7 +147,7 @@ async def test_p1_acknowledgements_do_not_wait_for_a_read_that_cannot_connect(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patched:
-        patched.setattr(reader, "_dial", dial)
+        patched.setattr(reader._node, "dial", dial)
         reader.interrupted = False
         member.settlement.ack(sunk[0])
         reading = asyncio.create_task(member.fetch(1))
