@@ -146,6 +146,7 @@ async def test_p1_acknowledgements_do_not_wait_for_a_read_that_cannot_connect(
         dialling.set()
         await asyncio.Event().wait()
 
+    await member.holdings.connection.call("PING", purpose="settle")
     with monkeypatch.context() as patched:
         patched.setattr(reader._node, "dial", dial)
         reader.interrupted = False
