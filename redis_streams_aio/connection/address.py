@@ -14,6 +14,9 @@ from ..exceptions import ConfigError
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
+CONNECT_TIMEOUT = 5.0
+"""Seconds for one TCP or TLS connection to come about."""
+
 Scheme = Literal["redis", "rediss", "unix", "embedded", "memory"]
 SCHEMES: tuple[Scheme, ...] = ("redis", "rediss", "unix", "embedded", "memory")
 

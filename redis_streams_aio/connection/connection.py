@@ -43,9 +43,9 @@ from .topology import OneNode, Topology
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from .endpoints import Factory
     from .link import Link
     from .reader import Reader
+    from .wire.line import Factory
 
 Purpose = Literal["publish", "settle", "control"]
 
@@ -93,8 +93,8 @@ class Connection:
 
     async def open(self) -> None:
         """Connect; see the class."""
-        from .dial import first_contact  # noqa: PLC0415  # imports redis-py: only now
-        from .endpoints import open_endpoint  # noqa: PLC0415
+        from .dial import first_contact  # noqa: PLC0415  # not needed by programs that only import us
+        from .places import open_place  # noqa: PLC0415
 
         if self._home is not None and self._home.is_gone:
             await self.close()
@@ -104,7 +104,7 @@ class Connection:
         self._lead_to(OneNode(self._dial, self.shown))
         self._stack = AsyncExitStack()
         try:
-            self._make = await self._stack.enter_async_context(open_endpoint(self._address, self._client, __version__))
+            self._make = await self._stack.enter_async_context(open_place(self._address, self._client, __version__))
             self._server = await first_contact(self._topology.node_of().dial, self._connect_timeout, self.shown)
         except BaseException:
             await self.close()
@@ -184,7 +184,7 @@ class Connection:
         It leads to the node where a key lives. The caller closes it, while this connection is open. Raises
         `NotOpenError`.
         """
-        from .link import Link  # noqa: PLC0415  # imports redis-py
+        from .link import Link  # noqa: PLC0415
 
         self._check_open()
         return Link(self._topology.node_of(key), timeout=min(timeout, self._command_timeout))
@@ -194,7 +194,7 @@ class Connection:
 
         Raises `NotOpenError`, `WrongLoopError`.
         """
-        from .reader import Reader  # noqa: PLC0415  # imports redis-py
+        from .reader import Reader  # noqa: PLC0415
 
         self._check_here()
         node = self._topology.node_of(stream)
@@ -250,7 +250,7 @@ class Connection:
 
     async def _dial(self) -> Dialled:
         """A new connection that is connected, authenticated and checked for its version."""
-        from .dial import dial  # noqa: PLC0415  # imports redis-py
+        from .dial import dial  # noqa: PLC0415
 
         return await dial(self._check_open(), self._command_timeout, self.shown)
 

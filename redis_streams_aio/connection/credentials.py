@@ -4,7 +4,7 @@ redis-py does this when a connection goes back to its pool; ours never do. So be
 provider is asked now and then for credentials; if they have changed, `AUTH` is sent. If the server has closed the
 connection meanwhile, the next one is made with the new credentials. (`on_next` of a provider that streams has room for
 one listener, which is the client's own.) A provider is asked in its own event loop only, also for the lease thread
-(`AtHome`). Imported late: it imports redis-py.
+(`AtHome`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
-
-from redis.exceptions import AuthenticationError, ResponseError
 
 from ..telemetry.logs import log
 
@@ -100,6 +98,8 @@ def at_home(options: Mapping[str, object]) -> Mapping[str, object]:
 
 
 async def _authenticate(connection: AbstractConnection, credentials: tuple[str, ...]) -> None:
+    from redis.exceptions import AuthenticationError, ResponseError  # noqa: PLC0415  # as the connection has done
+
     await connection.send_command("AUTH", *credentials, check_health=False)
     try:
         await connection.read_response()

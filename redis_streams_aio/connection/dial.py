@@ -1,25 +1,25 @@
-"""Dial: make one connection to Redis that is authenticated and checked, and wait for Redis at the start.
-
-Imported late: it imports redis-py.
-"""
+"""Dial: make one connection to Redis that is authenticated and checked, and wait for Redis at the start."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-
-from redis.asyncio.connection import AbstractConnection
+from typing import TYPE_CHECKING
 
 from ..exceptions import RedisStreamsError, RedisUnavailableError
 from ..telemetry.logs import log
 from . import errors, replies
 from .backoff import delays
 from .credentials import stay_authenticated
-from .endpoints import Factory
-from .replies import Server
+from .home import Socket
+from .replies import Reply, Server
+from .wire.line import Factory, Line
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
 
 
-async def dial(make: Factory, patience: float, where: str) -> tuple[AbstractConnection, Server]:
+async def dial(make: Factory, patience: float, where: str) -> tuple[Socket, Server]:
     """A new connection that is connected, authenticated and checked for its version, and the server it leads to.
 
     Raises `AuthenticationFailedError`, `UnsupportedServerError`, `RedisUnavailableError` and other errors of `errors`.
@@ -27,10 +27,8 @@ async def dial(make: Factory, patience: float, where: str) -> tuple[AbstractConn
     connection = make()
     try:
         async with asyncio.timeout(patience):
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await stay_authenticated(connection)  # it is: this only remembers with which credentials
-            await connection.send_command("HELLO", check_health=False)
-            return connection, replies.server(await connection.read_response(disable_decoding=True))
+            greeted = await (connection.open() if isinstance(connection, Line) else _open(connection))
+            return connection, replies.server(greeted)
     except BaseException as error:
         await connection.disconnect(nowait=True)
         if isinstance(error, RedisStreamsError | asyncio.CancelledError) or not isinstance(error, Exception):
@@ -38,8 +36,18 @@ async def dial(make: Factory, patience: float, where: str) -> tuple[AbstractConn
         raise errors.from_connecting(error, where) from None  # says the same, and redis-py may show credentials
 
 
+async def _open(connection: AbstractConnection) -> Reply:
+    """Have redis-py open its connection, and return the reply to `HELLO`. Raises the errors of redis-py."""
+    await connection.connect()  # type: ignore[no-untyped-call]
+    await stay_authenticated(connection)  # it is: this only remembers with which credentials
+    await connection.send_command("HELLO", check_health=False)
+    return await connection.read_response(disable_decoding=True)  # type: ignore[no-any-return]
+
+
 async def first_contact(
-    dial_once: Callable[[], Awaitable[tuple[AbstractConnection, Server]]], connect_timeout: float | None, where: str
+    dial_once: Callable[[], Awaitable[tuple[Socket, Server]]],
+    connect_timeout: float | None,
+    where: str,
 ) -> Server:
     """Dial with backoff until Redis answers, and return which server it is.
 

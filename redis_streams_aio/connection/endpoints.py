@@ -1,9 +1,9 @@
 """Endpoints: from an address to redis-py connections that are made but not yet connected.
 
-Four kinds: a server (TCP, TLS, unix socket), the configuration of a `redis.asyncio.Redis` that the user has, an
-embedded Valkey of our own, and fakeredis. Whatever the user's own configuration says, ours are RESP2, raw bytes,
-without socket timeout and without redis-py's retries: docs/connections.md says why. Imported
-late: it imports redis-py.
+Four kinds: a server whose URL has options (TCP, TLS, unix socket), the configuration of a `redis.asyncio.Redis` that
+the user has, an embedded Valkey of our own, and fakeredis. Servers whose URL has no options need no redis-py
+(places.py). Whatever the user's own configuration says, ours are RESP2, raw bytes, without socket timeout and without
+redis-py's retries: docs/connections.md says why. Imported late: it imports redis-py.
 """
 
 from __future__ import annotations
@@ -27,16 +27,13 @@ from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from ..exceptions import ConfigError
-from .address import Address
+from .address import CONNECT_TIMEOUT, Address
 from .credentials import at_home
 
 if TYPE_CHECKING:
     from fakeredis import FakeServer
 
 Factory = Callable[[], AbstractConnection]
-
-CONNECT_TIMEOUT = 5.0
-"""Seconds for one TCP or TLS connection to come about."""
 
 
 def _our_options(version: str) -> dict[str, object]:

@@ -1,16 +1,14 @@
-"""The one place that turns redis-py's errors into ours.
+"""The one place that turns error replies of Redis, lost connections and redis-py's errors into our errors.
 
 Redis tells its errors apart by the first word of the text, and redis-py has classes for some of them only
-(`NOGROUP`, `UNBLOCKED`, `BUSYGROUP` are plain `ResponseError`), so the text decides. Imported late: it imports
-redis-py.
+(`NOGROUP`, `UNBLOCKED`, `BUSYGROUP` are plain `ResponseError`), so the text decides. redis-py's classes are known by
+their names here: most programs never import it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-
-from redis import exceptions as redis_errors
 
 from ..exceptions import (
     AuthenticationFailedError,
@@ -59,33 +57,63 @@ _BY_PHRASE: tuple[tuple[str, type[RedisStreamsError]], ...] = (
 )
 """Phrases of error replies, in small letters."""
 
-_BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
+_BY_CLASS = {
     # redis-py cuts the first word off where it has a class for it
-    (redis_errors.AuthenticationError, "NOAUTH"),
-    (redis_errors.BusyLoadingError, "LOADING"),
-    (redis_errors.NoScriptError, "NOSCRIPT"),
-    (redis_errors.ReadOnlyError, "READONLY"),
-    (redis_errors.OutOfMemoryError, "OOM"),
-    (redis_errors.NoPermissionError, "NOPERM"),
-    (redis_errors.MasterDownError, "MASTERDOWN"),  # a kind of ClusterDownError
-    (redis_errors.ClusterDownError, "CLUSTERDOWN"),
-    (redis_errors.TryAgainError, "TRYAGAIN"),
-    (redis_errors.MovedError, "MOVED"),  # a kind of AskError
-    (redis_errors.AskError, "ASK"),
-)
+    "AuthenticationError": "NOAUTH",
+    "BusyLoadingError": "LOADING",
+    "NoScriptError": "NOSCRIPT",
+    "ReadOnlyError": "READONLY",
+    "OutOfMemoryError": "OOM",
+    "NoPermissionError": "NOPERM",
+    "MasterDownError": "MASTERDOWN",  # a kind of ClusterDownError
+    "ClusterDownError": "CLUSTERDOWN",
+    "TryAgainError": "TRYAGAIN",
+    "MovedError": "MOVED",  # a kind of AskError
+    "AskError": "ASK",
+}
 
-REPLIES: tuple[type[Exception], ...] = (redis_errors.ResponseError, redis_errors.BusyLoadingError)
-"""Errors of redis-py for an error reply on a connection that works: LOADING is one too, though its class says that
-the connection was lost (read with `disconnect_on_error=False`, or redis-py closes it).
-"""
+_ENDS_IT = ("NOAUTH", "WRONGPASS", "max number of clients reached")
+"""The beginnings of error replies after which nothing more can be done on a connection."""
 
-LOST_CONNECTION: tuple[type[Exception], ...] = (
-    redis_errors.ConnectionError,
-    redis_errors.TimeoutError,
-    redis_errors.InvalidResponse,
-    OSError,
-)
-"""Errors of redis-py that make the connection unusable; `BusyLoadingError` and `AuthenticationError` are among them."""
+
+class ErrorReply(Exception):  # noqa: N818  # a value that the parser makes
+    """An error reply, as the server wrote it."""
+
+    @classmethod
+    def of(cls, text: str) -> ErrorReply:
+        """Return the error reply with this text; `ERR` says nothing."""
+        return cls(text.removeprefix("ERR "))
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the connection is unusable from here on."""
+        return str(self).startswith(_ENDS_IT)
+
+
+class LostError(ConnectionError):
+    """The end of a connection."""
+
+    told: RedisStreamsError | None = None
+    """The server's own reason, where callers have to know it."""
+
+    @classmethod
+    def told_by(cls, error: Exception) -> LostError:
+        """Return the end of a connection that an error of the server or of redis-py tells."""
+        lost, said = cls(_without_arguments(error)), from_reply(error)
+        if isinstance(said, AuthenticationFailedError) or "BusyLoadingError" in _kinds(error):
+            lost.told = said
+        return lost
+
+
+def refused(answer: RedisStreamsError) -> LostError:
+    """Return the end of a connection whose credentials were refused, whatever the words."""
+    lost = LostError(str(answer))
+    lost.told = AuthenticationFailedError(str(answer))
+    return lost
+
+
+LOST_CONNECTION: tuple[type[Exception], ...] = (OSError,)
+"""Errors that make a connection unusable: `LostError`, `TimeoutError`, and those of sockets."""
 
 
 NO_REPLY: tuple[type[Exception], ...] = (
@@ -100,19 +128,24 @@ NO_REPLY: tuple[type[Exception], ...] = (
 """Errors of parsers for bytes that no Redis sends, such as a list of four billion items."""
 
 
-def unreadable(error: Exception) -> redis_errors.InvalidResponse:
+def unreadable(error: Exception) -> LostError:
     """The error of `LOST_CONNECTION` for one of `NO_REPLY`: nobody knows where the next reply begins."""
-    return redis_errors.InvalidResponse(f"the bytes are not a reply of Redis ({_reason(error)})")
+    return LostError(f"the bytes are not a reply of Redis ({_reason(error)})")
 
 
 def from_reply(error: Exception) -> RedisStreamsError:
     """Our error for an error reply of the server."""
     text = _without_arguments(error)
-    word = next((word for kind, word in _BY_CLASS if isinstance(error, kind)), text.partition(" ")[0])
+    word = next((_BY_CLASS[kind] for kind in _kinds(error) if kind in _BY_CLASS), text.partition(" ")[0])
     if not text.startswith(word):
         text = f"{word} {text}"
     kind = _kind_by_phrase(text) or _BY_FIRST_WORD.get(_inner_word(text, word), ServerError)
     return kind(text)
+
+
+def _kinds(error: Exception) -> list[str]:
+    """The names of redis-py's classes that an error is of, the narrowest first."""
+    return [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "redis.exceptions"]
 
 
 def _kind_by_phrase(text: str) -> type[RedisStreamsError] | None:
@@ -137,9 +170,13 @@ def _without_arguments(error: Exception) -> str:
 
 def from_connecting(error: Exception, where: str) -> RedisStreamsError:
     """Our error for a connection that did not come about."""
-    if isinstance(error, redis_errors.AuthenticationError):
+    kinds = _kinds(error)
+    if "AuthenticationError" in kinds:
         return AuthenticationFailedError(f"{where}: Redis refused the credentials: {_without_arguments(error)}")
-    if isinstance(error, redis_errors.ResponseError | redis_errors.BusyLoadingError):
+    if isinstance(error, LostError) and isinstance(error.told, AuthenticationFailedError):
+        words = str(error.told).removeprefix("NOAUTH ").removeprefix("WRONGPASS ")
+        return AuthenticationFailedError(f"{where}: Redis refused the credentials: {words}")
+    if "ResponseError" in kinds or "BusyLoadingError" in kinds:
         return from_reply(error)
     return RedisUnavailableError(f"{where}: {_reason(error)}{_certificate_advice(str(error))}")
 
@@ -155,7 +192,9 @@ def _certificate_advice(text: str) -> str:
 
 def from_lost(error: Exception, where: str) -> RedisStreamsError:
     """Our error for a command whose answer did not come."""
-    if isinstance(error, redis_errors.BusyLoadingError | redis_errors.AuthenticationError):
+    if isinstance(error, LostError) and error.told is not None:
+        return type(error.told)(*error.told.args)  # one for each command
+    if {"BusyLoadingError", "AuthenticationError"}.intersection(_kinds(error)):
         return from_reply(error)
     return UnansweredError(f"{where}: {_reason(error).rstrip('.')}")
 
@@ -164,10 +203,14 @@ _CONNECTING = re.compile(r"Error (-?\d+) connecting to \S+\. (.+)", re.DOTALL)
 """The words of redis-py when it cannot connect: with the address, which our errors already begin with."""
 
 
+_NUMBERED = re.compile(r"(?:Multiple exceptions: )?\[Errno (-?\d+)\] (.+)", re.DOTALL)
+"""The words of Python and asyncio; the first ones, where a name has several addresses."""
+
+
 def _reason(error: Exception) -> str:
     """Say what happened, without the address."""
     text = _without_arguments(error)
-    if (said := _CONNECTING.fullmatch(text)) is not None:
+    if (said := _CONNECTING.fullmatch(text) or _NUMBERED.fullmatch(text)) is not None:
         refused = said[2].startswith("Connect call failed")  # of asyncio, with the address once more
         text = os.strerror(int(said[1])) if refused else said[2]
     return text or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)

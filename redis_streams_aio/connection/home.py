@@ -12,15 +12,12 @@ import asyncio
 import os
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import WeakSet
 
 from ..exceptions import WrongLoopError
 
 running_loop: Callable[[], asyncio.AbstractEventLoop | None] = asyncio._get_running_loop  # noqa: SLF001  # of asyncio's `__all__`: the running event loop, or `None`
-
-if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
 
 
 _homes: WeakSet[Home] = WeakSet()
@@ -39,6 +36,13 @@ if hasattr(os, "register_at_fork"):
 
 _left_to_the_parent: list[object] = []
 """Objects that a child has forgotten. As garbage they would be closed, and unregister from the parent's epoll."""
+
+
+class Socket(Protocol):
+    """A connection, ours or redis-py's."""
+
+    async def disconnect(self, *, nowait: bool) -> None:
+        """Close it."""
 
 
 class Home:
@@ -76,7 +80,7 @@ class Home:
         if not self.is_of_this_process:
             _left_to_the_parent.append(inherited)
 
-    async def hang_up(self, connection: AbstractConnection) -> None:
+    async def hang_up(self, connection: Socket) -> None:
         """Close a connection; in a forked child it stays as it is, as it is the parent's."""
         if not self.is_of_this_process:
             self.keep(connection)

@@ -24,8 +24,7 @@ When things fail:
 * A caller is cancelled: its command may still be sent; the reply is read and dropped, so that the next one gets
   its own.
 
-The replies are taken raw, without redis-py's response callbacks, which cost ten times as much as the bytes;
-redis-py's `Connection` does the connecting, TLS, authentication and handshake.
+The replies are taken raw, without redis-py's response callbacks, which cost ten times as much as the bytes.
 """
 
 from __future__ import annotations
@@ -36,19 +35,16 @@ from collections.abc import Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from redis import exceptions as redis_errors
-
 from ..exceptions import NotOpenError, RedisStreamsError, RedisUnavailableError, ScriptMissingError, WrongNodeError
 from . import errors
-from .credentials import stay_authenticated
-from .home import Home
+from .home import Home, Socket
 from .node import Dialled, Node
 from .packing import Argument, Command, pack
 from .replies import Answer, Reply
 from .steps.script import Script
-from .wire.answers import read_answer
+from .wire.line import wire_of
 from .wire.outbox import Outbox, Request
-from .wire.wire import Wire, fits
+from .wire.wire import Wire
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -172,7 +168,7 @@ class Link:
             self._wake.clear()
             await self._wake.wait()
 
-    async def _dial_for_the_queue(self) -> AbstractConnection:
+    async def _dial_for_the_queue(self) -> Socket:
         """Connect; commands whose time is up meanwhile fail."""
         self._turn = self._node.turn
         dialling = asyncio.ensure_future(self._node.dial())
@@ -203,14 +199,14 @@ class Link:
             await asyncio.sleep(max(0.0, min(until, expires) - now))
             self._outbox.fail_expired(self._node.reason())
 
-    async def _serve(self, connection: AbstractConnection) -> None:
+    async def _serve(self, connection: Socket) -> None:
         """Serve until the connection is unusable. Raises one of `LOST_CONNECTION`, if anything was under way."""
-        if await connection.can_read():
-            return  # the server has closed it: nothing may be sent on it
-        if fits(connection):
-            await self._watch(Wire(connection, self._take_reply))
+        wire = wire_of(connection)
+        if isinstance(wire, Wire):
+            wire.take = self._take_reply
+            await self._watch(wire)
         else:
-            await self._serve_by_turns(connection)
+            await self._serve_by_turns(wire)
 
     async def _watch(self, wire: Wire) -> None:
         """Let callers write on the wire, and end it when an answer is late."""
@@ -250,7 +246,7 @@ class Link:
         if wire is None or self._under_way or not wire.is_open or not self._home.thread:
             return
         if self._turn != self._node.turn:
-            wire.lose(redis_errors.ConnectionError("the connection leads to the wrong node"))
+            wire.lose(ConnectionError("the connection leads to the wrong node"))
         elif batch := self._outbox.fill_batch(self._under_way):
             packed = batch[0] if len(batch) == 1 else b"".join(batch)
             self._left_at, self._unsent = self._loop.time(), 0
@@ -259,7 +255,7 @@ class Link:
 
     def _take_reply(self, answer: Answer) -> None:
         if not self._under_way:
-            raise redis_errors.ConnectionError("a reply came that nobody had asked for")
+            raise ConnectionError("a reply came that nobody had asked for")
         request = self._under_way[0]
         request.answers.append(answer)
         if type(answer) is WrongNodeError:
@@ -273,14 +269,15 @@ class Link:
 
     async def _serve_by_turns(self, connection: AbstractConnection) -> None:
         """Batch after batch, by redis-py's own reading and writing."""
+        from .wire.by_turns import has_bytes, read_answer, send  # noqa: PLC0415  # imports redis-py
+
         while self._turn == self._node.turn:
             await self._until_queued()
-            if self._turn != self._node.turn or await connection.can_read():
-                return
+            if self._turn != self._node.turn or await has_bytes(connection):
+                return  # the server has closed it: nothing may be sent on it
             batch = self._outbox.fill_batch(self._under_way)
             async with asyncio.timeout(self._timeout + sum(map(len, batch)) / SLOWEST):
-                await stay_authenticated(connection)
-                await connection.send_packed_command(batch, check_health=False)
+                await send(connection, batch)
                 while self._under_way:
                     self._take_reply(await read_answer(connection))
 

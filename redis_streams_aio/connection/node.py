@@ -22,16 +22,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from ..exceptions import RedisUnavailableError, WrongNodeError
 from . import capabilities
 from .backoff import pause
+from .home import Socket
 from .replies import Server
 from .verdicts import REDIAL, Move, Verdict
-
-if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
 
 FIRST = 0.4
 """Seconds, half of it at random: a failover takes longer, and to connect costs several commands."""
@@ -42,7 +39,7 @@ LOOK = 0.25
 PATIENCE = 0.5
 """Seconds that a reader waits for its turn before it says why there is no connection."""
 
-Dialled = tuple["AbstractConnection", Server]
+Dialled = tuple[Socket, Server]
 """An open connection that is authenticated and checked, and the server that it leads to."""
 
 

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..exceptions import RedisStreamsError, WrongNodeError
 from . import errors
-from .home import Home
+from .home import Home, Socket
 from .node import Node
 from .packing import Command, pack
 from .replies import Answer, Reply, new_entries
 from .steps.consumer import Consumer
 from .wire.answers import Answered
-from .wire.by_turns import ByTurns
 from .wire.conversation import Conversation
-from .wire.wire import fits
+from .wire.line import wire_of
+from .wire.wire import Wire
 
 if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
+    from .wire.by_turns import ByTurns
 
 POLL = 0.005
 """Seconds to wait after an empty read that did not wait for entries: those of `memory://`, and of some proxies, which
@@ -58,7 +58,7 @@ class Reader:
         self._timeout = timeout
         self._turn = 0
         self._home = Home()
-        self._connection: AbstractConnection | None = None
+        self._connection: Socket | None = None
         self._talk: Conversation | ByTurns | None = None
         self._client_id = 0
         self._may_block = True
@@ -153,10 +153,16 @@ class Reader:
         connection, greeted = await self._node.dial()
         self._connection, self._client_id = connection, greeted.client_id
         self._may_block = greeted.name != _HOLDS_ON_TO_THE_GROUP
-        talk = self._talk = (
-            Conversation(connection, self._timeout, self._was_lost) if fits(connection) else ByTurns(connection)
-        )
+        talk = self._talk = self._talk_on(connection)
         return talk
+
+    def _talk_on(self, connection: Socket) -> Conversation | ByTurns:
+        wire = wire_of(connection)
+        if isinstance(wire, Wire):
+            return Conversation(wire, self._timeout, self._was_lost)
+        from .wire.by_turns import ByTurns  # noqa: PLC0415  # imports redis-py
+
+        return ByTurns(wire)
 
     def _was_lost(self) -> None:
         self.interrupted = True

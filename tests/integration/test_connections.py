@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -37,6 +38,43 @@ async def test_a_unix_socket(new_server: Callable[..., Server], tmp_path: Path) 
     path = tmp_path / "s.sock"
     new_server("--unixsocket", str(path))
     await works(Broker(f"unix://{path}?db=3"))
+
+
+async def test_a_plain_url_needs_nothing_of_redis_py(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    """User, password and database are in it, or a socket is: the import of redis-py takes most of the time to open."""
+    path = tmp_path / "s.sock"
+    server = new_server("--unixsocket", str(path))
+    program = (
+        "import asyncio, sys\nfrom redis_streams_aio import Broker\nasync def main(url, kind):\n"
+        "    async with Broker(url) as broker:\n        await broker.publish(kind, {}, event_type='E')\n"
+        "asyncio.run(main(*sys.argv[1:]))\nassert 'redis' not in sys.modules"
+    )
+    async with Redis.from_url(server.url) as redis:
+        await redis.execute_command("ACL", "SETUSER", "app", "on", ">p/w", "+@all", "~*", "&*")
+    urls = {"tcp": server.url.replace("//", "//app:p%2Fw@").replace("/0", "/3"), "unix": f"unix://{path}"}
+    for kind, url in urls.items():
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, url, kind)
+        assert await process.wait() == 0
+    for database, kind in ((3, "tcp"), (0, "unix")):
+        async with Redis.from_url(server.url.replace("/0", f"/{database}")) as redis:
+            assert await redis.exists(kind)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("redis://127.0.0.1:1", "redis://127.0.0.1:1: Connection refused"),
+        ("redis://localhost:1", "redis://localhost:1: Connection refused"),
+        ("redis://127.0.0.1:1?protocol=2", "redis://127.0.0.1:1?***: Connection refused"),
+        ("rediss://127.0.0.1:1", "rediss://127.0.0.1:1: Connection refused"),
+        ("unix:///nowhere/s.sock", "unix:///nowhere/s.sock: No such file or directory"),
+    ],
+)
+async def test_where_nobody_is_says_so_in_few_words(url: str, problem: str) -> None:
+    with pytest.raises(RedisUnavailableError) as told:
+        async with Connection(url, connect_timeout=0.01):
+            pass
+    assert str(told.value).rstrip(".") == f"gave up after connect_timeout=0.01 s: {problem}"
 
 
 @contextlib.asynccontextmanager

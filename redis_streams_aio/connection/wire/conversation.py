@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from redis import exceptions as redis_errors
+from typing import Any, TypeVar
 
 from ...exceptions import RedisStreamsError
 from ..replies import Answer, Reply
 from .answers import Answered
 from .wire import Wire
-
-if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
 
 T = TypeVar("T")
 
@@ -27,7 +22,7 @@ T = TypeVar("T")
 class Conversation:
     """Sends commands and tells their answers, one exchange at a time."""
 
-    def __init__(self, connection: AbstractConnection, silence: float, on_lost: Callable[[], None]) -> None:
+    def __init__(self, wire: Wire, silence: float, on_lost: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._silence = silence
         self._on_lost = on_lost
@@ -38,8 +33,9 @@ class Conversation:
         self._answered: Answered = _nothing
         self._read: Callable[[Reply], Any] = _nothing
         self._last: asyncio.Future[Any] | None = None
-        self._wire = Wire(connection, self._take)
-        self._wire.lost.add_done_callback(self._lost)
+        self._wire = wire
+        wire.take = self._take
+        wire.lost.add_done_callback(self._lost)
 
     @property
     def is_open(self) -> bool:
@@ -72,7 +68,7 @@ class Conversation:
     def _take(self, answer: Answer) -> None:
         last = self._last
         if last is None or last.done():
-            raise redis_errors.ConnectionError("a reply came that nobody had asked for")
+            raise ConnectionError("a reply came that nobody had asked for")
         if len(self._answers) < self._ahead:
             self._answers.append(answer)
             if len(self._answers) == self._ahead:

@@ -1,94 +1,122 @@
-"""`Wire`: the socket of an open connection, without redis-py's streams around it.
+"""`Wire`: the socket of an open connection, without streams around it.
 
-redis-py connects, does TLS, authenticates and greets; then a `Wire` becomes the protocol of its transport. Bytes that
-come are parsed in the event loop's own callback, and each reply is handed on at once: no task, no coroutine and no
-timer for a reply. That saves about a quarter of the processor time of a publish.
+Bytes that come are parsed in the event loop's own callback, and each reply is handed on at once: no task, no coroutine
+and no timer for a reply. A wire is connected by us (line.py), or becomes the protocol of a transport that redis-py has
+connected (`Wire.over`).
 
 States: *open* -> *lost*, for ever. `lost` is a future with the reason: the server closed the connection, or sent bytes
 that are not a reply, an error that makes the connection unusable (`NOAUTH`), or a reply to no command. An exception of
 the receiver of the replies is a reason too: it is a bug, and `lost` raises it.
-
-Only for connections that read as redis-py's own do, and that send nothing between our commands; `fits` says which.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
-from typing import cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 import hiredis
-from redis import exceptions as redis_errors
-from redis.asyncio.connection import AbstractConnection
 
 from .. import errors
+from ..errors import ErrorReply, LostError
 from ..replies import Answer, Reply
 from .outgoing import unconfirmed
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
 
 _NOTHING = object()
 """The parser returns this while a reply is incomplete."""
 
+_PROBES = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+"""A connection that the network has lost shows within eleven seconds, also while nothing is sent."""
 
-def fits(connection: AbstractConnection) -> bool:
-    """Whether a `Wire` may take the connection over.
+Take = Callable[[Answer], None]
 
-    False for connections with a `read_response` of their own (fakeredis has no socket, Sentinel looks at the errors),
-    and for those whose credential provider may need an `AUTH` in between (credentials.py).
-    """
-    read = getattr(getattr(connection, "read_response", None), "__func__", None)
-    return read is AbstractConnection.read_response and connection.credential_provider is None
+
+def _refuse(_: Answer) -> None:
+    raise ConnectionError("a reply came that nobody had asked for")
 
 
 class Wire(asyncio.Protocol):
-    """Writes commands to a socket and hands each reply to `take`; an exception of `take` ends the connection."""
+    """Writes commands to a socket and hands each reply to `take`, which its user sets.
 
-    def __init__(self, connection: AbstractConnection, take: Callable[[Answer], None]) -> None:
-        error_of = connection._parser.parse_error  # noqa: SLF001  # redis-py's classes of error replies
-        self._reader = hiredis.Reader(
-            protocolError=redis_errors.InvalidResponse, replyError=error_of, notEnoughData=_NOTHING
-        )
-        self._take = take
+    An exception of `take` ends the connection.
+    """
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(protocolError=LostError, replyError=ErrorReply.of, notEnoughData=_NOTHING)
+        self.take: Take = _refuse
         loop = asyncio.get_running_loop()
         self._time = loop.time
         self.heard: float = 0.0
         """When bytes came last, on the event loop's clock."""
         self.lost: asyncio.Future[None] = loop.create_future()
-        self._transport = cast("asyncio.StreamWriter", connection._writer).transport  # noqa: SLF001
-        self._transport.set_protocol(self)
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    def over(cls, connection: AbstractConnection) -> Wire:
+        """Take over the socket of a connection that redis-py has opened."""
+        wire = cls()
+        transport = cast("asyncio.StreamWriter", connection._writer).transport  # noqa: SLF001
+        wire.connection_made(transport)
+        transport.set_protocol(wire)
+        if transport.is_closing() or cast("asyncio.StreamReader", connection._reader).at_eof():  # noqa: SLF001
+            wire.lose(ConnectionError("Connection closed by server."))
+        return wire
 
     @property
     def is_open(self) -> bool:
         """Whether what is written now may still arrive."""
-        return not (self.lost.done() or self._transport.is_closing())
+        return not (self._transport is None or self.lost.done() or self._transport.is_closing())
 
     @property
     def unsent(self) -> int:
         """Bytes that have not reached the other side yet, as far as that can be known."""
-        return unconfirmed(self._transport)
+        return 0 if self._transport is None else unconfirmed(self._transport)
 
     def write(self, packed: bytes) -> None:
         """Send commands. Never waits: write more only when their replies have come, or nothing bounds the buffer."""
-        self._transport.write(packed)
+        self._transport.write(packed)  # type: ignore[union-attr]  # only an open wire is written to
+
+    def greet(self, packed: bytes) -> None:
+        """Send commands before it is used; on a connection that was lost already they go nowhere."""
+        if self._transport is not None:
+            self._transport.write(packed)
 
     def lose(self, error: Exception) -> None:
         """End the connection: nothing more is sent, and nothing more is taken from it."""
         if not self.lost.done():
             self.lost.set_exception(error)
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close the socket when all is sent. Nobody needs to ask for the reason of the loss."""
+        self.lost.add_done_callback(_noted)
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the transport, once."""
+        self._transport = cast("asyncio.Transport", transport)
+        _keep_alive(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         """Called by the transport."""
         if self.lost.done():
             return
         self.heard = self._time()
-        take = self._take
+        take = self.take
         try:
             for reply in self._replies_in(data):
                 take(reply if type(reply) is bytes else _judged(reply))  # an id, nearly always
         except Exception as error:  # noqa: BLE001  # one of LOST_CONNECTION, or a bug: `lost` tells it
             self.lose(error)
 
-    def _replies_in(self, data: bytes) -> Iterator[Reply | Exception]:
+    def _replies_in(self, data: bytes) -> Iterator[Reply | ErrorReply]:
         try:
             self._reader.feed(data)
             yield from iter(self._reader.gets, _NOTHING)
@@ -97,16 +125,28 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport, once."""
-        self.lose(exc or redis_errors.ConnectionError("Connection closed by server."))
+        self.lose(exc or ConnectionError("Connection closed by server."))
 
 
-def _judged(reply: Reply | Exception) -> Answer:
-    """Return an error reply as our error. Raises errors that make the connection unusable, as redis-py does."""
-    error = (
-        reply[0] if isinstance(reply, list) and reply and isinstance(reply[0], redis_errors.ConnectionError) else reply
-    )
-    if isinstance(error, errors.REPLIES):
-        return errors.from_reply(error)
-    if isinstance(error, Exception):
-        raise error
-    return cast("Reply", reply)
+def _noted(lost: asyncio.Future[None]) -> None:
+    if not lost.cancelled():
+        lost.exception()
+
+
+def _judged(reply: Reply | ErrorReply) -> Answer:
+    """Return an error reply as our error. Raises errors that make the connection unusable."""
+    first: object = reply[0] if isinstance(reply, list) and reply else reply
+    if isinstance(first, ErrorReply) and first.is_fatal:
+        raise LostError.told_by(first)
+    return errors.from_reply(reply) if isinstance(reply, ErrorReply) else reply
+
+
+def _keep_alive(connected: socket.socket | None) -> None:
+    """Have the system ask now and then whether the other side is still there. Unix sockets have no such option."""
+    if connected is None or connected.family == getattr(socket, "AF_UNIX", None):
+        return
+    with suppress(OSError):
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _PROBES:
+            if (option := getattr(socket, name, None)) is not None:
+                connected.setsockopt(socket.IPPROTO_TCP, option, value)
