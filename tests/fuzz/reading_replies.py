@@ -28,6 +28,7 @@ from redis_streams_aio.connection.steps import (
     releasing,
     replaying,
     retrying,
+    returning,
     sweeping,
 )
 from redis_streams_aio.connection.steps import duplicates as duplicate_steps
@@ -71,6 +72,7 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     replaying.replayed,
     lambda reply: retrying.failures_written(2, reply),
     sweeping.swept,
+    returning.located,
     parking.parked,
     parking.due,
     parking.lanes,

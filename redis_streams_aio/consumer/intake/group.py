@@ -23,6 +23,7 @@ from ..settle.acknowledgements import Acknowledgements
 from .abandoned import Reclaimer
 from .checkpoint import GroupPosition
 from .own import recover_own
+from .returning import Returning
 from .source import Take
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class GroupSource:
         self._position = position
         self._block = consumer.block
         self._reclaimer = Reclaimer(holdings)
+        self._returning = Returning(holdings)
         self._first_time = True
         self._reader: Reader | None = None
 
@@ -50,6 +52,7 @@ class GroupSource:
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
         await self._position.join()
+        await self._returning.look()
         if self._reader is None:
             self._reader = self.holdings.connection.reader(self.holdings.stream)
 
@@ -90,6 +93,8 @@ class GroupSource:
         finally:
             if group is not None:
                 group.stay()  # if no answer came
+        if self._returning:
+            came += await self._take_returning(take)
         self.handful.came(came)
         return came
 
@@ -136,7 +141,17 @@ class GroupSource:
             return 0
         if holdings.telemetry.active:
             holdings.telemetry.emit(Fetched(stream=holdings.stream, group=holdings.group, count=len(entries)))
+        if self._returning.keep(entries):
+            return 0
         return self._give(holdings.take(entries), take)
+
+    async def _take_returning(self, take: Take) -> int:
+        """Hand over entries that came as new ones, and may have been delivered before."""
+        try:
+            return self._give(await self._returning.take(), take)
+        except BaseException:
+            self.look_back()
+            raise
 
     async def _hand_over(self, room: int, parts: AsyncIterator[list[Delivery]], take: Take) -> int:
         came = 0
@@ -155,6 +170,7 @@ class GroupSource:
 
     async def _recreate_group(self) -> None:
         position = await self._position.join()
+        await self._returning.look()
         if position is not None:  # `None`: another consumer was first
             self.holdings.telemetry.emit(
                 GroupRecreated(stream=self.holdings.stream, group=self.holdings.group, position=position)
