@@ -1,7 +1,7 @@
 """How long to wait before the next try: exponential backoff with jitter, by the package `backoff`. Pure.
 
-`delays` is for one who tries alone, `pause` for one who counts failures; a `Gate` is for many who would try at the same
-time.
+`delays` is for one who tries alone, `longer` and `jittered` for one who keeps the last pause; a `Gate` is for many who
+would try at the same time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ def delays(first: float = SHORTEST, longest: float = LONGEST) -> Iterator[float]
         yield step / 2 + backoff.full_jitter(step / 2)
 
 
-def pause(failures: int, first: float = SHORTEST) -> float:
-    """Return the seconds to wait after this number of failures in a row, as `delays` would yield them."""
-    longest = min(LONGEST, first * 2.0 ** min(failures, 10))
-    return random.uniform(longest / 2, longest)
+def longer(pause: float, first: float = SHORTEST) -> float:
+    """Return the pause that follows a pause; the first one follows 0."""
+    return min(LONGEST, 2 * pause) or first
+
+
+def jittered(pause: float) -> float:
+    """Return the seconds to wait in a pause: half of it at random, as `delays` has it."""
+    return random.uniform(pause / 2, pause)
 
 
 class Gate:

@@ -18,13 +18,14 @@ from .replies import Server
 IDMP = "XADD IDMP"
 """The server recognises an `XADD` that was sent before, and answers with the id of the entry that it made then."""
 
-SINCE: dict[str, tuple[int, int]] = {IDMP: (8, 6)}
-"""The version of Redis that each came with. Valkey has none of them up to 9.1."""
+SINCE: dict[str, tuple[int, ...]] = {IDMP: (8, 6, 2)}
+"""The version of Redis that each is used from on. It came with 8.6.0, whose memory of identities had errors. Valkey has
+none of them up to 9.1."""
 
 
 def found(server: Server) -> frozenset[str]:
     """Return the capabilities of a server, by its name and version."""
     if server.name != "redis":
         return frozenset()
-    version = (*(int(part) for part in server.version.split(".")[:2] if part.isdecimal()),)
+    version = (*(int(part) for part in server.version.split(".") if part.isdecimal()),)
     return frozenset(name for name, since in SINCE.items() if version >= since)

@@ -25,7 +25,7 @@ from time import monotonic
 
 from ..exceptions import RedisUnavailableError, WrongNodeError
 from . import capabilities
-from .backoff import pause
+from .backoff import jittered, longer
 from .home import Socket
 from .replies import Server
 from .verdicts import REDIAL, Move, Verdict
@@ -62,9 +62,11 @@ class Node:
         self._server = ("", "")
         self._reason: RedisUnavailableError = RedisUnavailableError(f"{where}: no connection yet")
         self._not_before = 0.0
-        self._failed = 0
+        self._away = 0.0
+        """The pause after the last failure; 0: the last connection came about."""
         self._failed_at = 0.0
-        self._wrong = 0
+        self._wrong = 0.0
+        """The pause after the last connection that led to the wrong server."""
         self._wrong_until = 0.0
 
     async def dial(self) -> Dialled:
@@ -75,8 +77,8 @@ class Node:
         except RedisUnavailableError as error:
             self._note_failure(error, began)
             raise
-        if self._failed:
-            self._failed = 0
+        if self._away:
+            self._away = 0.0
             self._not_before = self._wrong_until
         self._note_server(dialled[1])
         return dialled
@@ -96,16 +98,16 @@ class Node:
         self._reason = error
         if began >= self._failed_at:
             self._failed_at = monotonic()
-            self._not_before = max(self._wrong_until, self._failed_at + pause(self._failed))
-            self._failed += 1
+            self._away = longer(self._away)
+            self._not_before = max(self._wrong_until, self._failed_at + jittered(self._away))
 
     def heard(self, turn: int, error: WrongNodeError) -> None:
         """Learn what a connection of that turn was answered. The first to say so counts, others only repeat it."""
         if turn != self.turn or self._after(error) is not REDIAL:
             return
         now = monotonic()
-        self._wrong = 0 if now > self._wrong_until + STEADY else self._wrong + 1
-        self._wrong_until = self._not_before = now + pause(self._wrong, FIRST)
+        self._wrong = longer(0 if now > self._wrong_until + STEADY else self._wrong, FIRST)
+        self._wrong_until = self._not_before = now + jittered(self._wrong)
         self._reason = error
         self.turn += 1
 
@@ -114,8 +116,8 @@ class Node:
         now = monotonic()
         if now < self._not_before:
             return min(self._not_before - now, LOOK)
-        if self._failed:  # the caller has the turn, and the others wait for what becomes of it
-            self._not_before = now + pause(self._failed)
+        if self._away:  # the caller has the turn, and the others wait for what becomes of it
+            self._not_before = now + jittered(longer(self._away))
         return 0.0
 
     async def until_open(self) -> None:

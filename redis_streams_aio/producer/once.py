@@ -1,6 +1,6 @@
 """Send an event with an event id, and send it again when it is not known whether Redis executed it.
 
-That is safe only where the server recognises the repetition (`XADD IDMP`, Redis 8.6 and later). There each event gets
+That is safe only where the server recognises the repetition (`XADD IDMP`, Redis 8.6.2 and later). There each event gets
 an identity of its own, and the answer to its repetition is the id of the entry that the first one made. The event id is
 not that identity: two calls with one event id are two entries, on every server, and consumers drop the second.
 

@@ -52,7 +52,11 @@ def test_an_event_is_recent_until_its_producer_name_is_used_again() -> None:
 @pytest.mark.parametrize(
     ("server", "expected"),
     [
-        (("redis", "8.6.0"), {IDMP}),
+        (("redis", "8.6.2"), {IDMP}),
+        (("redis", "8.6.10"), {IDMP}),
+        (("redis", "8.7"), {IDMP}),
+        (("redis", "8.6.1"), set()),
+        (("redis", "8.6"), set()),
         (("redis", "8.10.2"), {IDMP}),
         (("redis", "9.0"), {IDMP}),
         (("redis", "255.255.255"), {IDMP}),

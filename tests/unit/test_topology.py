@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ VERDICTS: list[tuple[str, Verdict | Move]] = [
     ("MOVED 0 [fd00::2]:6381", Move(0, "fd00::2", 6381, asking=False)),
     ("MOVED 16383 :6381", Move(16383, "", 6381, asking=False)),
     ("MOVED over there", REDIAL),
+    ("MOVED over there:1", REDIAL),
     ("ASK 1 nowhere", REDIAL),
     # Redis cannot do it now, on any connection
     ("LOADING Redis is loading the dataset in memory", KEEP),
@@ -275,6 +277,19 @@ async def test_p16_one_that_waits_for_long_learns_why(one: Node, monkeypatch: py
     one.heard(one.turn, WRONG)
     with pytest.raises(WrongNodeError, match="READONLY"):
         await one.until_open()
+
+
+def test_p16_pauses_double_up_to_the_longest() -> None:
+    pauses = [*itertools.accumulate(range(3000), lambda pause, _: backoff.longer(pause), initial=0.0)][1:]
+    assert pauses[:7] == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    assert pauses[-1] == 2.0
+    assert backoff.longer(0, 0.4) == 0.4
+
+
+def test_p16_half_of_a_pause_is_at_random() -> None:
+    waits = [backoff.jittered(2.0) for _ in range(5000)]
+    assert (min(waits), max(waits)) == (pytest.approx(1.0, abs=0.02), pytest.approx(2.0, abs=0.02))
+    assert all(1.0 <= wait <= 2.0 for wait in waits)
 
 
 # -- capabilities -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Once: an `XADD` with an identity, which Redis 8.6 and later recognises when it is sent again (`IDMP`).
+"""Once: an `XADD` with an identity, which Redis 8.6.2 and later recognises when it is sent again (`IDMP`).
 
 A stream remembers identities for some time, and of each producer only the newest ones: `Memory`.
 """
