@@ -40,7 +40,7 @@ LAYERS: list[list[str]] = [
     ["connection.dial", "connection.link", "connection.reader"],
     ["connection"],
     ["connection.steps"],
-    ["consumer.clock", "consumer.periodic", "consumer.progress", "consumer.status", "consumer.timed_steps"],
+    ["consumer.clock", "consumer.periodic", "consumer.progress", "consumer.status"],
     ["consumer.stream_options"],
     ["consumer.consumer_options"],
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],
@@ -48,10 +48,19 @@ LAYERS: list[list[str]] = [
     ["consumer.intake", "consumer.work"],
     ["consumer.group_consumer", "consumer.halting", "consumer.room"],
     ["consumer.reading"],
-    ["consumer.stream_consumer", "consumer.subscription"],
+    ["consumer.subscription"],
+    ["consumer.stream_consumer"],
     ["consumer"],
-    ["broker.in_force", "broker.lease_keeping", "broker.parts", "broker.running", "broker.signals", "broker.standing"],
-    ["broker.lease_thread", "broker.loop_watch", "broker.releases", "broker.slow_handlers"],
+    [
+        "broker.in_force",
+        "broker.lease_keeping",
+        "broker.parts",
+        "broker.reports",
+        "broker.running",
+        "broker.signals",
+        "broker.standing",
+    ],
+    ["broker.lease_thread", "broker.loop_watch", "broker.releases", "broker.reports", "broker.slow_handlers"],
     ["broker.duties"],
     ["broker.supervisor"],
     ["broker.host"],
@@ -77,7 +86,7 @@ EXCEPTIONS = {
 }
 """Imports that the rules forbid and that are there for a reason. One that is there no more fails the test."""
 
-LONGEST_CHAIN = 34
+LONGEST_CHAIN = 35
 """Modules in the longest chain of imports; a bound, which is raised for a new room only."""
 
 TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}
@@ -88,6 +97,7 @@ TASK_STARTERS = {
     "broker/host.py": "the host of the supervisor, awaited when the broker is left",
     "broker/supervisor.py": "a task for each subscription and each duty for all of them, in its task groups",
     "broker/lease_keeping.py": "a task for each lease, in its task group",
+    "consumer/stream_consumer.py": "the task beside the iterator, awaited by close()",
     "consumer/subscription.py": "everything that a subscription does, in its task groups",
     "consumer/reading.py": "the reads of a subscription, in a task group that ends when it halts",
     "broker/loop_watch.py": "the thread that watches the event loop, joined before the supervisor ends",

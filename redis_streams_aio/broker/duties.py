@@ -9,7 +9,9 @@ ends when the drain begins.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from ..config import Settings
@@ -21,6 +23,9 @@ from ..telemetry import Telemetry
 from .releases import ReleaseWatch
 from .running import Running
 from .slow_handlers import SlowHandlers
+
+CLEAN_UP_INTERVAL = 60.0
+"""Seconds between looks for names of consumers that are gone, and old dead letters; less where they expire sooner."""
 
 
 class Duty(NamedTuple):
@@ -41,7 +46,10 @@ def of_handling(running: Running, lag: LagWatcher, settings: Settings, telemetry
     """Duties for events whose handlers run, and for their groups in Redis."""
     slow = SlowHandlers(running, telemetry)
     yield Duty("watch handlers", slow.run_once, slow.interval)
-    yield Duty("checkpoint", _Checkpoints(running).save, settings.checkpoint_interval)
+    all_of = _All(running)
+    yield Duty("checkpoint", all_of.save_checkpoints, settings.checkpoint_interval)
+    clean_up = partial(all_of.clean_up, settings.consumer_expiry)
+    yield Duty("clean up", clean_up, _clean_up_interval(settings))
     yield Duty("measure lag", lambda: lag.measure(running.groups()), settings.lag_interval)
 
 
@@ -55,15 +63,28 @@ def of_streams(connection: Connection, settings: Settings, telemetry: Telemetry)
         yield Duty("measure lengths", manager.check_lengths, settings.lag_interval)
 
 
-class _Checkpoints:
-    """Saves the checkpoints of all subscriptions."""
+class _All:
+    """Does something for all subscriptions at once. One that fails does not keep the others from theirs."""
 
     def __init__(self, running: Running) -> None:
         self._running = running
 
-    async def save(self) -> None:
-        """Save checkpoints that may have changed. A group that fails does not keep the other ones from theirs."""
-        saving = [each.save_checkpoint() for each in self._running if each.checkpoint_due]
-        for outcome in await asyncio.gather(*saving, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+    async def save_checkpoints(self) -> None:
+        """Save checkpoints that may have changed."""
+        await _together(each.save_checkpoint() for each in self._running if each.checkpoint_due)
+
+    async def clean_up(self, expiry: float) -> None:
+        """Remove names that have been idle for `expiry` seconds, and what nobody needs any more."""
+        await _together(each.clean_up(expiry) for each in self._running)
+
+
+async def _together(steps: Iterable[Awaitable[None]]) -> None:
+    for outcome in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _clean_up_interval(settings: Settings) -> float:
+    """Often enough that nothing stays for much longer than it should."""
+    shortest = min(settings.consumer_expiry, settings.dead_letter_retention or math.inf)
+    return min(CLEAN_UP_INTERVAL, shortest / 4)

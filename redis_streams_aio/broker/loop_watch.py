@@ -99,7 +99,7 @@ class LoopWatch:
 
     def _handlers(self) -> dict[CodeType, str]:
         """The names of all handlers, by their code."""
-        routes = [route for subscription in self._running for route in subscription.plan.routes.all]
+        routes = [route for subscription in self._running for route in subscription.routes.all]
         return {code: route.name for route in routes if (code := _code_of(route.handler)) is not None}
 
 

@@ -38,15 +38,18 @@ from anyio.abc import TaskGroup
 
 from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from ..connection.backoff import delays
+from ..consumer.consumer_options import consumer_options
+from ..consumer.group_consumer import GroupConsumer
 from ..consumer.holdings import Shared
 from ..consumer.intake.leases import LeaseKeepers
 from ..consumer.periodic import repeat
 from ..consumer.subscription import Subscription
+from ..consumer.work.handling import of_handlers
 from ..exceptions import NotOpenError, RedisUnavailableError
 from ..handlers.routes import Plan
 from ..models import LagReport
 from ..monitoring import LagWatcher
-from ..telemetry import Drained, StepFailed
+from ..telemetry import StepFailed
 from ..telemetry.logs import log
 from . import duties
 from .duties import Duty
@@ -54,6 +57,7 @@ from .lease_keeping import LeaseKeeping
 from .lease_thread import LeaseThread
 from .loop_watch import LoopWatch
 from .parts import Parts
+from .reports import Drain, subscribed
 from .running import Running
 
 current_supervisor: ContextVar[Supervisor | None] = ContextVar("current_supervisor", default=None)
@@ -106,7 +110,10 @@ class Supervisor:
 
     def subscription(self, plan: Plan) -> Subscription:
         """Return a new subscription, which is to be started."""
-        return Subscription(plan, self._shared, self._settings, self._checkpoints, self._handlers_context)
+        settings = consumer_options(plan.options, self._settings)
+        consumer = GroupConsumer(self._shared, plan.options, settings, self._checkpoints)
+        handling = of_handlers(plan, consumer.holdings, consumer.settlement, self._handlers_context)
+        return Subscription(consumer, handling)
 
     async def start(self, subscription: Subscription) -> None:
         """Let a subscription work beside the others, when it has joined its group.
@@ -172,7 +179,7 @@ class Supervisor:
                         self._begin(subscription)
                     self.started.set()
                     await self._stop.wait()
-                    drained = _Drained(self.subscriptions)
+                    drained = Drain(self.subscriptions)
                     for subscription in self.running:
                         subscription.drain(self._settings.grace)
                 self._duties.cancel_scope.cancel()
@@ -207,6 +214,7 @@ class Supervisor:
         while True:
             try:
                 await subscription.open()
+                self._telemetry.emit(subscribed(subscription))
                 break
             except RedisUnavailableError as error:
                 wait = next(waits)
@@ -261,27 +269,6 @@ class Supervisor:
         """Start a task in our own context, not in the caller's."""
         assert tasks is not None  # noqa: S101  # `run` has begun
         self._context.copy().run(tasks.start_soon, step)
-
-
-class _Drained:
-    """Remembers the beginning of a drain, to tell of it at its end."""
-
-    def __init__(self, subscriptions: Sequence[Subscription]) -> None:
-        self._holdings = [subscription.holdings for subscription in subscriptions]
-        self._began = anyio.current_time()
-        self._settled_before = self._settled
-
-    @property
-    def _settled(self) -> int:
-        return sum(holdings.settled_count for holdings in self._holdings)
-
-    def fact(self) -> Drained:
-        """Return how long it took, and what became of the entries."""
-        return Drained(
-            seconds=round(anyio.current_time() - self._began, 3),
-            settled=self._settled - self._settled_before,
-            released=sum(holdings.released for holdings in self._holdings),
-        )
 
 
 def _checkpoint_store(parts: Parts) -> CheckpointStore:

@@ -17,6 +17,12 @@ class ConsumerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The longest time that a read waits for new entries."""
     count: int = 100
     """The most entries in one read."""
+    buffer: int = 200
+    """The most entries that are held and wait for a worker."""
+    reclaim_interval: float = 0.5
+    """Seconds between two searches for abandoned entries."""
+    ends_when_refused: bool = False
+    """Whether an error that does not pass by itself ends its reads; otherwise they are repeated."""
     dead_letter_maxlen: int | None = None
     dead_letter_retention: float | None = None
 
@@ -27,6 +33,8 @@ def consumer_options(options: SubscriptionOptions, settings: Settings) -> Consum
         name=settings.consumer,
         block=settings.block_ms / 1000,
         count=max(settings.count, options.batch or 1),
+        buffer=2 * settings.count,
+        reclaim_interval=settings.reclaim_interval,
         dead_letter_maxlen=settings.dead_letter_maxlen,
         dead_letter_retention=settings.dead_letter_retention,
     )

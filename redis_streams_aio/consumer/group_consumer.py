@@ -36,7 +36,8 @@ class GroupConsumer:
         self, shared: Shared, options: SubscriptionOptions, consumer: ConsumerOptions, store: CheckpointStore | None
     ) -> None:
         limits = (consumer.dead_letter_maxlen, consumer.dead_letter_retention)
-        self._keeps_its_name = consumer.name is not None
+        self.options: SubscriptionOptions = options
+        self.settings: ConsumerOptions = consumer
         self.holdings: Holdings = Holdings(shared, options, consumer.name or names.consumer_name())
         self.settlement: Settlement = Settlement(self.holdings, DeadLetterOptions(options.dead_letter, *limits))
         self.position: GroupPosition = GroupPosition(self.holdings, options.start, store)
@@ -83,7 +84,7 @@ class GroupConsumer:
         await self.settlement.release()
         with suppress(RedisRefusedError, CheckpointStoreError):
             await self.position.save()
-        if not self._keeps_its_name:
+        if self.settings.name is None:
             await self.position.leave()
 
     def __repr__(self) -> str:

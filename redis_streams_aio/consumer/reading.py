@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import anyio
 
-from ..config import Settings
 from ..events.delivery import Delivery
+from ..exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ..telemetry import ReadingAgain
+from .consumer_options import ConsumerOptions
 from .intake.source import Source, Take
 from .periodic import repeat, wait_for
 from .progress import Progress
@@ -33,6 +35,27 @@ READ_OVERDUE = 1.0
 """Seconds that a read may take longer than its block before a halt cancels it."""
 
 
+class RefusedError(Exception):
+    """Redis refuses, and trying again does not help; its cause says why."""
+
+
+async def unless_refused(step: Callable[[], Awaitable[object]]) -> None:
+    """Run a step. Raises `RefusedError` for an error that does not pass by itself."""
+    try:
+        await step()
+    except (RedisUnavailableError, StreamNotFoundError):
+        raise
+    except RedisStreamsError as error:
+        raise RefusedError from error
+
+
+def refusal_in(error: BaseException | None) -> BaseException | None:
+    """Return the cause of a `RefusedError` in the errors of a task group; `None` if there is none."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for each in error.exceptions if (found := refusal_in(each)) is not None), None)
+    return error.__cause__ if isinstance(error, RefusedError) else None
+
+
 class Reading:
     """Asks for the entries of one subscription.
 
@@ -40,15 +63,23 @@ class Reading:
     """
 
     def __init__(
-        self, source: Source, take: Take, room: Room, *, freed: asyncio.Event, halt: asyncio.Event, settings: Settings
+        self,
+        source: Source,
+        take: Take,
+        room: Room,
+        *,
+        freed: asyncio.Event,
+        halt: asyncio.Event,
+        settings: ConsumerOptions,
     ) -> None:
         self._source = source
         self._take = take
         self._room = room
         self._freed = freed
         self._halt = halt
-        self._block = settings.block_ms / 1000
+        self._block = settings.block
         self._interval = settings.reclaim_interval
+        self._ends_when_refused = settings.ends_when_refused
         holdings = source.holdings
         self._stream, self._group, self._telemetry = holdings.stream, holdings.group, holdings.telemetry
         self._more_to_reclaim = True
@@ -63,7 +94,8 @@ class Reading:
         """Read whenever there is room, and search for abandoned entries, until halted."""
         async with anyio.create_task_group() as steps:
             steps.start_soon(self._read)
-            steps.start_soon(repeat, "reclaim", self._search_once, self._interval, self._telemetry.emit, self._halt)
+            search = self._step(self._search_once)
+            steps.start_soon(repeat, "reclaim", search, self._interval, self._telemetry.emit, self._halt)
             await self._halt.wait()
             steps.cancel_scope.deadline = anyio.current_time() + self._block + READ_OVERDUE
             while self.is_active:
@@ -73,10 +105,14 @@ class Reading:
     async def _read(self) -> None:
         self.is_active = True
         try:
-            await repeat(f"read {self._stream}/{self._group}", self._read_once, 0, self._telemetry.emit, self._halt)
+            read = self._step(self._read_once)
+            await repeat(f"read {self._stream}/{self._group}", read, 0, self._telemetry.emit, self._halt)
         finally:
             self.is_active = False
             self._freed.set()
+
+    def _step(self, step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        return partial(unless_refused, step) if self._ends_when_refused else step
 
     def look(self) -> None:
         """Search for abandoned entries now, because entries were released, or may have been, or it is halted."""

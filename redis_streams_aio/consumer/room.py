@@ -8,13 +8,11 @@ doubles the number of held entries.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..handlers.subscription_options import SubscriptionOptions
 from .intake.source import Source
 from .settle.acknowledgements import Acknowledgements
+from .work.handling import Workers
 from .work.pace import Pace, room
-from .work.pool import Pool
 from .work.schedule import Schedule
 
 BUFFERED_BYTES = 8 * 1024 * 1024
@@ -27,30 +25,30 @@ class Room:
     def __init__(
         self,
         options: SubscriptionOptions,
-        count: int,
+        buffer: int,
         source: Source,
         *,
         acks: Acknowledgements,
         schedule: Schedule,
-        pool: Pool[Any],
+        workers: Workers,
     ) -> None:
         self._size = options.batch or 1
         self._concurrency = options.concurrency
         self._in_one_lane = options.order == "stream"
         self._handful = source.handful
-        self._most_held = options.concurrency * self._size + 2 * count
+        self._most_held = options.concurrency * self._size + buffer
         self._holdings = source.holdings
         self._acks = acks
         self._schedule = schedule
-        self._pool = pool
-        self.pace: Pace = Pace(2 * count)
+        self._workers = workers
+        self.pace: Pace = Pace(buffer)
         self.asked: int = 0
         """The number of entries that were requested; their room is reserved until they arrive."""
 
     @property
     def done(self) -> int:
         """The number of ended calls of handlers, counted by delivery."""
-        return self._pool.done
+        return self._workers.done
 
     @property
     def for_new(self) -> int:
@@ -60,7 +58,7 @@ class Room:
     @property
     def for_old(self) -> int:
         """The number of pending entries to take; at first at most `few`."""
-        could_run = self._schedule.ready + self._pool.busy * self._size
+        could_run = self._schedule.ready + self._workers.busy * self._size
         return self._within(min(self._most_held - could_run, 2 * self._most_held - self._held))
 
     def few(self, count: int) -> int:
@@ -69,7 +67,7 @@ class Room:
         An entry that killed another process may kill this one too. Such a crash counts one delivery for every entry
         held, so take over only as many as workers can start now.
         """
-        return max(1, min(count, max(self._limit, self._concurrency - self._pool.busy)))
+        return max(1, min(count, max(self._limit, self._concurrency - self._workers.busy)))
 
     @property
     def _limit(self) -> int:
@@ -82,7 +80,7 @@ class Room:
         return len(self._holdings) - len(self._acks)
 
     def _within(self, free: int) -> int:
-        idle = (self._concurrency - self._pool.busy) * self._size
+        idle = (self._concurrency - self._workers.busy) * self._size
         # an entry behind another one of its lane is not work for a free worker; in stream order there is one lane
         buffered = self._schedule.buffered if self._in_one_lane else self._schedule.ready
         return min(

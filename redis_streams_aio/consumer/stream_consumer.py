@@ -1,50 +1,46 @@
 """`StreamConsumer`: a consumer without a broker, as an async iterator.
 
-It has no tasks: between two events, `subscribe()` renews leases, takes over abandoned entries and saves checkpoints.
+It is a subscription (`subscription`) whose only worker is the task that iterates (`work.iterating`). From the first
+`subscribe()` to `close()` a task of its own reads, renews leases, takes over abandoned entries and saves checkpoints,
+also while the iterator's user works. Before that, and without `subscribe()`, nothing is done that is not called.
 
-States: *starting* (not in its group yet) -> *running* -> *draining* (`stop()` was called: it stops reading) ->
-*stopped*. *failed*: it could not start, or `subscribe()` ended with an error.
+States: *starting* (not in its group yet) -> *running* -> *draining* (`stop()` was called: it no longer reads, and what
+was not handed out is released) -> *stopped*. *failed*: it could not start, or `subscribe()` ended with an error.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from contextvars import Context
 from datetime import datetime
 from types import TracebackType
-from typing import Generic, Self, TypeVar, cast
+from typing import Generic, NoReturn, Self, TypeVar, cast
+
+import anyio
 
 from ..checkpoint import CheckpointStore
 from ..checks import names, values
 from ..codecs import Codec
 from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
-from ..connection.backoff import delays
 from ..events import entry_ids
-from ..events.delivery import Delivery
-from ..events.replays import FOR_ANOTHER_GROUP
-from ..exceptions import (
-    CheckpointStoreError,
-    RedisRefusedError,
-    RedisStreamsError,
-    RedisUnavailableError,
-    StreamNotFoundError,
-)
-from ..handlers.error_texts import describe
-from ..handlers.fates import DeadLetter
+from ..exceptions import CheckpointStoreError, NotOpenError, RedisRefusedError, RedisStreamsError
 from ..handlers.subscription_options import SubscriptionOptions
 from ..models import EventMessage, PendingMessage
-from ..telemetry import SILENT, StepFailed, Telemetry
+from ..telemetry import SILENT, Telemetry
 from ..telemetry.logs import log
 from .consumer_options import ConsumerOptions
 from .group_consumer import GroupConsumer
 from .holdings import Shared
 from .intake.leases import LeaseKeeper
+from .periodic import repeat
+from .reading import refusal_in, unless_refused
 from .status import ConsumerState, ConsumerStatus
 from .stream_options import dead_letters, decoder
-from .timed_steps import TimedSteps
+from .subscription import Subscription
+from .work.iterating import Iterating, handling
 
 T = TypeVar("T")
 
@@ -61,9 +57,10 @@ class StreamConsumer(Generic[T]):
     ```
 
     At least once: an event that was yielded and not acknowledged is yielded again, to this consumer after a restart
-    under the same `name`, or to another one when it was idle for `lease` seconds. Leases are renewed between two
-    events: choose `lease` longer than one event takes, or call `renew()` meanwhile. Entries that cannot be decoded, or
-    have a payload of more than `max_payload_bytes`, are moved to the dead letters: it decides `undecodable` itself.
+    under the same `name`, or to another one when it was idle for `lease` seconds. Leases are renewed while you work,
+    from the first `subscribe()` on; without it, call `renew()`. Entries that cannot be decoded, or have a payload of
+    more than `max_payload_bytes`, are moved to the dead letters: it decides `undecodable` itself. So are entries that
+    were delivered more than 20 times.
 
     Times in seconds. `start` and `checkpoints` say where a new group begins, see
     `ConsumerGroupManager.create_group`; `name`: this consumer's name, the same after a restart; by default a new
@@ -93,6 +90,7 @@ class StreamConsumer(Generic[T]):
         options = SubscriptionOptions(
             stream=names.checked("stream", stream),
             group=names.checked("group", group),
+            order="none",
             start=entry_ids.start_position(start),
             lease=values.seconds("lease", lease),
             dead_letter="" if dead_letter is None else dead_letters(stream, dead_letter),
@@ -101,29 +99,26 @@ class StreamConsumer(Generic[T]):
             name=None if name is None else names.checked("name", name),
             block=values.seconds("block", block),
             count=values.whole("count", count, 1),
+            buffer=2 * count - 1,
+            reclaim_interval=values.seconds("reclaim_interval", reclaim_interval),
+            ends_when_refused=True,
         )
-        values.seconds("reclaim_interval", reclaim_interval)
-        values.seconds("checkpoint_interval", checkpoint_interval)
+        self._checkpoint_interval = values.seconds("checkpoint_interval", checkpoint_interval)
         self._connection = values.instance("connection", connection, Connection)
         self._telemetry = values.instance("telemetry", telemetry, Telemetry)
         if checkpoints is not None:
             values.has_methods("checkpoints", checkpoints, "load", "save")
-        self._decode = decoder(codec, payload_type, values.whole("max_payload_bytes", max_payload_bytes, 1))
-        self._buffer: deque[Delivery] = deque()
-        self._options, self._count = options, consumer.count
+        decode = decoder(codec, payload_type, values.whole("max_payload_bytes", max_payload_bytes, 1))
         self._consumer = GroupConsumer(Shared(connection, telemetry), options, consumer, checkpoints)
         self._holdings, self._settlement = self._consumer.holdings, self._consumer.settlement
         self._source, self._position = self._consumer.source, self._consumer.position
+        self._iterating = Iterating(self._holdings, self._settlement, decode)
+        self._subscription = Subscription(self._consumer, handling(self._iterating, options))
         self._keeper = LeaseKeeper(connection, options.lease, lambda: (self._holdings,))
-        self._acknowledged = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
         self._state: ConsumerState = "starting"
         self._error: str | None = None
-        self._patience = lease / 3
-        self._duties = TimedSteps(
-            (lease / 3, self.renew),
-            (reclaim_interval, self.reclaim),
-            (checkpoint_interval, self._save_checkpoint),
-        )
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -142,7 +137,7 @@ class StreamConsumer(Generic[T]):
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
         try:
-            await self._source.open()
+            await self._subscription.open()
         except RedisStreamsError as error:
             self._state, self._error = "failed", str(error)
             raise
@@ -152,6 +147,8 @@ class StreamConsumer(Generic[T]):
         """Stop reading: `subscribe()` ends after the current event."""
         if self._state in ("starting", "running"):
             self._state = "draining"
+        self._subscription.pause()
+        self._iterating.pause()
 
     async def close(self) -> None:
         """Write what was acknowledged, and release everything else, so that another consumer has it at once.
@@ -159,7 +156,11 @@ class StreamConsumer(Generic[T]):
         Does not raise.
         """
         self.stop()
-        await self._consumer.leave()
+        if self._task is not None:
+            self._subscription.drain(0.0)
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait((self._task,))
+        await self._subscription.close()
         await self._keeper.close()
         if self._state != "failed":
             self._state = "stopped"
@@ -169,82 +170,76 @@ class StreamConsumer(Generic[T]):
     async def subscribe(self) -> AsyncIterator[EventMessage[T]]:
         """Yield events as they come, in stream order, until `stop()`.
 
-        Waits through outages. No more than `2 * count` events are handed out before some are acknowledged. Raises
-        `NotOpenError`, and `ServerError` when Redis refuses for good (permissions, a key that is not a stream).
+        An event whose retry is due later is yielded then. Waits through outages. No more than `2 * count` events are
+        handed out before some are acknowledged. Raises `NotOpenError`, and `ServerError` when Redis refuses for good
+        (permissions, a key that is not a stream).
         """
-        waits = delays()
+        patience = self._consumer.options.lease / 3
         while self._state in ("starting", "running"):
-            try:
-                await self._read_once()
-                event = await self._next_event(self._buffer.popleft()) if self._buffer else None
-            except RedisStreamsError as error:
-                await self._survive(error, next(waits))
-                continue
-            waits = delays()
-            if event is not None:
-                yield event
+            self._start()
+            delivery = await self._iterating.next(patience)
+            if self._failure is not None:
+                self._fail(self._failure)
+            if delivery is not None:
+                yield cast("EventMessage[T]", delivery.event)
+            elif self._state == "running" and self._room() <= 0:
+                log.warning("%r: waits for acknowledgements before it reads more events", self)
 
     async def fetch(self, room: int) -> int:
         """Read up to `room` entries, for at most `block` seconds; return how many came. `subscribe()` does this."""
-        if not self._source.caught_up and (came := await self._source.own(room, self._buffer.extend)):
+        if not self._source.caught_up and (came := await self._source.own(room, self._subscription.accept)):
             return came
-        return await self._source.fetch(room, self._buffer.extend)
+        return await self._source.fetch(room, self._subscription.accept)
 
     async def reclaim(self) -> int:
         """Take over entries whose lease ran out, as there is room; return how many. `subscribe()` yields them."""
-        return await self._source.abandoned(self._room(), self._buffer.extend)
+        return await self._source.abandoned(self._room(), self._subscription.accept)
 
     async def renew(self) -> int:
         """Renew the leases of everything held; return how many were lost to other consumers."""
         return await self._keeper.run_once()
 
+    def _room(self) -> int:
+        return 2 * self._consumer.settings.count - len(self._holdings)
+
+    # -- the task beside the iterator ----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Start the task that reads and renews, if it is not there yet. Raises `NotOpenError`."""
+        if self._task is not None:
+            return
+        if not self._source.is_open:
+            self._fail(NotOpenError("the consumer is not open: use 'async with consumer:' around it"))
+        self._task = asyncio.create_task(self._run(), name="redis_streams_aio consumer", context=Context())
+        self._task.add_done_callback(self._on_end)
+
+    async def _run(self) -> None:
+        emit = self._telemetry.emit
+        renew = (
+            f"renew leases of {self._subscription.name}",
+            lambda: unless_refused(self.renew),
+            self._keeper.interval,
+        )
+        async with anyio.create_task_group() as duties:
+            duties.start_soon(repeat, *renew, emit)
+            duties.start_soon(repeat, "checkpoint", self._save_checkpoint, self._checkpoint_interval, emit)
+            await self._subscription.run()
+            duties.cancel_scope.cancel()
+
     async def _save_checkpoint(self) -> None:
         with suppress(RedisRefusedError, CheckpointStoreError):  # saved at a later turn; events continue meanwhile
             await self._position.save()
 
-    def _room(self) -> int:
-        return 2 * self._count - len(self._holdings)
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        self._iterating.stop()
+        if task.cancelled():
+            self._failure = RuntimeError("the consumer's task was cancelled from outside")
+        elif (error := task.exception()) is not None:
+            self._failure = refusal_in(error) or error
 
-    async def _read_once(self) -> None:
-        """Carry out the duties that are due, and fill the buffer if it is empty."""
-        if not self._source.caught_up and not self._buffer:
-            await self._source.own(self._room(), self._buffer.extend)
-        await self._duties.do_due(asyncio.get_running_loop().time())
-        if self._buffer:
-            return
-        room = self._room()
-        await (self.fetch(room) if room > 0 else self._wait_for_acknowledgements())
-
-    async def _wait_for_acknowledgements(self) -> None:
-        self._acknowledged.clear()
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._acknowledged.wait()
-        except TimeoutError:
-            log.warning("%r: waits for acknowledgements before it reads more events", self)
-
-    async def _next_event(self, delivery: Delivery) -> EventMessage[T] | None:
-        if delivery.lost:
-            return None
-        if delivery.refusal is FOR_ANOTHER_GROUP:
-            await self.acknowledge(delivery.id)
-            return None
-        try:
-            delivery.payload = self._decode(delivery.fields)
-        except Exception as error:  # noqa: BLE001  # a user's codec may raise anything
-            fate = DeadLetter("undecodable", describe(error), delivery.failures)
-            if await self._settlement.settle(delivery, fate):
-                self._buffer.appendleft(delivery)
-                await asyncio.sleep(max(0.0, delivery.due - asyncio.get_running_loop().time()))
-            return None
-        return cast("EventMessage[T]", delivery.event)
-
-    async def _survive(self, error: RedisStreamsError, wait: float) -> None:
-        if not isinstance(error, RedisUnavailableError | StreamNotFoundError):
-            self._state, self._error = "failed", str(error)
-            raise error
-        self._telemetry.emit(StepFailed.of(f"read {self._options.stream}", error, wait))
-        await asyncio.sleep(wait)
+    def _fail(self, error: BaseException) -> NoReturn:
+        self._state, self._error = "failed", str(error)
+        raise error
 
     # -- acknowledging and looking ----------------------------------------------------------------------------
 
@@ -260,7 +255,7 @@ class StreamConsumer(Generic[T]):
                 self._settlement.ack(delivery)
                 known += 1
         await self._settlement.acks.flush()
-        self._acknowledged.set()
+        self._iterating.ended()
         return known
 
     async def get_pending(self, count: int = 100, *, consumer: str | None = None) -> list[PendingMessage]:
@@ -268,7 +263,7 @@ class StreamConsumer(Generic[T]):
 
         Raises `GroupNotFoundError`.
         """
-        options = self._options
+        options = self._consumer.options
         of_consumer = () if consumer is None else (consumer,)
         return replies.pending(
             await self._connection.call("XPENDING", options.stream, options.group, "-", "+", count, *of_consumer)
@@ -282,11 +277,10 @@ class StreamConsumer(Generic[T]):
     @property
     def status(self) -> ConsumerStatus:
         """The state of the consumer."""
-        holdings, unwritten = self._holdings, len(self._settlement.acks)
-        return ConsumerStatus(
-            self._state, len(holdings), len(self._buffer), unwritten, holdings.settled_count, self._error
-        )
+        known, schedule = self._subscription.status, self._iterating.schedule
+        buffered = schedule.buffered + schedule.delayed
+        return ConsumerStatus(self._state, len(self._holdings), buffered, known.unwritten, known.settled, self._error)
 
     def __repr__(self) -> str:
-        options = self._options
+        options = self._consumer.options
         return f"<StreamConsumer {options.stream}/{options.group} {self.name}: {self._state}, {self.status.held} held>"

@@ -18,7 +18,7 @@ runs in the task groups of its own `run`, so each one can be started, paused, re
 1. The read that waits in Redis is ended; no handler begins.
 2. Entries whose handler has not begun are released, at once, and then those that turn up later.
 3. Running handlers finish, for at most `grace` seconds; then they are cancelled.
-4. The tasks beside the handlers end: acknowledgements, cleaning up.
+4. The task beside the handlers ends, which writes acknowledgements.
 5. Fates that are not written yet are written, all other entries are released, a made-up name is removed from the
    group, and the connection is closed. From now on the broker renews no leases of it.
 
@@ -32,79 +32,56 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from contextvars import Context
-from functools import partial
 from typing import Literal
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ..checkpoint import CheckpointStore
-from ..config import Settings
 from ..connection.backoff import LONGEST
 from ..events.delivery import Delivery
 from ..exceptions import RedisStreamsError
-from ..handlers.routes import Plan
-from ..telemetry import StepFailed, Subscribed
-from .consumer_options import consumer_options
+from ..handlers.routes import RouteTable
+from ..telemetry import StepFailed
 from .group_consumer import GroupConsumer
 from .halting import decided, release_waiting
-from .holdings import Holdings, Shared
+from .holdings import Holdings
 from .periodic import repeat
-from .reading import Reading
+from .reading import Reading, refusal_in
 from .room import Room
 from .status import SubscriptionStatus
-from .work.batches import Batches
-from .work.lanes import Lanes
-from .work.pool import Pool
-from .work.schedule import Schedule
-from .work.single import OneByOne, Work, Worker
+from .work.handling import Handling
+from .work.single import Worker
 
 State = Literal["closed", "running", "paused", "draining"]
-
-CLEAN_UP_INTERVAL = 60.0
-"""Seconds between looks for names of consumers that are gone, and old dead letters; less where they expire sooner."""
 
 
 class Subscription:
     """All handlers of one stream and one group in this process."""
 
-    def __init__(
-        self, plan: Plan, shared: Shared, settings: Settings, checkpoints: CheckpointStore, context: Context
-    ) -> None:
-        options = plan.options
+    def __init__(self, consumer: GroupConsumer, handling: Handling) -> None:
+        options = consumer.options
         self.options = options
-        self.plan = plan
+        self.routes: RouteTable = handling.routes
         self.name: str = f"{options.stream}/{options.group}"
         self.state: State = "closed"
         self.closed: asyncio.Event = asyncio.Event()
         """Set when it has run, and its last fate is written."""
-        self._context = context
-        self._lanes = Lanes(plan, context)
-        self._telemetry = shared.telemetry
-        self._settings = settings
-        self._schedule = Schedule()
-        self._freed = asyncio.Event()
+        self._consumer = consumer
+        self.holdings: Holdings = consumer.holdings
+        """The deliveries that this subscription holds."""
+        self._settlement, self._source = consumer.settlement, consumer.source
+        self._handling = handling
+        self._schedule, self._workers, self._freed = handling.schedule, handling.workers, handling.freed
         self._halt = asyncio.Event()
         self._until = math.inf
-        self._handling: anyio.CancelScope | None = None
-        self._consumer = GroupConsumer(shared, options, consumer_options(options, settings), checkpoints)
-        self.holdings: Holdings = self._consumer.holdings
-        """The deliveries that this subscription holds."""
-        self._settlement, self._source = self._consumer.settlement, self._consumer.source
-        self._work: Work[Delivery] | Work[list[Delivery]]
-        if options.batch is None:
-            self._work = OneByOne(self.holdings, self._schedule, self._settlement, plan.routes, options.unknown)
-            self._pool: Pool[Delivery] | Pool[list[Delivery]] = Pool(self._work, self._freed, shared.clock)
-        else:
-            self._work = Batches(self.holdings, self._schedule, self._settlement, plan.routes, options)
-            self._pool = Pool(self._work, self._freed, shared.clock)
-        self.holdings.on_lost = self._pool.lost
-        self.holdings.handler_of = plan.routes.handler_name
-        acks, schedule, pool = self._settlement.acks, self._schedule, self._pool
-        self._room = Room(options, settings.count, self._source, acks=acks, schedule=schedule, pool=pool)
+        self._scope: anyio.CancelScope | None = None
+        self.holdings.on_lost = self._workers.lost
+        self.holdings.handler_of = handling.routes.handler_name
+        acks, schedule, workers = self._settlement.acks, self._schedule, self._workers
+        buffer = consumer.settings.buffer
+        self._room = Room(options, buffer, self._source, acks=acks, schedule=schedule, workers=workers)
         self._reading = Reading(
-            self._source, self._accept, self._room, freed=self._freed, halt=self._halt, settings=settings
+            self._source, self.accept, self._room, freed=self._freed, halt=self._halt, settings=consumer.settings
         )
 
     @property
@@ -114,7 +91,7 @@ class Subscription:
             self.options.stream,
             self.options.group,
             self.holdings.consumer,
-            self._work.running,
+            self._handling.work.running,
             self._schedule.buffered,
             self._schedule.delayed,
             len(self._settlement.acks),
@@ -131,36 +108,25 @@ class Subscription:
     @property
     def is_handling(self) -> bool:
         """Whether a worker is handling something. Can be read from any thread."""
-        return self._pool.busy > 0
+        return self._workers.busy > 0
 
     def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
         """Return each worker in a handler, with its deliveries. Can be called from any thread."""
-        return self._work.in_handlers()
+        return self._handling.work.in_handlers()
 
     async def open(self) -> None:
-        """Join the group, and emit `Subscribed`. Raises `ServerError`, `RedisUnavailableError`."""
+        """Join the group. Raises `ServerError`, `RedisUnavailableError`."""
         await self._source.open()
-        options = self.options
-        self._telemetry.emit(
-            Subscribed(
-                stream=options.stream,
-                group=options.group,
-                handlers=tuple(route.name for route in self.plan.routes.all),
-                concurrency=options.concurrency,
-                order=options.order,
-                batch=options.batch,
-            )
-        )
 
     async def run(self) -> None:
-        """Work until the end of a drain, and close. Raises our own bugs."""
+        """Work until the end of a drain, and close. Raises our own bugs, and `RefusedError` (`ends_when_refused`)."""
         if self.state == "closed":
             self.state = "running"
         release = True
         try:
             await self._work_until_drained()
-        except Exception:
-            release = False
+        except Exception as error:
+            release = refusal_in(error) is not None
             raise
         finally:
             with anyio.CancelScope(shield=True):
@@ -170,7 +136,7 @@ class Subscription:
         """Stop reading, begin no handler, and release what has not begun. Does nothing unless it is running."""
         if self.state == "running":
             self.state = "paused"
-            self._pool.pause()
+            self._workers.pause()
             self._halt_reading()
 
     def resume(self) -> None:
@@ -185,9 +151,9 @@ class Subscription:
             return
         self.state = "draining"
         self._until = min(self._until, asyncio.get_running_loop().time() + grace)
-        if self._handling is not None:
-            self._handling.deadline = self._until
-        self._pool.stop()
+        if self._scope is not None:
+            self._scope.deadline = self._until
+        self._workers.stop()
         self._halt_reading()
 
     async def close(self, *, release: bool = True) -> None:
@@ -205,6 +171,10 @@ class Subscription:
         """Whether `save_checkpoint` has work to do."""
         return self._consumer.position.is_due
 
+    async def clean_up(self, expiry: float) -> None:
+        """Remove consumers that have been idle for `expiry` seconds, what others left, and old dead letters."""
+        await self._consumer.clean_up(expiry)
+
     async def save_checkpoint(self) -> None:
         """Copy the group's checkpoint into the store."""
         await self._consumer.position.save()
@@ -213,39 +183,31 @@ class Subscription:
 
     async def _work_until_drained(self) -> None:
         async with anyio.create_task_group() as beside:
-            self._start_beside(beside)
+            name, emit = f"acknowledge {self.name}", self.holdings.telemetry.emit
+            beside.start_soon(repeat, name, self._write_once, 0, emit)
             async with anyio.create_task_group() as work:
-                self._handling = work.cancel_scope
+                self._scope = work.cancel_scope
                 work.cancel_scope.deadline = self._until
-                for _ in range(self.options.concurrency):
+                for _ in range(self._handling.tasks):
                     self._start_worker(work)
                 while self.state != "draining":
                     await self._read_and_halt()
             beside.cancel_scope.cancel()
 
-    def _start_beside(self, beside: TaskGroup) -> None:
-        """Start the tasks that go on until the last handler has ended."""
-        emit, settings = self._telemetry.emit, self._settings
-        shortest = min(settings.consumer_expiry, settings.dead_letter_retention or math.inf)
-        interval = min(CLEAN_UP_INTERVAL, shortest / 4)  # nothing stays for much longer than it should
-        beside.start_soon(repeat, f"acknowledge {self.name}", self._write_once, 0, emit)
-        clean_up = partial(self._consumer.clean_up, settings.consumer_expiry)
-        beside.start_soon(repeat, "clean up", clean_up, interval, emit)
-
     def _start_worker(self, work: TaskGroup) -> None:
         """Start a worker in a copy of the context in which the broker was opened."""
-        self._context.copy().run(work.start_soon, self._work_in_context, work)
+        self._handling.context.copy().run(work.start_soon, self._work_in_context, work)
 
     async def _work_in_context(self, work: TaskGroup) -> None:
         """Run one worker; when handlers have left something in its context, another one takes its place."""
-        if await self._pool.run_worker():
+        if await self._workers.run_worker():
             self._start_worker(work)
 
     async def _read_and_halt(self) -> None:
         """Read until halted; then release what has not begun, until it is resumed, or until the end of the drain."""
         if self.state == "running":
             self._halt.clear()
-            self._pool.resume()
+            self._workers.resume()
         async with anyio.create_task_group() as reading:
             reading.start_soon(self._reading.run)
             await self._halt.wait()
@@ -261,7 +223,7 @@ class Subscription:
 
     def _is_halt_over(self) -> bool:
         if self.state == "draining":
-            return not (self._pool.busy or self._reading.is_active or self._room.asked)
+            return not (self._workers.busy or self._reading.is_active or self._room.asked)
         return self.state == "running"
 
     def _take_up(self, left: Sequence[Delivery]) -> None:
@@ -282,16 +244,17 @@ class Subscription:
         await self._settlement.acks.overdue()
         await self._settlement.acks.flush()
 
-    def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        self._lanes.assign(deliveries)
+    def accept(self, deliveries: Sequence[Delivery]) -> None:
+        """Have entries handled that the source has given."""
+        self._handling.lanes.assign(deliveries)
         for delivery in deliveries:
             self._schedule.add(delivery)
         if self._halt.is_set():
             self._freed.set()  # they are released
-        self._pool.wake()
+        self._workers.wake()
 
     def _tell(self, error: RedisStreamsError) -> None:
-        self._telemetry.emit(StepFailed.of(f"release entries of {self.name}", error, LONGEST))
+        self.holdings.telemetry.emit(StepFailed.of(f"release entries of {self.name}", error, LONGEST))
 
     def __repr__(self) -> str:
         status = self.status

@@ -487,7 +487,7 @@ async def test_p27_no_handler_begins_after_redis_was_asked_for_copies_meanwhile(
             begun.append("many")
 
     async with broker:
-        work, asked, answer = broker._supervisor.subscriptions[0]._work, asyncio.Event(), asyncio.Event()
+        work, asked, answer = broker._supervisor.subscriptions[0]._handling.work, asyncio.Event(), asyncio.Event()
         before = work._holdings.connection.run
 
         async def slowly(*arguments: Any, **named: Any) -> Any:

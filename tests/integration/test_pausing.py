@@ -405,7 +405,7 @@ async def test_p14_one_that_starts_later_ends_the_broker_by_our_bug(url: str) ->
             supervisor = broker._supervisor
             assert supervisor is not None
             subscription = supervisor.subscription(plan)
-            subscription._work.take = lambda _: 1 // 0  # type: ignore[assignment, method-assign, return-value]
+            subscription._handling.work.take = lambda _: 1 // 0  # type: ignore[attr-defined]
             await supervisor.start(subscription)
             await asyncio.sleep(10)
     assert isinstance(one.broker.failed, ZeroDivisionError) or one.broker.failed is not None

@@ -7,6 +7,7 @@ continues.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -45,6 +46,8 @@ class GroupSource:
         self._returning = Returning(holdings)
         self._first_time = True
         self._reader: Reader | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def open(self) -> None:
         """Join the group; create it if it does not exist.
@@ -77,6 +80,8 @@ class GroupSource:
         Raises `NotOpenError`, `RedisUnavailableError`, `ServerError`. After a failure entries may be pending without
         having arrived here.
         """
+        while not self._idle.is_set():
+            await self._idle.wait()  # the reader's connection is busy with another caller's read
         if (reader := self._reader) is None:
             raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
         count = min(room, self.handful.size)
@@ -84,6 +89,7 @@ class GroupSource:
             reader.read, self.holdings.who, count=count, block=self._block, parse=partial(self._arrived, take)
         )
         group = self._acks.depart() if reader.is_connected else None  # connecting may take long
+        self._idle.clear()
         try:
             with self.handful.asking_for(count):
                 came = await (read() if group is None else read(ahead=group.commands(), answered=group.arrive))
@@ -91,6 +97,7 @@ class GroupSource:
             await self._recreate_group()
             return 0
         finally:
+            self._idle.set()
             if group is not None:
                 group.stay()  # if no answer came
         if self._returning:

@@ -118,7 +118,7 @@ def admit(
     if route is None:
         return ACK if unknown == "skip" else _unhandled(delivery)
     if delivery.deliveries > 1 and delivery.deliveries > route.retry.max_deliveries:
-        return _too_many_deliveries(delivery)
+        return too_many_deliveries(delivery)
     if not delivery.prepared:
         prepare(delivery, route)
     refusal = delivery.refusal
@@ -265,7 +265,8 @@ def _decided(error: BaseException, delivery: Delivery, route: Route, failing_for
         return decide_by_default(error, delivery.failures, failing_for)
 
 
-def _too_many_deliveries(delivery: Delivery) -> DeadLetter:
+def too_many_deliveries(delivery: Delivery) -> DeadLetter:
+    """Return the fate of an event that was delivered more often than its handler allows."""
     error = f"delivered {delivery.deliveries} times without an end"
     return DeadLetter("deliveries", error, delivery.failures)
 

@@ -1,0 +1,165 @@
+"""Iterating: the work of a `StreamConsumer`. The task that iterates is the only worker.
+
+Each entry is handed to it once, when it is due. From then on the iterator's user has it, until the entry is
+acknowledged, lost or released: other entries follow meanwhile. Entries that were delivered too often, or that cannot be
+decoded, are moved to the dead letters and never handed out. Entries that were replayed for another group are
+acknowledged.
+
+When things fail: a dead letter that Redis cannot accept now waits with its fate, and the next entry is handed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import Context
+
+from ...events.delivery import Delivery
+from ...events.replays import FOR_ANOTHER_GROUP
+from ...events.wire_format import Fields
+from ...handlers.error_texts import describe
+from ...handlers.fates import ACK, DeadLetter, Fate
+from ...handlers.retry import RetryPolicy
+from ...handlers.routes import Plan, RouteTable
+from ...handlers.subscription_options import SubscriptionOptions
+from ..holdings import Holdings
+from ..settle.settlement import Settlement
+from .attempt import too_many_deliveries
+from .handling import Handling
+from .lanes import Lanes
+from .schedule import Schedule
+from .single import Worker, known_fate
+
+
+def handling(iterating: Iterating, options: SubscriptionOptions) -> Handling:
+    """Return the handling of a subscription whose only worker iterates."""
+    routes = RouteTable({}, None, None, deduplicates=False)
+    lanes = Lanes(Plan(options, routes), Context())
+    return Handling(iterating.schedule, lanes, iterating, iterating, 0, routes, Context(), iterating.freed)
+
+
+class Iterating:
+    """Hands the entries of a subscription to the task that iterates."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        settlement: Settlement,
+        decode: Callable[[Fields], object],
+    ) -> None:
+        self._settlement = settlement
+        self.schedule: Schedule = Schedule()
+        self.freed: asyncio.Event = asyncio.Event()
+        """Set whenever there may be room for more entries."""
+        self._decode = decode
+        self._now = holdings.clock.now
+        self._most_deliveries = RetryPolicy().max_deliveries
+        self._came = asyncio.Event()
+        self._waiting = 0
+        self._halted = False
+        self.done: int = 0
+
+    # -- for the one who iterates -----------------------------------------------------------------------------
+
+    async def next(self, patience: float) -> Delivery | None:
+        """Return the next entry to hand out; `None` if there is none for `patience` seconds, or nothing may begin."""
+        until = self._now() + patience
+        self._waiting += 1
+        self.done += 1
+        self.freed.set()  # there is room for one more
+        try:
+            while not self._halted:
+                if (delivery := self.schedule.take(now := self._now())) is not None:
+                    if await self._is_for_the_user(delivery):
+                        return delivery
+                    self.freed.set()
+                elif now < until:
+                    await self._until_more(until - now)
+                else:
+                    break
+        finally:
+            self._waiting -= 1
+        return None
+
+    def ended(self) -> None:
+        """Note that events were acknowledged: there is room for others."""
+        self.freed.set()
+
+    async def _until_more(self, seconds: float) -> None:
+        """Wait until entries came or one is due, for at most so long."""
+        self._came.clear()
+        if (due := self.schedule.next_due) is not None:
+            seconds = min(seconds, max(0.0, due - self._now()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._came.wait()
+
+    async def _is_for_the_user(self, delivery: Delivery) -> bool:
+        """Whether to hand an entry out. The fate of any other entry is written."""
+        if delivery.lost:
+            return False
+        fate = known_fate(delivery) or self._fate_of(delivery)
+        if fate is None:
+            return True
+        try:
+            if await self._settlement.settle(delivery, fate):
+                self.schedule.delay(delivery, delivery.due)
+        except BaseException:
+            self.schedule.queue_up([delivery])
+            raise
+        return False
+
+    def _fate_of(self, delivery: Delivery) -> Fate | None:
+        """Return the fate of an entry that is not handed out; `None` to hand it out, decoded."""
+        if delivery.refusal is FOR_ANOTHER_GROUP:
+            return ACK
+        if delivery.deliveries > self._most_deliveries:
+            return too_many_deliveries(delivery)
+        try:
+            delivery.payload = self._decode(delivery.fields)
+        except Exception as error:  # noqa: BLE001  # a user's codec may raise anything
+            return DeadLetter("undecodable", describe(error), delivery.failures)
+        return None
+
+    # -- for the subscription ---------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> int:
+        """1 while the user is at an event, or does not iterate."""
+        return 0 if self._waiting else 1
+
+    @property
+    def running(self) -> int:
+        """Deliveries in their handler: there is none."""
+        return 0
+
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+        """Return nothing: the user's task is not ours to watch."""
+        return []
+
+    def wake(self) -> None:
+        """Wake the iterator, because there is work."""
+        self._came.set()
+
+    def pause(self) -> None:
+        """Hand out nothing until `resume`."""
+        self._halted = True
+        self._came.set()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._halted = False
+
+    def stop(self) -> None:
+        """Hand out nothing any more."""
+        self.pause()
+
+    def lost(self, delivery: Delivery) -> None:
+        """Note that another consumer has a delivery now."""
+        self.schedule.forget(delivery)
+        self.freed.set()
+
+    async def run_worker(self) -> bool:
+        """Return at once: the task that iterates is the worker."""
+        return False
