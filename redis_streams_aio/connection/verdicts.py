@@ -18,6 +18,7 @@ sent again, to where it belongs by then.
 from __future__ import annotations
 
 import enum
+import re
 from typing import NamedTuple
 
 from ..exceptions import RedisStreamsError, WrongNodeError
@@ -27,6 +28,7 @@ WRONG_NODE = ("READONLY", "NOREPLICAS", "NOGOODSLAVE", "MASTERDOWN", "CLUSTERDOW
 STATE_CHANGED = "unblocked force unblock from blocking operation, instance state changed"
 """The beginning, in small letters, of the reply to a blocked read at a primary that is demoted."""
 MOVED, ASK = "MOVED", "ASK"
+_WHERE = re.compile(r"(\d+) \[?([^\s\]]*)\]?:(\d+)", re.ASCII)
 
 
 class Verdict(enum.Enum):
@@ -62,8 +64,7 @@ def verdict(error: RedisStreamsError) -> Verdict | Move:
 
 def _move(text: str, *, asking: bool) -> Verdict | Move:
     """Return where to, from `3999 10.0.0.2:6381`; the host may be an IPv6 address, or empty."""
-    slot, _, address = text.partition(" ")
-    host, _, port = address.rpartition(":")
-    if not (slot.isdecimal() and port.isdecimal()):
+    if (found := _WHERE.fullmatch(text)) is None:
         return REDIAL
-    return Move(int(slot), host.strip("[]"), int(port), asking)
+    slot, host, port = found.groups()
+    return Move(int(slot), host, int(port), asking)
