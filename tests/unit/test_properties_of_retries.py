@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from redis_streams_aio import ConfigError, Delivery, Reject, RetryPolicy
@@ -10,7 +12,7 @@ from redis_streams_aio.events import entry_ids, wire_format
 from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.handlers.error_texts import describe, traceback_of
 from redis_streams_aio.handlers.fates import ACK, DeadLetter, Retry
-from redis_streams_aio.handlers.retry import decide
+from redis_streams_aio.handlers.retry import decide, decide_by_default
 
 POLICY = RetryPolicy(max_failures=3, give_up_on=(KeyError,))
 
@@ -125,3 +127,40 @@ def test_a_policy_at_its_bounds_and_beyond_them(option: str, allowed: float, ref
     with pytest.raises(ConfigError) as caught:
         RetryPolicy(**{option: refused})  # type: ignore[arg-type]
     assert str(caught.value) == f"RetryPolicy({option}={refused!r}): expected {expected}"
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "shown", "expected"),
+    [
+        ("jitter", 1, "1", "True or False"),
+        ("base", timedelta(seconds=5), "datetime.timedelta(seconds=5)", "seconds, 0 or more (this timedelta has 5)"),
+        ("retry_on", (7,), "(7,)", "exception types, e.g. (ValueError, KeyError)"),
+        ("give_up_on", "KeyError", "'KeyError'", "exception types, e.g. (ValueError, KeyError)"),
+    ],
+)
+def test_a_policy_shows_a_wrong_value_and_says_what_is_expected(
+    option: str, given: object, shown: str, expected: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RetryPolicy(**{option: given})  # type: ignore[arg-type]
+    assert str(caught.value) == f"RetryPolicy({option}={shown}): expected {expected}"
+
+
+def test_a_delay_of_a_policy_that_is_not_one_is_shown_with_the_policys_name() -> None:
+    class Odd(RetryPolicy):
+        def delay(self, failures: int, *_: object) -> float:  # type: ignore[override]
+            return -7.0
+
+    with pytest.raises(ConfigError, match=r"^Odd\.delay\(2\) gave -7\.0: expected seconds$"):
+        decide(ValueError("x"), 1, Odd())
+
+
+def test_p14_the_default_policy_tells_the_error_that_could_not_be_examined() -> None:
+    again = decide_by_default(ValueError("x"), 0)
+    assert isinstance(again, Retry)
+    assert 0 <= again.delay <= RetryPolicy().base
+    assert (again.failures, again.error) == (1, "ValueError: x")
+    last = decide_by_default(ValueError("x"), 4)
+    assert isinstance(last, DeadLetter)
+    assert (last.reason, last.error, last.failures) == ("failures", "ValueError: x", 5)
+    assert last.traceback == "ValueError: x\n"
