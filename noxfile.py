@@ -3,7 +3,7 @@
 Every session installs what it needs, in the versions of `requirements/all.txt` (`nox -s lock` renews them), and starts
 and stops its own servers. Two sessions leave that lock: `lowest` takes the lowest versions that pyproject.toml allows,
 locked too, `latest` the newest that there are. `nox` is to do next year what it does today, so `latest` is not among
-what it runs: the gate (`.ci/run`) runs it afterwards.
+what it runs: the gate (`.ci/run`) has it run beside the others.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ TOGETHER = [
     "lint",
 ]
 """What `nox` runs: left out are long forms, what `tests` has in it anyway, and what may differ from day to day."""
-SESSIONS_AT_ONCE = 2
-"""While one installs something, or waits for its last tests, another has the cores."""
+BESIDE = os.environ.get("RSA_BESIDE", "").split()
+"""More sessions to run with them: the gate (`.ci/run`) asks for `latest`."""
+SESSIONS_AT_ONCE = 3
+"""While one installs something, or waits for its last tests, others have the cores."""
 
 LOCK = "requirements/all.txt"
 """Pinned versions with hashes of everything that is installed here. pip takes no such constraints, uv does."""
@@ -66,9 +68,11 @@ SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
 USES_NEWER_COMMANDS = ["completion", "copies", "draining", "failover", "once", "outages", "publishing", "taking_over"]
 """Integration tests of what newer commands do, or would do."""
-AT_ONCE = ("-n", "3", "--maxschedchunk", "1")
+AT_ONCE = ("-n", "2", "--maxschedchunk", "1")
 """Tests at once: most of them wait for something most of the time. Each worker fetches one test after the other: dealt
 out in portions, the long ones, which stand first, would all be one worker's."""
+MORE_AT_ONCE = ("-n", "3", *AT_ONCE[2:])
+"""In the longest session: a third of the gate's tests are in it, and nothing runs beside its last ones."""
 SAME_ON_EVERY_SERVER = [
     "benchmarks",
     "cli",
@@ -112,9 +116,9 @@ def install(session: nox.Session, *groups: str, package: str = "-e.") -> None:
 
 @nox.session(python=False)
 def gate(session: nox.Session) -> None:
-    """All that `nox` runs, two sessions at a time; what a session has to say comes in one piece when it has ended."""
+    """All that `nox` runs, three sessions at a time; what a session has to say comes in one piece when it has ended."""
     with ThreadPoolExecutor(SESSIONS_AT_ONCE) as lanes:
-        ends = {lanes.submit(_run_by_itself, each, session.posargs): each for each in TOGETHER}
+        ends = {lanes.submit(_run_by_itself, each, session.posargs): each for each in [*TOGETHER, *BESIDE]}
         failed = []
         for end in as_completed(ends):
             code, output = end.result()
@@ -138,7 +142,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite on Valkey from the wheel, with branch coverage."""
     install(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", *AT_ONCE, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-q", *MORE_AT_ONCE, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
