@@ -2,7 +2,7 @@
 
 from .decoding import AS_IT_IS
 from .fields_codec import FieldsCodec
-from .payloads import BYTES, JsonCodec, MsgpackCodec, RawCodec, bounded, leaves_bytes
+from .payloads import BYTES, JsonCodec, MsgpackCodec, RawCodec, bounded, encoder, leaves_bytes
 from .protocols import Codec, PayloadCodec, payload_codec, reading_codec
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "PayloadCodec",
     "RawCodec",
     "bounded",
+    "encoder",
     "leaves_bytes",
     "payload_codec",
     "reading_codec",

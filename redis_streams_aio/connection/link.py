@@ -1,25 +1,26 @@
 """`Link`: one connection that many tasks share, with its commands pipelined.
 
-Commands that are posted while a round trip is under way gather, and leave together in the next one: no timer, no
-added latency, and a hundred publishing tasks share round trips. Order of posting is the order on the wire.
+Commands that are posted in one turn of the event loop leave together in the next turn, as a batch: no timer, no added
+latency, and a hundred publishing tasks share round trips. While two batches are under way, commands gather for the
+next one. Order of posting is the order on the wire.
 
-States: *unconnected* -> *connecting* (something is queued) -> *connected*, and there *idle* or with one batch *under
+States: *unconnected* -> *connecting* (something is queued) -> *connected*, and there *idle* or with batches *under
 way*. One task connects and watches the time; it is started with the first command and ended by `close()`. It is not
-in the way of a command: on a `Wire`, commands that are queued while nothing is under way are written in the next turn
-of the event loop, and the replies resolve the callers' futures. Callers that waited for a batch have this turn before
-the next batch leaves: commands that they post then are in it. The task itself serves connections that no `Wire` fits
-(fakeredis, connections with a credential provider), batch after batch.
+in the way of a command: on a `Wire`, batches are written by a callback of the event loop, and the replies resolve the
+callers' futures. Callers whose replies came have this turn before the next batch leaves: commands that they post then
+are in it. The task itself serves connections that no `Wire` fits (fakeredis, connections with a credential provider),
+batch after batch.
 
 When things fail:
 
 * No connection: the queue waits, connecting is tried again with the backoff of the node, and each command fails with
   `RedisUnavailableError` when its time is up. None of these was sent.
-* The connection is lost, or the server does not answer in time: commands of the batch under way fail with
+* The connection is lost, or the server does not answer in time: commands under way fail with
   `UnansweredError` (Redis may have carried them out), those behind them wait for the next connection. "In time" is
-  measured in silence: an answer is late when for `timeout` seconds no byte came and none left (and as long as what was
-  sent needs on the slowest line).
+  measured in silence (`Patience`).
 * The server says that it is the wrong node (`WrongNodeError`: a primary that was demoted): that is the answer, and
-  the connection is closed after its batch. So are others that were made before, when they are used next (`Node`).
+  the connection is closed when all under way is answered. So are others that were made before, when they are used
+  next (`Node`).
 * Credentials refused, server too old: what is queued fails with that error at once.
 * A caller is cancelled: its command may still be sent; the reply is read and dropped, so that the next one gets
   its own.
@@ -30,8 +31,7 @@ The replies are taken raw, without redis-py's response callbacks, which cost ten
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,9 @@ from .packing import Argument, Command, pack
 from .replies import Answer, Reply
 from .steps.script import Script
 from .wire.line import wire_of
-from .wire.outbox import Outbox, Request
+from .wire.outbox import Outbox
+from .wire.patience import Patience
+from .wire.under_way import MOST_BATCHES, UnderWay
 from .wire.wire import Wire
 
 if TYPE_CHECKING:
@@ -51,9 +53,6 @@ if TYPE_CHECKING:
 
 LOOKS = 4
 """Looks within the time of an answer at whether bytes still leave."""
-
-SLOWEST = 64 * 1024
-"""Bytes a second on the slowest line that is borne: what has left us may lie in buffers on its way for that long."""
 
 
 class Link:
@@ -64,13 +63,11 @@ class Link:
         self._turn = 0
         self._timeout = timeout
         self._where = node.where
-        self._under_way: deque[Request] = deque()
+        self._under_way = UnderWay()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._wire: Wire | None = None
-        self._left_at = 0.0
-        self._unsent = 0
-        self._patience = timeout
+        self._patience = Patience(timeout)
         self._turn_is_given = False
         self._closed = False
         self._home = Home()
@@ -100,30 +97,42 @@ class Link:
 
     async def call_many(self, commands: Sequence[Command]) -> list[Answer]:
         """Send commands together; a server's error reply takes the place of that command's reply."""
-        return await self.send(b"".join(map(pack, commands)), len(commands))
+        return await self.send(b"".join(map(pack, commands)), len(commands)) if commands else []
 
-    async def send(self, packed: bytes, expected: int) -> list[Answer]:
-        """Send packed commands and return their `expected` answers; waits first while too much is queued."""
-        if not expected:
-            return []
-        expires = self._loop.time() + self._timeout
+    def send(self, packed: bytes, expected: int) -> Awaitable[list[Answer]]:
+        """Post packed commands, and return what to await for their `expected` answers.
+
+        While too much is queued, they are posted when it is awaited. Raises as `call` does, but for error replies.
+        """
         if self._outbox.is_full:
-            await self._outbox.wait_for_room(expires)
+            return self._send_later(packed, expected)
+        return self._post(packed, expected, self._loop.time() + self._timeout)
+
+    async def _send_later(self, packed: bytes, expected: int) -> list[Answer]:
+        """Wait until there is room in the queue, which is a part of the time that the command has."""
+        expires = self._loop.time() + self._timeout
+        await self._outbox.wait_for_room(expires)
+        return await self._post(packed, expected, expires)
+
+    def _post(self, packed: bytes, expected: int, expires: float) -> asyncio.Future[list[Answer]]:
+        if self._wire is None:
+            self._start()
+        elif not self._turn_is_given:
+            self._write_next_turn()
+        return self._outbox.put(packed, expected, expires)
+
+    def _start(self) -> None:
+        """Have the task connect. Raises `NotOpenError` when the link is closed."""
         if self._closed:
             raise NotOpenError("the connection is closed")
         if self._task is None:
             name = f"redis_streams_aio link {self._where}"  # in no caller's context, which it would keep for ever
             self._task = asyncio.create_task(self._run(), name=name, context=Context())
-        future = self._outbox.put(packed, expected, expires)
-        if self._wire is None:
-            self._wake.set()
-        elif not self._under_way:
-            self._write_next_turn()
-        return await future
+        self._wake.set()
 
     async def close(self) -> None:
         """End the task and the connection; commands not answered fail."""
-        self._closed = True
+        self._closed, self._wire = True, None
         if self._home.is_gone:  # and all who waited with it
             self._home.keep(self)
             return
@@ -131,7 +140,7 @@ class Link:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
-        self._fail_under_way(errors.from_lost(ConnectionError("the connection was closed"), self._where))
+        self._under_way.fail(errors.from_lost(ConnectionError("the connection was closed"), self._where))
         self._outbox.fail_all(NotOpenError("the connection was closed"))
 
     async def _run(self) -> None:
@@ -139,7 +148,7 @@ class Link:
             await self._connect_and_serve()
         except Exception as bug:
             self._closed = True
-            self._fail_under_way(bug)  # loudly: nobody may wait for ever
+            self._under_way.fail(bug)  # loudly: nobody may wait for ever
             self._outbox.fail_all(bug)
             raise
 
@@ -159,7 +168,7 @@ class Link:
             try:
                 await self._serve(connection)
             except errors.LOST_CONNECTION as error:
-                self._fail_under_way(errors.from_lost(error, self._where))
+                self._under_way.fail(errors.from_lost(error, self._where))
             finally:
                 await self._home.hang_up(connection)
 
@@ -203,7 +212,7 @@ class Link:
         """Serve until the connection is unusable. Raises one of `LOST_CONNECTION`, if anything was under way."""
         wire = wire_of(connection)
         if isinstance(wire, Wire):
-            wire.take = self._take_reply
+            wire.take = self._take_replies
             await self._watch(wire)
         else:
             await self._serve_by_turns(wire)
@@ -214,7 +223,7 @@ class Link:
         try:
             self._write_batch()
             while not wire.lost.done():
-                left = self._time_left(wire)
+                left = self._patience.left(wire, self._loop.time()) if self._under_way else self._timeout
                 if left <= 0:
                     wire.lose(TimeoutError())
                 await asyncio.wait((wire.lost,), timeout=min(left, self._timeout / LOOKS))
@@ -223,16 +232,6 @@ class Link:
             self._wire = None
             wire.lost.cancel()
 
-    def _time_left(self, wire: Wire) -> float:
-        """Seconds until the answer to the batch under way is late, if nothing moves till then."""
-        if not self._under_way:
-            return self._timeout
-        now, unsent = self._loop.time(), wire.unsent
-        if unsent < self._unsent:
-            self._left_at = now
-        self._unsent = unsent
-        return max(self._left_at, wire.heard) + self._patience - now
-
     def _write_next_turn(self) -> None:
         """Not at once: a connection that was lost while nobody looked is noticed in this turn, and not written to."""
         if not self._turn_is_given:
@@ -240,32 +239,33 @@ class Link:
             self._loop.call_soon(self._write_batch)
 
     def _write_batch(self) -> None:
-        """Write what is queued, unless a batch is under way."""
+        """Write what is queued."""
         self._turn_is_given = False
         wire = self._wire
-        if wire is None or self._under_way or not wire.is_open or not self._home.thread:
+        batches = self._under_way.batches
+        if wire is None or batches >= MOST_BATCHES or not wire.is_open or not self._home.thread:
             return
-        if self._turn != self._node.turn:
+        if self._turn == self._node.turn:
+            if packed := self._next_batch():
+                self._patience.sent(len(packed), self._loop.time(), behind=batches > 0)
+                wire.write(packed)
+        elif not batches:
             wire.lose(ConnectionError("the connection leads to the wrong node"))
-        elif batch := self._outbox.fill_batch(self._under_way):
-            packed = batch[0] if len(batch) == 1 else b"".join(batch)
-            self._left_at, self._unsent = self._loop.time(), 0
-            self._patience = self._timeout + len(packed) / SLOWEST
-            wire.write(packed)
 
-    def _take_reply(self, answer: Answer) -> None:
-        if not self._under_way:
-            raise ConnectionError("a reply came that nobody had asked for")
-        request = self._under_way[0]
-        request.answers.append(answer)
-        if type(answer) is WrongNodeError:
-            self._node.heard(self._turn, answer)
-        if len(request.answers) == request.expected:
-            self._under_way.popleft()
-            if not request.future.done():
-                request.future.set_result(request.answers)
-            if not self._under_way:  # behind the callers just woken: what they post now leaves with the rest
-                self._write_next_turn()
+    def _next_batch(self) -> bytes:
+        """Return the bytes of the next batch, whose requests are under way from now on; `b""` if nothing is queued."""
+        batch = self._outbox.next_batch()
+        if not batch:
+            return b""
+        self._under_way.add(batch)
+        return batch[0].packed if len(batch) == 1 else b"".join([request.packed for request in batch])
+
+    def _take_replies(self, answers: list[Answer]) -> None:
+        """Give replies that came together to the requests in their order. Error replies come one by one."""
+        if answers and isinstance(answers[0], WrongNodeError):
+            self._node.heard(self._turn, answers[0])
+        self._under_way.take(answers)
+        self._write_next_turn()  # behind the callers just woken: what they post now leaves with the rest
 
     async def _serve_by_turns(self, connection: AbstractConnection) -> None:
         """Batch after batch, by redis-py's own reading and writing."""
@@ -275,12 +275,8 @@ class Link:
             await self._until_queued()
             if self._turn != self._node.turn or await has_bytes(connection):
                 return  # the server has closed it: nothing may be sent on it
-            batch = self._outbox.fill_batch(self._under_way)
-            async with asyncio.timeout(self._timeout + sum(map(len, batch)) / SLOWEST):
-                await send(connection, batch)
+            packed = self._next_batch()
+            async with asyncio.timeout(self._patience.of(len(packed))):
+                await send(connection, packed)
                 while self._under_way:
-                    self._take_reply(await read_answer(connection))
-
-    def _fail_under_way(self, error: Exception) -> None:
-        while self._under_way:
-            self._under_way.popleft().fail(error)
+                    self._take_replies([await read_answer(connection)])

@@ -73,19 +73,17 @@ def attributes(fields: Fields) -> Attributes:
     return Attributes(**values, headers=headers)
 
 
-def compose(
-    event_type: str,
-    payload: bytes,
-    *,
-    content_type: str | None,
-    key: str | None,
-    event_id: str | None,
-    headers: Mapping[str, str],
-) -> list[bytes | str]:
-    """Return the fields of a new entry, in the order of the wire format."""
+def compose(event_type: str, payload: bytes, *, content_type: str | None) -> list[bytes | str]:
+    """Return the fields that a new entry begins with; `extras` follow."""
     fields: list[bytes | str] = [EVENT_TYPE, event_type, PAYLOAD, payload]
     if content_type is not None:
         fields += (CONTENT_TYPE, content_type)
+    return fields
+
+
+def extras(*, key: str | None, event_id: str | None, headers: Mapping[str, str]) -> list[bytes | str]:
+    """Return the other fields of a new entry, in the order of the wire format."""
+    fields: list[bytes | str] = []
     if key is not None:
         fields += (KEY, key)
     if event_id is not None:

@@ -28,14 +28,13 @@ from weakref import WeakKeyDictionary
 from ..connection import Connection
 from ..connection.backoff import delays
 from ..connection.capabilities import IDMP
+from ..connection.replies import Answer
 from ..connection.steps.once import Identity, Memory, identified, memory_of
 from ..exceptions import RedisStreamsError, RedisUnavailableError, ServerError, StreamNotFoundError, UnansweredError
 
 if TYPE_CHECKING:
     from ..connection.link import Link
 
-Answer = str | RedisStreamsError
-"""The result of a publish: the entry id, or the error."""
 Ask = Callable[[bytes, str, float], Awaitable[Answer]]
 """Sends a packed command to a stream, and again while Redis refuses it, until a time."""
 
@@ -117,13 +116,13 @@ class Once:
                 break
             again = await self._ask(named, stream, give_up)
             if not isinstance(again, UnansweredError):
-                return again if isinstance(again, str) else answer
+                return again if isinstance(again, bytes) else answer
         return answer
 
     async def _without(self, packed: bytes, stream: str, give_up: float) -> Answer:
         """Send an event without an identity, to a server that refused one."""
         answer = await self._ask(packed, stream, give_up)
-        if isinstance(answer, str):
+        if isinstance(answer, bytes):
             self._connection.node_of(stream).lacks(IDMP)
         return answer
 

@@ -14,10 +14,9 @@ from ..checks import values
 from ..codecs import JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
+from ..connection.replies import Answer
 from ..events.outgoing import NO_HEADERS
-from ..exceptions import RedisRefusedError, RedisStreamsError
-from .once import Answer
-from .publisher import UNASKED, Publisher, id_or_error, naming
+from .publisher import UNASKED, Publisher, ids
 
 
 class Publishes(Protocol):
@@ -51,22 +50,17 @@ async def publish(
     it was sent and may or may not be in the stream; `ServerError`.
     """
     publisher = self._publisher
-    link = publisher.connection.link(
-        "publish", stream
-    )  # checks first that this loop and process may use the connection
+    link = publisher.connection.link("publish", stream)  # refuses another event loop or process before all else
     packed = publisher.composer.pack(stream, payload, event_type, key=key, event_id=event_id, headers=headers)
     give_up = monotonic() + publisher.command_timeout
-    answer: Answer = UNASKED
+    answers: list[Answer] = [UNASKED]
     if event_id is not None and publisher.once.is_possible(stream):
-        answer = await publisher.once.send(link, packed, stream, give_up)
+        answers = [await publisher.once.send(link, packed, stream, give_up)]
     elif publisher.gate.is_open:
-        [reply] = await link.send(packed, 1)
-        answer = id_or_error(reply)
-    if isinstance(answer, RedisRefusedError):
-        [answer] = await publisher.insist([packed], [answer], stream, give_up)
-    if isinstance(answer, RedisStreamsError):
-        raise naming(answer, stream)
-    return answer
+        answers = await link.send(packed, 1)
+        if type(answers[0]) is bytes and answers[0].isascii():
+            return answers[0].decode()
+    return ids(await publisher.insist([packed], answers, stream, give_up), stream)[0]
 
 
 async def publish_many(
@@ -88,7 +82,7 @@ async def publish_many(
     published.
     """
     publisher = self._publisher
-    publisher.connection.link("publish", stream)  # checks first that this loop and process may use the connection
+    publisher.connection.link("publish", stream)  # refuses another event loop or process before all else
     packed = await publisher.composer.pack_many(stream, payloads, event_type, headers)
     return await publisher.send(packed, stream)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from time import monotonic
 from typing import cast
@@ -18,7 +18,7 @@ from ..codecs import PayloadCodec
 from ..config import Settings
 from ..connection import Connection, replies
 from ..connection.backoff import Gate
-from ..connection.replies import Reply
+from ..connection.replies import Answer, Reply
 from ..exceptions import (
     PartialPublishError,
     PermissionDeniedError,
@@ -28,7 +28,7 @@ from ..exceptions import (
     StreamTypeError,
 )
 from .composer import Composer
-from .once import Answer, Once
+from .once import Once
 
 UNASKED = RedisRefusedError("not asked yet")
 _PART = 1000
@@ -56,27 +56,28 @@ class Publisher:
         """
         answers: list[Answer] = []
         for part in _parts(packed):
-            answers += await self._send_part(part, stream, monotonic() + self.command_timeout)
-            if failed := _errors(answers[-len(part) :]):
+            answered = await self._send_part(part, stream, monotonic() + self.command_timeout)
+            answers += answered
+            if failed := _errors(answered):
                 answers += [_not_sent_after(failed[-1])] * (len(packed) - len(answers))
-                raise _failure(answers, stream)
-        return cast("list[str]", answers)
+                break
+        return ids(answers, stream)
 
     async def _send_part(self, packed: list[bytes], stream: str, give_up: float) -> list[Answer]:
         """Send commands in one round trip, and send those again that Redis refuses."""
         answers: list[Answer] = [UNASKED] * len(packed)
         if self.gate.is_open:
             answers = await self._ask(packed, stream)
-        if any(isinstance(answer, RedisRefusedError) for answer in answers):
-            return await self.insist(packed, answers, stream, give_up)
-        return answers
+        return answers if _are_ids(answers) else await self.insist(packed, answers, stream, give_up)
 
     async def insist(self, packed: list[bytes], answers: list[Answer], stream: str, give_up: float) -> list[Answer]:
-        """Send the refused commands to a stream again, in order, until `command_timeout` is over.
+        """Send those commands again whose answers are refusals, in order, until `command_timeout` is over.
 
         While Redis refuses, only one call at a time tries, and the others wait. Each call tries once before it gives
         up.
         """
+        if not _refused(answers):
+            return answers
         self._insisting += 1
         try:
             while refused := _refused(answers):
@@ -108,10 +109,24 @@ class Publisher:
     async def _ask(self, packed: list[bytes], stream: str) -> list[Answer]:
         """Send commands in one round trip. If it is lost, each command gets that error."""
         try:
-            link = self.connection.link("publish", stream)
-            return [id_or_error(answer) for answer in await link.send(b"".join(packed), len(packed))]
+            return await self.connection.link("publish", stream).send(b"".join(packed), len(packed))
         except RedisStreamsError as error:
             return [error] * len(packed)
+
+
+def ids(answers: list[Answer], stream: str) -> list[str]:
+    """Return the entry ids. Raises the error of the first where all failed, `PartialPublishError` where some did."""
+    try:
+        return [*map(bytes.decode, answers)]  # type: ignore[arg-type]  # all are bytes, nearly always
+    except (TypeError, UnicodeDecodeError):
+        if failed := _errors(answers):
+            raise _failure(answers, failed, stream) from None
+        return [entry_id.decode() for entry_id in replies.ids(cast("Reply", answers))]
+
+
+def _are_ids(answers: Sequence[Answer]) -> bool:
+    """Whether Redis gave an entry id for every event. One look at all of them, because nearly always it did."""
+    return {*map(type, answers)} <= {bytes}
 
 
 def _parts(packed: list[bytes]) -> Iterator[list[bytes]]:
@@ -124,7 +139,9 @@ def _parts(packed: list[bytes]) -> Iterator[list[bytes]]:
         start, sent = end, sizes[end - 1]
 
 
-def _errors(answers: Iterable[Answer]) -> list[RedisStreamsError]:
+def _errors(answers: Sequence[Answer]) -> list[RedisStreamsError]:
+    if _are_ids(answers):
+        return []
     return [answer for answer in answers if isinstance(answer, RedisStreamsError)]
 
 
@@ -133,12 +150,13 @@ def _refused(answers: Sequence[Answer]) -> list[int]:
     return [index for index, answer in enumerate(answers) if isinstance(answer, RedisRefusedError)]
 
 
-def _failure(answers: Sequence[Answer], stream: str) -> RedisStreamsError:
+def _failure(answers: Sequence[Answer], failed: list[RedisStreamsError], stream: str) -> RedisStreamsError:
     """Return the error for events of which some or all failed."""
-    failed = _errors(answers)
     if len(failed) == len(answers):
-        return naming(failed[0], stream)
-    return PartialPublishError([answer if isinstance(answer, str) else None for answer in answers], failed)
+        return _naming(failed[0], stream)
+    return PartialPublishError(
+        [replies.text(answer) if isinstance(answer, bytes) else None for answer in answers], failed
+    )
 
 
 def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError:
@@ -148,12 +166,7 @@ def _not_sent_after(error: RedisStreamsError) -> RedisStreamsError:
     return error
 
 
-def id_or_error(answer: Reply | RedisStreamsError) -> Answer:
-    """Return the entry id of a reply, or its error."""
-    return answer if isinstance(answer, RedisStreamsError) else replies.text(answer)
-
-
-def naming(error: RedisStreamsError, stream: str) -> RedisStreamsError:
+def _naming(error: RedisStreamsError, stream: str) -> RedisStreamsError:
     """Return the error with the stream's name, which Redis leaves out."""
     if isinstance(error, StreamTypeError | PermissionDeniedError):
         return type(error)(f"stream {stream!r}: {error}")

@@ -43,9 +43,7 @@ async def consuming(url: str, server: Server, **options: object) -> AsyncIterato
 
 
 def _fields(number: int) -> list[bytes]:
-    fields = wire_format.compose(
-        "Order", msgspec.json.encode(order(number)), content_type=None, key=None, event_id=None, headers={}
-    )
+    fields = wire_format.compose("Order", msgspec.json.encode(order(number)), content_type=None)
     return [field if isinstance(field, bytes) else field.encode() for field in fields]
 
 

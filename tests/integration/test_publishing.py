@@ -18,6 +18,7 @@ from redis_streams_aio import (
     PartialPublishError,
     RedisRefusedError,
     RedisStreamsError,
+    ServerError,
     StreamTypeError,
     UnansweredError,
 )
@@ -214,6 +215,24 @@ async def test_p25_many_that_cannot_be_gone_on_with_say_what_was_written(
     assert caught.value.ids[:1000] == [entry_id for entry_id, _ in await redis.xrange("orders")]
     assert caught.value.errors[0] is error
     assert calls == 3, "and the last part was not tried"
+
+
+@pytest.mark.parametrize("answer", [5, None, [b"1-1"]])
+async def test_p23_an_answer_that_is_not_an_entry_id_is_an_error(
+    url: str, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    """Something that is not Redis answers there."""
+
+    async def send(self: link.Link, packed: bytes, expected: int) -> list[object]:
+        return [answer] * expected
+
+    async with Broker(url) as broker:
+        monkeypatch.setattr(link.Link, "send", send)
+        with pytest.raises(ServerError):
+            await broker.publish("orders", Order(1))
+        with pytest.raises(ServerError):
+            await broker.publish_many("orders", [Order(1), Order(2)])
+        monkeypatch.undo()
 
 
 async def test_p16_a_link_that_lost_its_connection_while_idle_makes_another(url: str, redis: Redis) -> None:

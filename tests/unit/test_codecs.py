@@ -27,9 +27,7 @@ json_values = st.recursive(
 
 
 def as_fields(codec: JsonCodec | MsgpackCodec | RawCodec, payload: object) -> wire_format.Fields:
-    composed = wire_format.compose(
-        "T", codec.encode(payload), content_type=codec.content_type, key=None, event_id=None, headers={}
-    )
+    composed = wire_format.compose("T", codec.encode(payload), content_type=codec.content_type)
     return [item.encode() if isinstance(item, str) else item for item in composed]
 
 
@@ -110,14 +108,10 @@ def test_what_cannot_be_encoded_raises_encode_error(codec: JsonCodec) -> None:
 
 
 def test_the_wire_format_has_only_what_is_set_in_its_order() -> None:
-    compose = wire_format.compose
-    assert compose("T", b"p", content_type=None, key=None, event_id=None, headers={}) == [
-        b"event_type",
-        "T",
-        b"payload",
-        b"p",
-    ]
-    full = compose("T", b"p", content_type="c", key="k", event_id="e", headers={"a": "1", "b": "2"})
+    compose, extras = wire_format.compose, wire_format.extras
+    assert compose("T", b"p", content_type=None) == [b"event_type", "T", b"payload", b"p"]
+    assert extras(key=None, event_id=None, headers={}) == []
+    full = [*compose("T", b"p", content_type="c"), *extras(key="k", event_id="e", headers={"a": "1", "b": "2"})]
     assert list(full[::2]) == [b"event_type", b"payload", b"content_type", b"key", b"event_id", "h:a", "h:b"]
 
 

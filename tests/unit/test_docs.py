@@ -191,7 +191,8 @@ def test_every_public_name_is_in_the_docs() -> None:
 
 
 def test_the_fields_of_an_entry_are_documented_in_their_order() -> None:
-    fields = wire_format.compose("E", b"p", content_type="c", key="k", event_id="i", headers={"<name>": "h"})
+    extras = wire_format.extras(key="k", event_id="i", headers={"<name>": "h"})
+    fields = [*wire_format.compose("E", b"p", content_type="c"), *extras]
     names = [name.decode() if isinstance(name, bytes) else name for name in fields[::2]]
     assert [code(row[0]) for row in rows(section(DOCS / "wire-format.md", "Entries"))] == names
 

@@ -22,6 +22,7 @@ from redis_streams_aio.connection.link import Link
 from redis_streams_aio.connection.node import Dialled, Node
 from redis_streams_aio.connection.replies import Server
 from redis_streams_aio.connection.verdicts import verdict
+from redis_streams_aio.connection.wire.patience import SLOWEST, Patience
 from redis_streams_aio.testing.waiting import until
 
 SOME = Server("valkey", "9.1.2", 1)
@@ -220,6 +221,74 @@ async def test_p16_an_answer_is_not_late_while_the_question_leaves() -> None:
         assert len(dialled) == 1
 
 
+async def test_p23_a_batch_leaves_while_another_is_answered_and_more_gather() -> None:
+    """Redis and its callers work at the same time; with more batches, the last caller would wait for all of them."""
+    asked: list[int] = []
+    may_answer = asyncio.Event()
+
+    async def answer(read: bytes) -> bytes:
+        asked.append(read.count(b"GET"))
+        await may_answer.wait()
+        return b"+OK\r\n" * read.count(b"GET")
+
+    async with link_to(answer) as (link, _):
+        calls = [asyncio.create_task(link.call("GET", 1))]
+        await until(lambda: asked == [1])
+        for number, under_way in ((2, 3), (3, 3), (4, 3)):
+            calls += [asyncio.create_task(link.call("GET", n)) for n in range(number)]
+            await until(lambda under_way=under_way: len(link._under_way) == under_way)  # type: ignore[misc]
+            await asyncio.sleep(0)
+        assert len(link._outbox) == 7
+        may_answer.set()
+        assert await asyncio.gather(*calls) == [b"OK"] * 10
+    assert asked == [1, 2, 7]
+
+
+async def test_p16_what_is_under_way_to_a_wrong_node_is_answered_before_it_is_left() -> None:
+    """Else the second batch would be unanswered, though nothing of it was written."""
+    refusal = b"-READONLY You can't write against a read only replica.\r\n"
+    may_answer = asyncio.Event()
+
+    async def refuse(_: bytes) -> list[bytes | None]:
+        await may_answer.wait()
+        return [refusal]
+
+    to_come: list[Any] = [refuse, refuse]
+    async with link_to(lambda read: to_come.pop(0)(read) if to_come else b"+OK\r\n") as (link, dialled):
+        first = asyncio.create_task(link.call("SET", "a", 1))
+        await until(lambda: len(to_come) == 1)
+        second = asyncio.create_task(link.call("SET", "b", 1))
+        await until(lambda: len(link._under_way) == 2)
+        may_answer.set()
+        refused = await asyncio.gather(first, second, return_exceptions=True)
+        assert [type(error) for error in refused] == [WrongNodeError, WrongNodeError]
+        assert await link.call("PING") == b"OK"
+        assert len(dialled) == 2
+
+
+class Line:
+    """A connection on which nothing moves unless the test says so."""
+
+    heard = 0.0
+    unsent = 0
+
+
+def test_p16_patience_is_measured_in_silence_and_grows_with_what_must_leave() -> None:
+    line, patience = Line(), Patience(10.0)
+    patience.sent(SLOWEST, 100.0, behind=False)
+    assert patience.left(line, 100.0) == 11.0
+    patience.sent(5 * SLOWEST, 105.0, behind=True)
+    assert patience.left(line, 105.0) == 11.0, "the first answer is late after 16 seconds of silence since it was asked"
+    line.heard = 110.0
+    assert patience.left(line, 110.0) == 16.0
+    line.unsent = 1000
+    assert patience.left(line, 120.0) == 6.0
+    line.unsent = 999
+    assert patience.left(line, 121.0) == 16.0, "a byte has left"
+    patience.sent(0, 130.0, behind=False)
+    assert patience.left(line, 130.0) == 10.0, "what was answered counts no more"
+
+
 async def test_p25_those_of_a_request_that_were_answered_before_the_loss_keep_their_answers() -> None:
     async with link_to(lambda _: [b"+1-1\r\n+1-2\r\n", None]) as (link, _):
         first, second, third = await link.call_many([("XADD", n) for n in range(3)])
@@ -263,10 +332,10 @@ async def test_a_call_of_no_commands_is_answered_with_nothing_and_waits_for_noth
 
 
 async def test_a_bug_of_ours_in_reading_replies_fails_all_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Link, answer: object) -> None:
+    def broken(self: Link, answers: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Link, "_take_reply", broken)
+    monkeypatch.setattr(Link, "_take_replies", broken)
     async with link_to(lambda _: b"+OK\r\n") as (link, _):
         with pytest.raises(ZeroDivisionError):
             await link.call("PING")

@@ -70,9 +70,10 @@ def test_what_an_event_says_of_itself_is_read_as_it_was_written(
     event_id: str | None,
     headers: dict[str, str],
 ) -> None:
-    composed = wire_format.compose(
-        event_type, payload, content_type=content_type, key=key, event_id=event_id, headers=headers
-    )
+    composed = [
+        *wire_format.compose(event_type, payload, content_type=content_type),
+        *wire_format.extras(key=key, event_id=event_id, headers=headers),
+    ]
     fields = [item if isinstance(item, bytes) else item.encode() for item in composed]
     known = wire_format.attributes(fields)
     assert (known.event_type, known.content_type, known.key, known.event_id) == (
@@ -175,9 +176,10 @@ PAYLOADS: list[tuple[type, st.SearchStrategy[object]]] = [
 def written(
     codec: JsonCodec | MsgpackCodec | RawCodec, payload: object, content_type: str | None
 ) -> wire_format.Fields:
-    composed = wire_format.compose(
-        "T", codec.encode(payload), content_type=content_type, key="k", event_id="e", headers={"h": "1"}
-    )
+    composed = [
+        *wire_format.compose("T", codec.encode(payload), content_type=content_type),
+        *wire_format.extras(key="k", event_id="e", headers={"h": "1"}),
+    ]
     return [item.encode() if isinstance(item, str) else item for item in composed]
 
 

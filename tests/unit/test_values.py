@@ -451,6 +451,15 @@ def test_p24_what_stands_beside_a_payload_has_a_limit(options: Mapping[str, Any]
     composer.pack("orders", {}, "E", headers={"trace": "x" * 1_000_000})
 
 
+def test_p24_forms_that_are_kept_are_bounded_and_those_that_are_not_are_the_same() -> None:
+    composer = Composer(JsonCodec(), Settings())
+    first = composer.pack("stream-0", {"n": 1}, "E")
+    for number in range(3000):
+        composer.pack(f"stream-{number}", {"n": 1}, "E")
+        assert len(composer._forms) <= 1024
+    assert composer.pack("stream-0", {"n": 1}, "E") == first
+
+
 @pytest.mark.parametrize("payloads", ["ab", b"ab", bytearray(b"a"), {"n": 1}, 5, None, Order(1)])
 async def test_p24_one_payload_is_not_many(payloads: Any) -> None:
     """A mapping had its keys published, a text its letters."""

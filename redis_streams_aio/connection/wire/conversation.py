@@ -34,7 +34,7 @@ class Conversation:
         self._read: Callable[[Reply], Any] = _nothing
         self._last: asyncio.Future[Any] | None = None
         self._wire = wire
-        wire.take = self._take
+        wire.take = self._take_all
         wire.lost.add_done_callback(self._lost)
 
     @property
@@ -64,6 +64,10 @@ class Conversation:
         self._on_lost = _silent
         if self._alarm is not None:
             self._alarm.cancel()
+
+    def _take_all(self, answers: list[Answer]) -> None:
+        for answer in answers:
+            self._take(answer)
 
     def _take(self, answer: Answer) -> None:
         last = self._last

@@ -114,9 +114,9 @@ class Line:
             self.wire.lost.result()
         return self._answers
 
-    def _take(self, answer: Answer) -> None:
-        self._answers.append(answer)
-        if len(self._answers) == self._awaited:
+    def _take(self, answers: list[Answer]) -> None:
+        self._answers += answers
+        if len(self._answers) >= self._awaited:
             self._came.set()
 
     async def disconnect(self, *, nowait: bool) -> None:  # noqa: ARG002  # as redis-py's connections are closed

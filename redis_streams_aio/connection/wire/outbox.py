@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
+import msgspec
 
 from ...exceptions import RedisStreamsError, RedisUnavailableError
 from ..replies import Answer
@@ -11,20 +15,30 @@ from ..replies import Answer
 MOST_QUEUED = 16 * 1024 * 1024
 """Bytes that may wait to be sent before callers wait too: a slow Redis must not fill this process's memory."""
 MOST_AT_ONCE = 1024 * 1024
-"""Bytes in one round trip: a long queue must not hold the first caller until the last one's reply."""
+"""Bytes in one write: a long queue must not hold the first caller until the last one's reply."""
 
 
-class Request:
+class Request(msgspec.Struct):
     """One caller's commands, written together; its future gets a list with one answer for each."""
 
-    __slots__ = ("answers", "expected", "expires", "future", "packed")
+    packed: bytes
+    expected: int
+    future: asyncio.Future[list[Answer]]
+    expires: float
+    answers: list[Answer] = []
+    ends_batch: bool = False
 
-    def __init__(self, packed: bytes, expected: int, future: asyncio.Future[list[Answer]], expires: float) -> None:
-        self.packed: bytes = packed
-        self.expected: int = expected
-        self.future: asyncio.Future[list[Answer]] = future
-        self.expires: float = expires
-        self.answers: list[Answer] = []
+    def take(self, answer: Answer, others: Iterator[Answer]) -> bool:
+        """Take an answer, and as many of the others as are missing. Return whether the request has all, and is done."""
+        answers = self.answers
+        answers.append(answer)
+        if missing := self.expected - len(answers):
+            answers += islice(others, missing)
+            if len(answers) < self.expected:
+                return False
+        if not self.future.done():
+            self.future.set_result(answers)
+        return True
 
     def fail(self, error: Exception) -> None:
         """End it with an error; commands that have their answers keep them."""
@@ -55,7 +69,7 @@ class Outbox:
 
     def put(self, packed: bytes, expected: int, expires: float) -> asyncio.Future[list[Answer]]:
         """Add a request at the end, and return the future that gets its answers. First wait while it `is_full`."""
-        future: asyncio.Future[list[Answer]] = self._loop.create_future()
+        future = self._loop.create_future()
         self._queue.append(Request(packed, expected, future, expires))
         self.size += len(packed)
         if self.size > MOST_QUEUED:
@@ -68,19 +82,17 @@ class Outbox:
         if self.is_full and self.size <= MOST_QUEUED // 2:
             self.let_all_in()
 
-    def fill_batch(self, under_way: deque[Request]) -> list[bytes]:
-        """Move requests to those under way, and return their bytes: as many as belong into one round trip."""
-        batch: list[bytes] = []
+    def next_batch(self) -> list[Request]:
+        """Remove and return as many requests as belong into one write."""
+        batch: list[Request] = []
         queue, size, dropped = self._queue, 0, 0
         while queue and size < MOST_AT_ONCE:
             request = queue.popleft()
-            packed = request.packed
             if request.future.done():  # its caller is gone, and nothing was sent: not sent then
-                dropped += len(packed)
+                dropped += len(request.packed)
                 continue
-            size += len(packed)
-            batch.append(packed)
-            under_way.append(request)
+            size += len(request.packed)
+            batch.append(request)
         self._took(size + dropped)
         return batch
 

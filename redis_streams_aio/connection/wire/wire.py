@@ -1,8 +1,8 @@
 """`Wire`: the socket of an open connection, without streams around it.
 
-Bytes that come are parsed in the event loop's own callback, and each reply is handed on at once: no task, no coroutine
-and no timer for a reply. A wire is connected by us (line.py), or becomes the protocol of a transport that redis-py has
-connected (`Wire.over`).
+Bytes that come are parsed in the event loop's own callback, and the replies in them are handed on at once: no task, no
+coroutine and no timer for a reply. A wire is connected by us (line.py), or becomes the protocol of a transport that
+redis-py has connected (`Wire.over`).
 
 States: *open* -> *lost*, for ever. `lost` is a future with the reason: the server closed the connection, or sent bytes
 that are not a reply, an error that makes the connection unusable (`NOAUTH`), or a reply to no command. An exception of
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
@@ -33,17 +33,18 @@ _NOTHING = object()
 _PROBES = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
 """A connection that the network has lost shows within eleven seconds, also while nothing is sent."""
 
-Take = Callable[[Answer], None]
+Take = Callable[[list[Answer]], None]
 
 
-def _refuse(_: Answer) -> None:
+def _refuse(_: list[Answer]) -> None:
     raise ConnectionError("a reply came that nobody had asked for")
 
 
 class Wire(asyncio.Protocol):
-    """Writes commands to a socket and hands each reply to `take`, which its user sets.
+    """Writes commands to a socket and hands the replies to `take`, which its user sets.
 
-    An exception of `take` ends the connection.
+    `take` gets the replies that came together, in their order: all at once if they are bytes, else one by one. An
+    exception of `take` ends the connection.
     """
 
     def __init__(self) -> None:
@@ -78,7 +79,7 @@ class Wire(asyncio.Protocol):
         return 0 if self._transport is None else unconfirmed(self._transport)
 
     def write(self, packed: bytes) -> None:
-        """Send commands. Never waits: write more only when their replies have come, or nothing bounds the buffer."""
+        """Send commands. Never waits: the caller bounds what is sent and not answered."""
         self._transport.write(packed)  # type: ignore[union-attr]  # only an open wire is written to
 
     def greet(self, packed: bytes) -> None:
@@ -109,19 +110,25 @@ class Wire(asyncio.Protocol):
         if self.lost.done():
             return
         self.heard = self._time()
-        take = self.take
+        take, replies = self.take, self._replies_in(data)
         try:
-            for reply in self._replies_in(data):
-                take(reply if type(reply) is bytes else _judged(reply))  # an id, nearly always
+            if [*map(type, replies)].count(bytes) == len(replies):  # ids, nearly always
+                take(replies)  # type: ignore[arg-type]  # no errors
+            else:
+                for reply in replies:
+                    take([_judged(reply)])
         except Exception as error:  # noqa: BLE001  # one of LOST_CONNECTION, or a bug: `lost` tells it
             self.lose(error)
 
-    def _replies_in(self, data: bytes) -> Iterator[Reply | ErrorReply]:
+    def _replies_in(self, data: bytes) -> list[Reply | ErrorReply | LostError]:
+        """Parse bytes, in few calls for all replies. Bytes that cannot be read are an error in the last place."""
+        replies: list[Reply | ErrorReply | LostError] = []
         try:
             self._reader.feed(data)
-            yield from iter(self._reader.gets, _NOTHING)
+            replies += iter(self._reader.gets, _NOTHING)
         except errors.NO_REPLY as error:
-            raise errors.unreadable(error) from error
+            replies.append(errors.unreadable(error))
+        return replies
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport, once."""
@@ -133,8 +140,10 @@ def _noted(lost: asyncio.Future[None]) -> None:
         lost.exception()
 
 
-def _judged(reply: Reply | ErrorReply) -> Answer:
+def _judged(reply: Reply | ErrorReply | LostError) -> Answer:
     """Return an error reply as our error. Raises errors that make the connection unusable."""
+    if isinstance(reply, LostError):
+        raise reply
     first: object = reply[0] if isinstance(reply, list) and reply else reply
     if isinstance(first, ErrorReply) and first.is_fatal:
         raise LostError.told_by(first)

@@ -1,15 +1,51 @@
-"""Check the attributes beside an event's payload (key, event id, headers) before anything is sent."""
+"""`Extras`: the key, the event id and the headers of an event, checked and packed before anything is sent."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from ..checks.names import exact
 from ..checks.values import shown
+from ..connection.packing import pack_part
+from ..events import wire_format
+from ..events.outgoing import NO_HEADERS
 from ..exceptions import InvalidEventError
 
 MOST_BYTES = 1024 * 1024
 """The largest size of event type, key, event id and headers together."""
+
+
+class Extras(msgspec.Struct, frozen=True):
+    """The fields of an entry that most events do not have."""
+
+    fields: tuple[str | bytes, ...] = ()
+    """Names and values in turn."""
+    packed: bytes = b""
+
+
+NO_EXTRAS = Extras()
+
+
+def extras(key: str | None, event_id: str | None, headers: Mapping[str, str]) -> Extras:
+    """Check and pack them. Raises `InvalidEventError`, which names what is wrong."""
+    if key is event_id is None and headers is NO_HEADERS:
+        return NO_EXTRAS
+    fields = wire_format.extras(
+        key=key if key is None or type(key) is str else checked_text("key", key),
+        event_id=event_id if event_id is None or type(event_id) is str else checked_text("event_id", event_id),
+        headers=headers if headers is NO_HEADERS else checked_headers(headers),
+    )
+    return Extras((*fields,), packed(fields))
+
+
+def packed(fields: Sequence[str | bytes]) -> bytes:
+    """Return the packed fields. Raises `InvalidEventError`, which names the one that cannot be written."""
+    try:
+        return pack_part((*fields,))
+    except UnicodeEncodeError:
+        raise InvalidEventError(unwritable(fields)) from None
 
 
 def checked_text(what: str, value: str) -> str:
