@@ -3,6 +3,8 @@
 A consumer that releases entries counts that in a key beside the stream (`keys.releases`), in the same atomic step. When
 a count has changed, its subscription looks at once. So no subscription has to look as often as drains are noticed.
 
+Its answers also show that Redis is not silent, while reads wait for long (`Subscription.heard`).
+
 When things fail: a count that was lost, or never written (by hand, with `XCLAIM`), means that the entries are found
 with the subscription's next look, after a lease at the latest. Where the counts may not be read, all subscriptions look
 at every turn.
@@ -35,6 +37,7 @@ class ReleaseWatch:
         except PermissionDeniedError:
             self._counts, counts = {}, [None] * len(watched)
         for (key, subscription), count in zip(watched.items(), counts, strict=False):
+            subscription.heard()
             if key not in self._counts or self._counts[key] != count:
                 subscription.look()
             self._counts[key] = count

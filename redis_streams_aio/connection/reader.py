@@ -4,8 +4,8 @@ A read that waits for new entries keeps its connection busy, so nothing else may
 socket timeout (redis-py's default of 5 s breaks longer blocks, and on Python 3.11 swallows cancellation); each
 read has its own deadline, a little longer than the block, and from the first byte on it is renewed with each one: a
 reply that needs minutes on a slow line arrives. A read is never cancelled to stop it: what the server has sent by
-then would be stranded in the pending list. `unblock()` ends it from outside where the server allows that, and the
-block is short where it does not.
+then would be stranded in the pending list. `unblock()` ends it from outside where the server allows that
+(`may_unblock`), and the block should be short where it does not.
 
 After any failure the connection is closed, the next read makes a new one, and `interrupted` is true until the
 caller has picked up what a lost reply may have left in its pending list. A reply that says that this is the wrong node
@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from ..exceptions import RedisStreamsError, WrongNodeError
+from ..exceptions import PermissionDeniedError, RedisStreamsError, WrongNodeError
 from . import errors
 from .home import Home, Socket
 from .node import Node
@@ -64,6 +64,8 @@ class Reader:
         self._may_block = True
         self._asked: tuple[Consumer, int, float, bool] | None = None
         self._packed = b""
+        self.may_unblock: bool | None = None
+        """Whether the user may end a read from outside; `None`: not known before a connection's first read."""
         self.interrupted: bool = True
         """Whether a reply may have been lost since the caller last looked at its own pending list.
 
@@ -94,6 +96,8 @@ class Reader:
         """
         if (talk := self._present()) is None:
             talk = await self._connect()
+        if self.may_unblock is None:
+            ahead, answered = self._asking(ahead, answered)
         began = self._home.loop.time()
         command = self._command(who, count, block)
         packed = b"".join((*map(pack, ahead), command)) if ahead else command
@@ -121,6 +125,16 @@ class Reader:
         """Wait after an empty answer that came too early."""
         if self._home.loop.time() - began < block / 2:
             await asyncio.sleep(min(POLL, block))
+
+    def _asking(self, ahead: Sequence[Command], answered: Answered) -> tuple[Sequence[Command], Answered]:
+        """Ask with the first read whether the user may end reads: none waits yet, so nothing happens."""
+
+        def learn(answers: list[Answer]) -> None:
+            self.may_unblock = not isinstance(answers[0], RedisStreamsError)
+            if ahead:
+                answered(answers[1:])
+
+        return [("CLIENT", "UNBLOCK", self._client_id), *ahead], learn
 
     def _command(self, who: Consumer, count: int, block: float) -> bytes:
         """The packed read, which is nearly always the same as the last one."""
@@ -151,7 +165,7 @@ class Reader:
         await self._node.until_open()
         self._turn = self._node.turn
         connection, greeted = await self._node.dial()
-        self._connection, self._client_id = connection, greeted.client_id
+        self._connection, self._client_id, self.may_unblock = connection, greeted.client_id, None
         self._may_block = greeted.name != _HOLDS_ON_TO_THE_GROUP
         talk = self._talk = self._talk_on(connection)
         return talk
@@ -172,8 +186,10 @@ class Reader:
         if self._connection is not None:
             try:
                 await self._call("CLIENT", "UNBLOCK", self._client_id)
+            except PermissionDeniedError:
+                self.may_unblock = False  # the block ends it
             except RedisStreamsError:
-                return  # not allowed, or Redis is away: the short block ends it
+                return  # Redis is away
 
     async def close(self) -> None:
         """Close the connection; a later read opens a new one."""

@@ -13,17 +13,26 @@ LATE = 1.0
 
 
 class Progress:
-    """Is good until a step fails or is overdue, and good again when a step comes back."""
+    """Is good until a step fails or is overdue, and good again when a step comes back.
+
+    A long step is overdue sooner, unless Redis is heard meanwhile.
+    """
 
     def __init__(self) -> None:
         self.failing_since: float | None = None
         """When the current series of failed steps began, by `time.monotonic`; `None` if there is none."""
+        self.is_heard: bool = False
+        """Whether somebody tells when Redis answers something else."""
         self._overdue_at: float | None = None
+        self._silence = 0.0
+        self._longest_until = 0.0
 
     @contextmanager
-    def step(self, seconds: float) -> Iterator[None]:
-        """Watch a step that should take at most `seconds`."""
-        self._overdue_at = monotonic() + seconds + LATE
+    def step(self, seconds: float, silence: float) -> Iterator[None]:
+        """Watch a step that should take at most `seconds`, and during which Redis may be silent for `silence`."""
+        now = monotonic()
+        self._silence, self._longest_until = silence, now + seconds + LATE
+        self._overdue_at = min(now + silence + LATE, self._longest_until)
         try:
             yield
         except RedisStreamsError:
@@ -33,6 +42,12 @@ class Progress:
             self.failing_since = None
         finally:
             self._overdue_at = None
+
+    def heard(self) -> None:
+        """Note that Redis has answered something else."""
+        self.is_heard = True
+        if self._overdue_at is not None:
+            self._overdue_at = min(monotonic() + self._silence + LATE, self._longest_until)
 
     @property
     def good(self) -> bool:

@@ -7,6 +7,9 @@ that is restarted, or had lost an answer, goes on where it was.
 read that waits in Redis at the halt is ended by the server (`unblock`). A read that is cancelled strands the entries of
 its answer in the own pending list, so only a read that is overdue is cancelled.
 
+A read that follows an empty one waits ten times as long, where the server lets us end it. Redis is heard meanwhile by
+the search for released entries, so silence is noticed as soon as with short reads.
+
 When things fail: a failed step is repeated with backoff, and its subscription is not `ready` meanwhile. The next read
 begins with the own pending entries, because a lost answer may have left some.
 """
@@ -30,6 +33,12 @@ from .room import Room
 
 UNBLOCK_AGAIN = 0.05
 """Seconds between attempts to end a read: one that had not yet begun is missed."""
+
+LONGER = 10
+"""A read that follows an empty one waits for as many blocks."""
+
+LONGEST_WAIT = 30.0
+"""Seconds, unless a block is longer."""
 
 READ_OVERDUE = 1.0
 """Seconds that a read may take longer than its block before a halt cancels it."""
@@ -80,6 +89,8 @@ class Reading:
         self._block = settings.block
         self._interval = settings.reclaim_interval
         self._ends_when_refused = settings.ends_when_refused
+        self._is_idle = False
+        """Whether the last read brought nothing."""
         holdings = source.holdings
         self._stream, self._group, self._telemetry = holdings.stream, holdings.group, holdings.telemetry
         self._more_to_reclaim = True
@@ -124,6 +135,8 @@ class Reading:
         """Take over all abandoned entries, as there is room for them."""
         await self._until_somebody_may_be_gone()
         self._more_to_reclaim = True
+        if not self._source.caught_up:
+            await self._source.unblock()  # a lost answer may have left own entries: not after the read, but now
         while self._more_to_reclaim and self._source.caught_up and not self._halt.is_set():
             if count := self._room.for_old:
                 await self._take_over(self._room.few(count))
@@ -154,24 +167,35 @@ class Reading:
             self._room.pace.measured(self._room.done - done, loop.time() - began)
             count = self._room_to_read() or count
         failing_since = self.progress.failing_since
-        with self.progress.step(self._block):
-            await self._read_into(count)
+        wait = self._wait
+        with self.progress.step(wait, silence=self._block):
+            await self._read_into(count, wait)
         if failing_since is not None:
             seconds = round(loop.time() - failing_since, 3)
             self._telemetry.emit(ReadingAgain(stream=self._stream, group=self._group, seconds=seconds))
 
-    async def _read_into(self, count: int) -> None:
+    @property
+    def _wait(self) -> float:
+        """Seconds that the next read may wait: long where nothing comes, it can be ended, and Redis is heard anyway."""
+        is_heard = self.progress.is_heard and self._interval <= self._block
+        if self._is_idle and self._source.may_unblock and is_heard:
+            return max(self._block, min(self._block * LONGER, LONGEST_WAIT))
+        return self._block
+
+    async def _read_into(self, count: int, wait: float) -> None:
         """Read the oldest entries first: own pending ones, then abandoned ones, then new ones."""
         if not self._source.caught_up and await self._reserving(self._room.few(count), self._source.own):
             return
         if self._more_to_reclaim and await self._take_over(self._room.few(count)):
             return
         if count := min(count, self._room.for_new):
-            await self._fetch(count)
+            await self._fetch(count, wait)
 
-    async def _fetch(self, count: int) -> None:
+    async def _fetch(self, count: int, wait: float) -> None:
         done = self._room.done
-        came = await self._reserving(count, self._source.fetch)
+        self._is_idle = False  # after a failure a short read shows soon that Redis is back
+        came = await self._reserving(count, partial(self._source.fetch, wait=wait))
+        self._is_idle = not came
         if came and self._room.done - done >= came:  # all were handled in the turn in which they came
             self._room.pace.measured(came, asyncio.get_running_loop().time() - self._came_at)
         if 0 < came < count:

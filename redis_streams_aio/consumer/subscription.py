@@ -166,6 +166,10 @@ class Subscription:
         """Search for abandoned entries now, because entries were released, or may have been."""
         self._reading.look()
 
+    def heard(self) -> None:
+        """Note that Redis has answered, while a read may wait for long."""
+        self._reading.progress.heard()
+
     @property
     def checkpoint_due(self) -> bool:
         """Whether `save_checkpoint` has work to do."""

@@ -7,7 +7,7 @@ by a count (P27). `ALL_DAY` is a lease that never runs out in a test: what is ta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -15,8 +15,11 @@ from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, Connection, DeadLetters, LagWatcher, Reject, Settings, StreamConsumer
 from redis_streams_aio.events import keys
+from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
+
+NewServer = Callable[..., Server]
 
 ALL_DAY = 3600.0
 SUBSCRIPTIONS = 50
@@ -115,6 +118,75 @@ def at_rest(broker: Broker) -> bool:
     return not any(
         each.is_handling or len(each.holdings) or each.checkpoint_due for each in broker._supervisor.subscriptions
     )
+
+
+async def idle(redis: Redis) -> None:
+    """Until a read has ended with nothing, and the next one waits for long: a block is at most four turns long."""
+    await turns(redis, 6)
+
+
+async def reads_in(redis: Redis, turns_of_the_watch: int) -> int:
+    before = await calls(redis, "xreadgroup")
+    await turns(redis, turns_of_the_watch)
+    return await calls(redis, "xreadgroup") - before
+
+
+async def test_a_read_that_follows_an_empty_one_waits_ten_times_as_long(caught_up: str, redis: Redis) -> None:
+    async with broker_of(caught_up, [], block_ms=100, reclaim_interval=0.1):
+        await quiet(redis)
+        assert await reads_in(redis, 30) <= 5
+
+
+@pytest.mark.parametrize("missing", ["client|unblock", "the watch"])
+async def test_p26_a_read_waits_no_longer_than_its_block_where_it_cannot_be_ended_or_redis_is_not_heard(
+    caught_up: str, redis: Redis, missing: str
+) -> None:
+    await redis.execute_command("ACL", "SETUSER", "old", "on", ">old", "~*", "&*", "+@all", "-client|unblock")
+    may = missing == "the watch"
+    url, interval = (caught_up, 0.11) if may else (caught_up.replace("//", "//old:old@"), 0.1)
+    try:
+        async with broker_of(url, [], block_ms=100, reclaim_interval=interval):
+            await quiet(redis)
+            assert await reads_in(redis, 30) >= 15
+    finally:
+        await redis.execute_command("ACL", "DELUSER", "old")
+
+
+async def test_p19_silence_is_noticed_while_a_read_waits_for_long(new_server: NewServer) -> None:
+    """It waits for twenty seconds; the searches for released entries show that Redis is there, until it is not."""
+    server = new_server()
+    async with Redis.from_url(server.url) as redis, broker_of(server.url, [], block_ms=2000) as broker:
+        await idle(redis)
+        server.freeze()
+        with seconds() as took:
+            await until(lambda: not broker.ready)
+        server.thaw()
+        await until(lambda: broker.ready)
+    assert took[0] < 4
+
+
+async def test_p19_a_read_that_waits_for_long_is_no_reason_to_be_red(caught_up: str, redis: Redis) -> None:
+    async with broker_of(caught_up, [], block_ms=200, reclaim_interval=0.1) as broker:
+        await idle(redis)
+        loop = asyncio.get_running_loop()
+        began, before = loop.time(), await calls(redis, "xreadgroup")
+        while loop.time() < began + 1.9:
+            assert broker.ready
+            await asyncio.sleep(0.05)
+        assert await calls(redis, "xreadgroup") <= before + 1
+
+
+async def test_p17_a_group_that_is_lost_while_a_read_waits_for_long_is_recreated_at_once(
+    caught_up: str, redis: Redis
+) -> None:
+    got: list[int] = []
+    async with broker_of(caught_up, got) as broker:
+        await idle(redis)
+        await redis.delete("orders")
+        with seconds() as took:
+            await broker.publish("orders", Order(7))
+            await until(lambda: got == [7])
+    assert took[0] < 1
 
 
 async def test_a_subscription_with_nothing_pending_does_not_look_again_and_again(caught_up: str, redis: Redis) -> None:

@@ -74,7 +74,12 @@ class GroupSource:
         """The time on the event loop's clock before which `abandoned` finds nothing, except released entries."""
         return self._reclaimer.next_look
 
-    async def fetch(self, room: int, take: Take) -> int:
+    @property
+    def may_unblock(self) -> bool:
+        """Whether the server lets us end a read that is waiting."""
+        return self._reader is not None and self._reader.may_unblock is True
+
+    async def fetch(self, room: int, take: Take, *, wait: float | None = None) -> int:
         """Wait for new entries, and take up to `room` of them.
 
         Raises `NotOpenError`, `RedisUnavailableError`, `ServerError`. After a failure entries may be pending without
@@ -82,12 +87,9 @@ class GroupSource:
         """
         while not self._idle.is_set():
             await self._idle.wait()  # the reader's connection is busy with another caller's read
-        if (reader := self._reader) is None:
-            raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
-        count = min(room, self.handful.size)
-        read = partial(
-            reader.read, self.holdings.who, count=count, block=self._block, parse=partial(self._arrived, take)
-        )
+        reader, count = self._open_reader(), min(room, self.handful.size)
+        block = self._block if wait is None else wait
+        read = partial(reader.read, self.holdings.who, count=count, block=block, parse=partial(self._arrived, take))
         group = self._acks.depart() if reader.is_connected else None  # connecting may take long
         self._idle.clear()
         try:
@@ -140,6 +142,11 @@ class GroupSource:
             await self.holdings.connection.release(reader)
 
     # -- inside -----------------------------------------------------------------------------------------------
+
+    def _open_reader(self) -> Reader:
+        if self._reader is None:
+            raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
+        return self._reader
 
     def _arrived(self, take: Take, reply: Reply) -> int:
         """Hold the entries of a reply that are not held yet, hand them over, and return how many these are."""

@@ -61,8 +61,16 @@ class Source(Protocol):
         """Begin to give entries. Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`."""
         ...
 
-    async def fetch(self, room: int, take: Take) -> int:
-        """Wait for new entries, for a bounded time, and take up to `room` of them. Raises `NotOpenError`."""
+    @property
+    def may_unblock(self) -> bool:
+        """Whether the server lets us end a `fetch` that is waiting."""
+        ...
+
+    async def fetch(self, room: int, take: Take, *, wait: float | None = None) -> int:
+        """Wait `wait` seconds for new entries (`None`: as it is set up), and take up to `room` of them.
+
+        Raises `NotOpenError`.
+        """
         ...
 
     async def own(self, room: int, take: Take) -> int:
