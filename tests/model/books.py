@@ -245,7 +245,7 @@ def reclaimed_by(name: str, lease: float, grows: Grows) -> May:
             return None
         if move.after is Place.BEHIND and not move.content:
             return Place.GONE, f"found deleted by {name}"
-        expired = move.was.idle >= lease * 1000
+        expired = move.was.owner == keys.RELEASED or move.was.idle >= lease * 1000
         taken = move.now is not None and move.now.owner == name and move.grew() in grows(move)
         return (Place.PENDING, f"reclaimed by {name}") if expired and taken else None
 

@@ -164,7 +164,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             name
             for name, look in self.now.groups.items()
             for entry_id, pending in look.pending.items()
-            if pending.idle >= LEASE * 1000 or entry_id not in self.now.stream
+            if pending.owner == keys.RELEASED or pending.idle >= LEASE * 1000 or entry_id not in self.now.stream
         }
         return [process for process in self.processes.values() if process.member.caught_up and process.group in groups]
 
@@ -731,7 +731,9 @@ class Machine(Invariants, RuleBasedStateMachine):
             self.expect(not left, f"{self.books.labels(left)} was not given back")
             for move in step.moves:
                 if move.now is not None:
-                    self.expect(move.now.idle >= LEASE * 1000, f"{self.books.label(move.id)} cannot be claimed at once")
+                    self.expect(
+                        move.now.owner == keys.RELEASED, f"{self.books.label(move.id)} cannot be claimed at once"
+                    )
             if process.member.consumer.name is None:
                 self.expect(name not in after.names, "its name is still in the group")
 

@@ -140,7 +140,7 @@ class Process:
 
 async def launch(url: str, title: str, group: str, *, name: str | None, start: str, store: str) -> Process:
     """A process that is connected and has not joined its group yet."""
-    connection = Connection(url)
+    connection = Connection(f"{url}?socket_keepalive=yes")  # by redis-py, whose sending and reading are wrapped below
     await connection.open()
     wires = Wires()
     connection._make = wires.wrap(connection._make)

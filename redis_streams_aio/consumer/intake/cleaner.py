@@ -88,5 +88,7 @@ class Cleaner:
 
     async def _sweep_parked(self) -> None:
         holdings = self._holdings
-        found = await send_one(holdings.connection.link("control"), sweep_parked(holdings.who, self._parked_page))
+        found = await send_one(
+            holdings.connection.link("control", holdings.stream), sweep_parked(holdings.who, self._parked_page)
+        )
         self._parked_page = found.next_page
