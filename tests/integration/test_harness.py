@@ -161,7 +161,7 @@ async def test_a_crash_in_the_middle_of_a_handler_comes_again_when_the_lease_has
         await h.publish("orders", Order(0))
         await h.settled()
         await h.publish_many("orders", [Order(1), Order(2)])
-        await until(lambda: len(begun) == 2)
+        await until(lambda: len(begun) == 2 and broker.status[0].buffered == 1)
         await h.crash()
         may_end.set()
         await h.idle()
