@@ -175,8 +175,9 @@ class StreamConsumer(Generic[T]):
         (permissions, a key that is not a stream).
         """
         patience = self._consumer.options.lease / 3
-        while self._state in ("starting", "running"):
+        if self._state in ("starting", "running"):
             self._start()
+        while self._state == "running":
             delivery = await self._iterating.next(patience)
             if self._failure is not None:
                 self._fail(self._failure)

@@ -64,20 +64,22 @@ class Iterating:
 
     async def next(self, patience: float) -> Delivery | None:
         """Return the next entry to hand out; `None` if there is none for `patience` seconds, or nothing may begin."""
-        until = self._now() + patience
+        until = 0.0
         self._waiting += 1
         self.done += 1
         self.freed.set()  # there is room for one more
         try:
             while not self._halted:
-                if (delivery := self.schedule.take(now := self._now())) is not None:
+                now = self._now()
+                if (delivery := self.schedule.take(now)) is not None:
                     if await self._is_for_the_user(delivery):
                         return delivery
                     self.freed.set()
-                elif now < until:
-                    await self._until_more(until - now)
-                else:
+                    continue
+                until = until or now + patience
+                if now >= until:
                     break
+                await self._until_more(until - now)
         finally:
             self._waiting -= 1
         return None
