@@ -185,6 +185,10 @@ async def all_acknowledged(redis: Redis) -> bool:
 async def test_the_latest_record_ahead_of_the_group(connection: Connection, redis: Redis) -> None:
     at = b"10-5"
     await redis.xgroup_create("orders", "g", at, mkstream=True)
+    await redis.hset(FAILURES, "10-7", "x")
+    assert await position(connection, WHO) == (at, at), "there is nothing to deliver"
+    await redis.hdel(FAILURES, "10-7")
+    await redis.xadd("orders", {"a": "b"}, id="10-6")
     assert await position(connection, WHO) == (at, at)
     await redis.hset(FAILURES, mapping=dict.fromkeys(["10-5", "9-99", "2-1:history", "mine", "99", "10-x"], "x"))
     assert await position(connection, WHO) == (at, at), "all of them were delivered"

@@ -29,8 +29,12 @@ from .records import FORGET
 from .script import Script, Step
 from .sweeping import FIRST_PAGE, Swept, swept
 
+AT_ONCE = 100
+"""The most entries to park or to take in one step: about a millisecond of the server's time."""
 PAGE = 500
-"""About how many lanes, or members of the set, one step looks at: less than a millisecond of the server's time."""
+"""About how many lanes one step reads: half a millisecond of the server's time."""
+SWEPT = 100
+"""About how many members of the set one step looks at: half a millisecond of the server's time."""
 
 _PADDED = """
 local function id_of(member)  -- nil for a member that is not ours
@@ -234,7 +238,7 @@ def parked_lanes(who: Consumer, page: int = FIRST_PAGE) -> Step[Lanes]:
 def sweep_parked(who: Consumer, page: int = FIRST_PAGE) -> Step[Swept]:
     """Drop members of the set whose entries are not parked, on a page."""
     touched = (who.stream, keys.parked(who.stream, who.group))
-    return Step(SWEEP_PARKED, touched, (who.group, keys.PARKED, page, PAGE), swept)
+    return Step(SWEEP_PARKED, touched, (who.group, keys.PARKED, page, SWEPT), swept)
 
 
 def due_times(who: Consumer, parked_ids: Sequence[bytes]) -> Command:

@@ -27,10 +27,12 @@ RETURNING = Script(
     + LAST_DELIVERED
     + """
 -- ARGV: group, cursor of the page of records, about how many are on it. Returns the cursor of the next page, the id
--- that the group has delivered last, and the latest id on the page, if it is later than that one; else that one.
+-- that the group has delivered last, and the latest id on the page, if it is later than that one; else that one. Where
+-- nothing is left to deliver, there is no need to look.
 local last = last_delivered(KEYS[1], ARGV[1])
 local largest = '18446744073709551615-18446744073709551615'  -- another program may have written a field
 if not last then return redis.error_reply('NOGROUP No such consumer group ' .. ARGV[1]) end
+if #redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 1) == 0 then return {'0', last, last} end
 local latest, page = last, redis.pcall('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
 if page.err then return {'0', last, last} end  -- not permitted, or no hash
 for i = 1, #page[2], 2 do
@@ -39,7 +41,7 @@ for i = 1, #page[2], 2 do
 end
 return {page[1], last, latest}
 """,
-    keys={"stream": "xinfo|groups", "failures": "hscan"},
+    keys={"stream": "xinfo|groups xrange", "failures": "hscan"},
 )
 
 

@@ -30,7 +30,7 @@ from ..groups import ConsumerGroupManager
 from ..holdings import Holdings
 
 PAGES = 10
-"""Pages of failure records that are looked at in one run."""
+"""Pages of failure records, and of parked entries, that are looked at in one run."""
 
 
 class Cleaner:
@@ -88,7 +88,8 @@ class Cleaner:
 
     async def _sweep_parked(self) -> None:
         holdings = self._holdings
-        found = await send_one(
-            holdings.connection.link("control", holdings.stream), sweep_parked(holdings.who, self._parked_page)
-        )
-        self._parked_page = found.next_page
+        for _ in range(PAGES):
+            step = sweep_parked(holdings.who, self._parked_page)
+            self._parked_page = (await send_one(holdings.connection.link("control", holdings.stream), step)).next_page
+            if self._parked_page == FIRST_PAGE:
+                break
