@@ -69,6 +69,7 @@ class Link:
         self._wire: Wire | None = None
         self._patience = Patience(timeout)
         self._turn_is_given = False
+        self._taught: set[Script] = set()
         self._closed = False
         self._home = Home()
         self._loop = asyncio.get_running_loop()
@@ -87,9 +88,13 @@ class Link:
     async def run(self, script: Script, *arguments: Argument, keys: int | None = None) -> Reply:
         """Run a script: its keys (`keys` of them, where their number varies), then its arguments.
 
-        A server that does not know it (restart, `SCRIPT FLUSH`) is taught it. Raises as `call` does.
+        Its source is sent with the first run; runs that are posted after it come after it. A server that does not know
+        the script later (restart, `SCRIPT FLUSH`) is taught it again. Raises as `call` does.
         """
         count = len(script.keys) if keys is None else keys
+        if script not in self._taught:
+            self._taught.add(script)
+            return await self.call("EVAL", script.source, count, *arguments)
         try:
             return await self.call("EVALSHA", script.sha, count, *arguments)
         except ScriptMissingError:

@@ -96,6 +96,9 @@ class Reading:
         self._more_to_reclaim = True
         self._look = asyncio.Event()
         self._taking_over = asyncio.Lock()
+        self._looks = 0
+        self._taken_over = 0
+        """The number of entries that the last look has taken over."""
         self.progress: Progress = Progress()
         self._came_at = 0.0
         self.is_active: bool = False
@@ -202,12 +205,15 @@ class Reading:
             await asyncio.sleep(0)  # no more entries wait in Redis: let workers run before the next read
 
     async def _take_over(self, count: int) -> int:
+        looks = self._looks
         async with self._taking_over:  # two takeovers at once would hold one entry more than has begun: see `Room.few`
             if self._halt.is_set():
                 return 0
-            came = await self._reserving(count, self._source.abandoned)
-        self._more_to_reclaim = came == count
-        return came
+            if looks == self._looks:  # else the other one has just looked
+                self._taken_over = await self._reserving(count, self._source.abandoned)
+                self._more_to_reclaim = self._taken_over == count
+                self._looks += 1
+        return self._taken_over
 
     async def _reserving(self, count: int, ask: Callable[[int, Take], Awaitable[int]]) -> int:
         """Request entries; their room is reserved until they arrive."""
