@@ -158,7 +158,7 @@ def _group(position, pending, consumers, letters, records, checkpoint) -> GroupL
         },
         frozenset(() if position is None else (consumer["name"].decode() for consumer in consumers)),
         dict(letters),
-        {key: _record(value) for key, value in records.items() if not key.endswith(b":history")},
+        {key: _record(value) for key, value in records.items() if b":" not in key},
         frozenset(key.removesuffix(b":history") for key in records if key.endswith(b":history")),
         None if checkpoint is None else checkpoint.decode(),
     )

@@ -117,6 +117,13 @@ FOUND: dict[str, tuple[dict[str, Any], list[Call]]] = {
         {},
         [ONE, READ, RUN_OUT, ALSO, TAKE_OVER, call("renew", **A), RUN_OUT, TAKE_BACK, FAIL],
     ),
+    "failures outlive a group that was lost with the consumer that had the entry": (
+        {},
+        [
+            *(ONE, READ, FAIL, call("crash", **A)),
+            *(call("disaster", what="group", group="g"), LOOKS_AROUND, LOOKS_AROUND),
+        ],
+    ),
 }
 
 
