@@ -26,6 +26,9 @@ from .wire import Wire
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
+_DENIED = "DENIED"
+"""The first word of a server in protected mode, which then hangs up."""
+
 Factory = Callable[[], "Line | AbstractConnection"]
 """Makes connections that are not open yet."""
 
@@ -88,7 +91,8 @@ class Line:
         self.wire.lost.add_done_callback(lambda _: self._came.set())
         for answer in await self._ask(self._place.login):
             if isinstance(answer, RedisStreamsError):
-                raise answer if isinstance(answer, RedisRefusedError) else refused(answer)
+                says_who = not (isinstance(answer, RedisRefusedError) or str(answer).startswith(_DENIED))
+                raise refused(answer) if says_who else answer
         greeted, *selected = (await self._ask(self._place.greeting))[:-2]
         for answer in (greeted, *selected):
             if isinstance(answer, RedisStreamsError):
@@ -111,6 +115,8 @@ class Line:
         self.wire.greet(b"".join(map(pack, commands)))
         await self._came.wait()
         if len(self._answers) < len(commands):
+            if self._answers and isinstance(self._answers[0], RedisStreamsError):
+                raise self._answers[0]  # why the server has hung up
             self.wire.lost.result()
         return self._answers
 
