@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 _NOTHING = object()
 """The parser returns this while a reply is incomplete."""
 
+bytes(1024 * 1024)
+"""Made and freed once, so that glibc keeps freed blocks of this size: asyncio reads into a new block of 256 KiB each
+time, which would else be mapped, filled with zeros and unmapped for each reply, for a fifth of the time of a publish.
+"""
+
 _PROBES = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
 """A connection that the network has lost shows within eleven seconds, also while nothing is sent."""
 
