@@ -40,7 +40,8 @@ LAYERS: list[list[str]] = [
     ["connection.dial", "connection.link", "connection.reader"],
     ["connection"],
     ["connection.steps"],
-    ["consumer.clock", "consumer.periodic", "consumer.progress", "consumer.status"],
+    ["consumer.clock", "consumer.entry", "consumer.periodic", "consumer.progress", "consumer.status"],
+    ["consumer.page"],
     ["consumer.stream_options"],
     ["consumer.consumer_options"],
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],
@@ -86,7 +87,7 @@ EXCEPTIONS = {
 }
 """Imports that the rules forbid and that are there for a reason. One that is there no more fails the test."""
 
-LONGEST_CHAIN = 35
+LONGEST_CHAIN = 39
 """Modules in the longest chain of imports; a bound, which is raised for a new room only."""
 
 TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from ..consumer.entry import Entry
 from ..consumer.subscription import Subscription
-from ..consumer.work.single import Worker
-from ..events.delivery import Delivery
+from ..consumer.work.turns import Worker
 from ..telemetry import HandlerSlow, Telemetry
 from .running import Running
 from .standing import call_of, where_waits
@@ -51,12 +51,12 @@ class SlowHandlers:
         self._since = seen
         self._told &= seen.keys()
 
-    def _tell(self, subscription: Subscription, worker: Worker, deliveries: Sequence[Delivery], seconds: float) -> None:
+    def _tell(self, subscription: Subscription, worker: Worker, entries: Sequence[Entry], seconds: float) -> None:
         self._telemetry.emit(
             HandlerSlow(
-                **subscription.holdings.about(deliveries[0]),
+                **subscription.holdings.about(entries[0]),
                 seconds=round(seconds, 3),
                 where=where_waits(worker),
-                count=len(deliveries),
+                count=len(entries),
             )
         )

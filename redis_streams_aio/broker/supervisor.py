@@ -42,6 +42,7 @@ from ..consumer.consumer_options import consumer_options
 from ..consumer.group_consumer import GroupConsumer
 from ..consumer.holdings import Shared
 from ..consumer.intake.leases import LeaseKeepers
+from ..consumer.intake.pages import Pages
 from ..consumer.periodic import repeat
 from ..consumer.subscription import Subscription
 from ..consumer.work.handling import of_handlers
@@ -111,7 +112,8 @@ class Supervisor:
     def subscription(self, plan: Plan) -> Subscription:
         """Return a new subscription, which is to be started."""
         settings = consumer_options(plan.options, self._settings)
-        consumer = GroupConsumer(self._shared, plan.options, settings, self._checkpoints)
+        pages = Pages(plan, self._handlers_context)
+        consumer = GroupConsumer(self._shared, plan.options, settings, self._checkpoints, pages.parse)
         handling = of_handlers(plan, consumer.holdings, consumer.settlement, self._handlers_context)
         return Subscription(consumer, handling)
 

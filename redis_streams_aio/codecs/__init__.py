@@ -1,6 +1,6 @@
 """Codecs turn payloads into bytes, and entries into values of a handler's type. Pure."""
 
-from .decoding import AS_IT_IS
+from .decoding import AS_IT_IS, PayloadDecoder
 from .fields_codec import FieldsCodec
 from .payloads import BYTES, JsonCodec, MsgpackCodec, RawCodec, bounded, encoder, leaves_bytes
 from .protocols import Codec, PayloadCodec, payload_codec, reading_codec
@@ -13,6 +13,7 @@ __all__ = [
     "JsonCodec",
     "MsgpackCodec",
     "PayloadCodec",
+    "PayloadDecoder",
     "RawCodec",
     "bounded",
     "encoder",

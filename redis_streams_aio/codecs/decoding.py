@@ -8,8 +8,8 @@ payload over the limit is refused before it is decoded.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -63,7 +63,7 @@ def _takes_bytes(payload_type: object) -> bool:
     return payload_type in (bytes, object, Any)
 
 
-def payload_decoder(payload_type: type[T], default: Callable[[bytes], object], limit: int) -> Callable[[Fields], T]:
+def payload_decoder(payload_type: type[T], default: Callable[[bytes], object], limit: int) -> PayloadDecoder[T]:
     """Return the function that turns an entry's fields into a `payload_type`.
 
     `default` reads the payload of an entry that names neither JSON nor MessagePack.
@@ -74,22 +74,40 @@ def payload_decoder(payload_type: type[T], default: Callable[[bytes], object], l
     }
     if _takes_bytes(payload_type):
         by_content_type[AS_IT_IS.encode()] = same
+    return PayloadDecoder(payload_type, default, by_content_type, limit)
 
-    def decode(fields: Fields) -> T:
-        read = default
+
+class PayloadDecoder(Generic[T]):
+    """Turns an entry's fields into a value of a handler's type."""
+
+    def __init__(
+        self,
+        payload_type: type[T],
+        plain: Callable[[bytes], object],
+        by_content_type: Mapping[bytes | None, Callable[[bytes], object]],
+        limit: int,
+    ) -> None:
+        self._payload_type = payload_type
+        self.plain: Callable[[bytes], object] = plain
+        """Reads the payload of an entry that names no format. Raises errors of msgspec, or of the payload's type."""
+        self._by_content_type = by_content_type
+        self.limit: int = limit
+        """The most bytes of a payload."""
+
+    def __call__(self, fields: Fields) -> T:
+        """Return the value. Raises `DecodeError`, and errors of the payload's type."""
+        read = self.plain
         if len(fields) == 4 and fields[2] == PAYLOAD and fields[0] == EVENT_TYPE:  # our short form has no content type
             payload: bytes | None = fields[3]
         else:
             payload = payload_of(fields)
             if CONTENT_TYPE in fields:
-                read = by_content_type.get(get(fields, CONTENT_TYPE), default)
+                read = self._by_content_type.get(get(fields, CONTENT_TYPE), read)
         if payload is None:
             raise DecodeError("the entry has no field 'payload'; if another program writes it, use codec=FieldsCodec()")
-        if len(payload) > limit:
-            raise too_large("payload", len(payload), limit)
+        if len(payload) > self.limit:
+            raise too_large("payload", len(payload), self.limit)
         try:
             return read(payload)  # type: ignore[return-value]  # msgspec decodes into payload_type
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DecodeError(f"payload is not {with_article(payload_type)}: {error}") from error
-
-    return decode
+            raise DecodeError(f"payload is not {with_article(self._payload_type)}: {error}") from error

@@ -78,5 +78,8 @@ class Handful:
         """Learn the size of entries from a sample of a reply."""
         if entries:
             samples = entries[:: -(-len(entries) // SAMPLES)]
-            weight = sum(sum(map(len, entry.fields or ())) for entry in samples) / len(samples)
-            self._weight = max(weight, self._weight * FADES)
+            self.weighed(sum(sum(map(len, entry.fields or ())) for entry in samples) / len(samples))
+
+    def weighed(self, weight: float) -> None:
+        """Learn the size of the entries of a reply, in bytes for each."""
+        self._weight = max(weight, self._weight * FADES)

@@ -11,16 +11,17 @@ from contextlib import suppress
 
 from ..checkpoint import CheckpointStore
 from ..checks import names
+from ..connection.replies import new_entries
 from ..connection.steps.dead_letters import DeadLetterOptions
-from ..events.delivery import Delivery
 from ..exceptions import CheckpointStoreError, GroupNotFoundError, RedisRefusedError, RedisStreamsError
 from ..handlers.subscription_options import SubscriptionOptions
 from ..telemetry.logs import log
 from .consumer_options import ConsumerOptions
+from .entry import Entry
 from .holdings import Holdings, Shared
 from .intake.checkpoint import GroupPosition
 from .intake.cleaner import Cleaner
-from .intake.group import GroupSource
+from .intake.group import GroupSource, Parse
 from .intake.source import Source
 from .settle.settlement import Settlement
 
@@ -33,7 +34,12 @@ class GroupConsumer:
     """The holdings of a consumer, the source of its entries, and the settlement that writes their fates."""
 
     def __init__(
-        self, shared: Shared, options: SubscriptionOptions, consumer: ConsumerOptions, store: CheckpointStore | None
+        self,
+        shared: Shared,
+        options: SubscriptionOptions,
+        consumer: ConsumerOptions,
+        store: CheckpointStore | None,
+        parse: Parse = new_entries,
     ) -> None:
         limits = (consumer.dead_letter_maxlen, consumer.dead_letter_retention)
         self.options: SubscriptionOptions = options
@@ -41,7 +47,7 @@ class GroupConsumer:
         self.holdings: Holdings = Holdings(shared, options, consumer.name or names.consumer_name())
         self.settlement: Settlement = Settlement(self.holdings, DeadLetterOptions(options.dead_letter, *limits))
         self.position: GroupPosition = GroupPosition(self.holdings, options.start, store)
-        self.source: Source = GroupSource(self.holdings, self.settlement.acks, self.position, consumer)
+        self.source: Source = GroupSource(self.holdings, self.settlement.acks, self.position, consumer, parse)
         self._cleaner = Cleaner(self.holdings)
 
     async def clean_up(self, expiry: float) -> None:
@@ -92,5 +98,5 @@ class GroupConsumer:
         return f"<GroupConsumer {holdings.stream}/{holdings.group} {holdings.consumer}: {len(holdings)} held>"
 
 
-def _hold(_: Sequence[Delivery]) -> None:
+def _hold(_: Sequence[Entry]) -> None:
     """The entries are held, and released with all others."""

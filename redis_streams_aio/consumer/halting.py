@@ -12,15 +12,13 @@ are returned to the subscription, which writes and releases them when it closes,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ..connection.backoff import LONGEST
-from ..events.delivery import Delivery
-from ..exceptions import RedisStreamsError, RedisUnavailableError, ServerError
-from ..handlers.fates import Complete, DeadLetter, Fate, Retry
-from ..telemetry.logs import log
+from ..exceptions import RedisStreamsError, RedisUnavailableError
+from .entry import Entry
 from .periodic import wait_for
-from .settle.settlement import Settlement
+from .settle.settlement import Settlement, decided
 from .work.schedule import Schedule
 
 LONGEST_TRY = 2.0
@@ -34,13 +32,13 @@ async def release_waiting(
     freed: asyncio.Event,
     is_over: Callable[[], bool],
     failed: Callable[[RedisStreamsError], None],
-) -> list[Delivery]:
+) -> list[Entry]:
     """Release the entries of the schedule, and those that come into it, until the halt `is_over`.
 
     Returns the entries that are still here. `freed` is set whenever an entry may have come, or the halt may be over;
     `failed` is called with the error of a try that failed.
     """
-    left: list[Delivery] = []
+    left: list[Entry] = []
     while True:
         freed.clear()
         left += schedule.clear()
@@ -52,33 +50,17 @@ async def release_waiting(
         await wait_for(freed, LONGEST)
 
 
-async def _try(left: list[Delivery], settlement: Settlement) -> tuple[list[Delivery], RedisStreamsError | None]:
+async def _try(left: list[Entry], settlement: Settlement) -> tuple[list[Entry], RedisStreamsError | None]:
     """Write fates, release the other entries, and return the entries that are left, with the error if Redis refused."""
     error: RedisStreamsError | None = None
     try:
         async with asyncio.timeout(LONGEST_TRY):
-            await _write_fates(left, settlement)
-            if undecided := [delivery for delivery in left if decided(delivery) is None]:
+            await settlement.write(left)
+            if undecided := [entry for entry in left if decided(entry) is None]:
                 await settlement.release(undecided)
-                left = [delivery for delivery in left if decided(delivery) is not None]
+            left = [entry for entry in left if decided(entry) is not None]
     except RedisStreamsError as refused:
         error = refused
     except TimeoutError:
         error = RedisUnavailableError("no answer")
     return left, error
-
-
-async def _write_fates(left: Sequence[Delivery], settlement: Settlement) -> None:
-    """Write fates that Redis could not accept before. An entry without success keeps its fate."""
-    for delivery in left:
-        if (fate := decided(delivery)) is None:
-            continue
-        try:
-            await settlement.settle(delivery, fate)
-        except ServerError as error:
-            log.error("%s cannot be settled and is released", delivery, error=error)
-
-
-def decided(delivery: Delivery) -> Fate | None:
-    """Return the fate that is to be written; `None` if the entry can be released."""
-    return delivery.fate if isinstance(delivery.fate, Complete | DeadLetter | Retry) else None

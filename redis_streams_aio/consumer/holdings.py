@@ -1,8 +1,11 @@
-"""`Holdings`: the names of a consumer, and the deliveries that it holds.
+"""`Holdings`: the names of a consumer, and the entries that it holds.
 
-Only this module knows which entries this process holds: running, buffered, waiting for a retry, or settled with the
-write still under way. The fetcher and the reclaimer add deliveries; settlement and lost leases remove them; the lease
-keeper renews them. Each id is in it at most once, however often Redis delivers the entry.
+Only this module knows which entries this process holds: running, buffered, waiting for a retry, or with their fate on
+the way to Redis. The fetcher and the reclaimer add entries; settlement and lost leases remove them; the lease keeper
+renews them. Each id is in it at most once, however often Redis delivers the entry.
+
+A lost entry is no longer held, but its handler may still be running (`strays`). If Redis delivers it to this process
+again meanwhile, it is regained: the handler goes on, and the event is not handled a second time beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from ..connection.packing import Command
 from ..connection.replies import IdAndFields
 from ..connection.steps import records
 from ..connection.steps.consumer import Consumer
-from ..events.delivery import Delivery, Origin
 from ..events.outgoing import Compose
 from ..events.replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
 from ..events.wire_format import Fields, event_type_of
@@ -24,6 +26,8 @@ from ..handlers.error_texts import shortened
 from ..handlers.subscription_options import SubscriptionOptions
 from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
 from .clock import LOOP_CLOCK, Clock
+from .entry import WRITING, Entry
+from .page import Page
 
 
 class About(TypedDict):
@@ -48,23 +52,27 @@ class Shared(NamedTuple):
 
 
 class Holdings:
-    """The deliveries that one consumer holds, by entry id."""
+    """The entries that one consumer holds, by entry id."""
 
     def __init__(self, shared: Shared, options: SubscriptionOptions, consumer: str) -> None:
         self.connection: Connection = shared.connection
         self.telemetry: Telemetry = shared.telemetry
         self.clock: Clock = shared.clock
-        """By which deliveries wait: their `due` and `failing_since`."""
+        """By which entries wait: their `until` and `failing_since`."""
         self.stream: str = options.stream
-        self.origin: Origin = Origin(options.stream, shared.compose)
+        self.compose: Compose | None = shared.compose
+        """Makes the command of an event that a handler publishes."""
         self.group: str = options.group
         self.consumer = consumer
         self.lease: float = options.lease
         """Seconds without renewal after which another consumer may take over an entry."""
-        self.by_id: dict[bytes, Delivery] = {}
+        self.by_id: dict[bytes, Entry | Page] = {}
+        """The entries; a row of a page has the page in its place."""
+        self.strays: dict[bytes, Entry] = {}
+        """Lost entries whose handlers are still running."""
         self.uncertain: dict[bytes, bool] = {}
         """Entries whose claim was not answered yet, so that they may be pending for this consumer; the value tells
-        whether the delivery must still be counted."""
+        whether the entry must still be counted."""
         self.gate: Gate = Gate()
         """Whether Redis accepts writes now."""
         self.settled_count: int = 0
@@ -75,32 +83,64 @@ class Holdings:
         """The number of entries that were deleted or trimmed while they were pending, so far."""
         self.handler_of: Callable[[Fields], str] = _no_handler
         """Returns the name of the handler of an entry; empty if there is none."""
-        self.on_lost: Callable[[Delivery], None] = _nothing
-        """Called with each delivery that is lost: no longer held, although it is not settled."""
+        self.on_lost: Callable[[Entry], None] = _nothing
+        """Called with each entry that is lost: no longer held, although it is not settled."""
+        self.unfold: Callable[[bytes], Entry | None] = _no_row
+        """Makes an entry of a row of a page; `None` if the row is handled, and its acknowledgement on the way."""
 
     def __len__(self) -> int:
         return len(self.by_id)
 
-    def take(self, entries: Iterable[IdAndFields]) -> list[Delivery]:
-        """Hold entries from Redis, and return the new deliveries. Skips entries already held, and deleted entries."""
-        origin, held = self.origin, self.by_id
-        taken: list[Delivery] = []
+    def take(self, entries: Iterable[IdAndFields]) -> list[Entry]:
+        """Hold entries from Redis, and return the new ones. Skips deleted entries, and entries that are already here.
+
+        A stray is held again, but it is not new: its handler is still running.
+        """
+        stream, held = self.stream, self.by_id
+        taken: list[Entry] = []
         for raw_id, fields in entries:
             if fields is not None and raw_id not in held:
-                delivery = held[raw_id] = Delivery(origin, raw_id, fields)
+                if self.strays and raw_id in self.strays:
+                    self._regain(self.strays.pop(raw_id))
+                    continue
+                entry = held[raw_id] = Entry(stream, raw_id, fields)
                 if fields and fields[0] == FOR_GROUP:
-                    self._unwrap(delivery)
-                taken.append(delivery)
+                    self._unwrap(entry)
+                taken.append(entry)
         return taken
 
-    def _unwrap(self, delivery: Delivery) -> None:
-        replay = unwrap(delivery.fields)
+    def take_page(self, page: Page) -> list[Entry] | None:
+        """Hold all rows of a page. If some of its entries are here already, return the others as new entries."""
+        if self.by_id.keys().isdisjoint(page.ids) and not (self.strays and self.strays.keys() & set(page.ids)):
+            page.hold(self.by_id)
+            return None
+        return self.take((raw_id, page.shown(raw_id).fields) for raw_id in page.ids)
+
+    def entries(self) -> list[Entry]:
+        """Return everything that nobody has handled yet, as entries. Call it when no worker runs any more."""
+        held = [
+            each.entry_of(raw_id) if isinstance(each, Page) and not each.has_begun(raw_id) else each
+            for raw_id, each in tuple(self.by_id.items())
+        ]
+        return [each for each in held if isinstance(each, Entry)]
+
+    def entry_of(self, raw_id: bytes) -> Entry | None:
+        """Return the held entry with this id, also if it is a row of a page that is not handled yet."""
+        held = self.by_id.get(raw_id)
+        return self.unfold(raw_id) if isinstance(held, Page) else held
+
+    def _regain(self, entry: Entry) -> None:
+        entry.regain()
+        self.by_id[entry.raw_id] = entry
+
+    def _unwrap(self, entry: Entry) -> None:
+        replay = unwrap(entry.fields)
         if replay is None:
             return  # fields of another program
         if replay.group == self.group:
-            delivery.fields, delivery.history = replay.fields, replay.history
+            entry.fields, entry.history = replay.fields, replay.history
         else:
-            delivery.refusal, delivery.prepared = FOR_ANOTHER_GROUP, True
+            entry.refusal, entry.prepared = FOR_ANOTHER_GROUP, True
 
     @property
     def who(self) -> Consumer:
@@ -112,54 +152,59 @@ class Holdings:
         """The lease in milliseconds."""
         return max(1, round(self.lease * 1000))
 
-    def leave(self, delivery: Delivery) -> None:
-        """Drop a delivery and leave its entry pending: it is delivered again when its lease expires."""
-        self.drop(delivery)
-        self.uncertain[delivery.raw_id] = True
+    def leave(self, entry: Entry) -> None:
+        """Stop holding an entry, which stays pending: it is delivered again when its lease expires."""
+        self.drop(entry)
+        self.uncertain[entry.raw_id] = True
 
-    def drop(self, delivery: Delivery) -> None:
-        """Drop a delivery: it is no longer held."""
-        if self.by_id.get(delivery.raw_id) is delivery:
-            del self.by_id[delivery.raw_id]
+    def drop(self, entry: Entry) -> None:
+        """Stop holding an entry."""
+        if self.by_id.get(entry.raw_id) is entry:
+            del self.by_id[entry.raw_id]
 
-    def settled(self, deliveries: Sequence[Delivery]) -> None:
-        """Drop deliveries whose fates are written."""
+    def settled(self, ids: Sequence[bytes]) -> None:
+        """Stop holding entries whose fates are written, and count them."""
         held = self.by_id
-        for delivery in deliveries:
-            if held.get(delivery.raw_id) is delivery:
-                del held[delivery.raw_id]
-        self.settled_count += len(deliveries)
+        for raw_id in ids:
+            entry = held.get(raw_id)
+            if isinstance(entry, Page):
+                del held[raw_id]
+            elif entry is not None and entry.state is WRITING:
+                del held[raw_id]
+                entry.settle()
+        self.settled_count += len(ids)
         if self.telemetry.active:
-            self.telemetry.emit(Settled(stream=self.stream, group=self.group, count=len(deliveries)))
+            self.telemetry.emit(Settled(stream=self.stream, group=self.group, count=len(ids)))
 
-    def lose(self, delivery: Delivery) -> None:
-        """Drop a delivery that another consumer has now, or that is gone; its handler sees `delivery.lost`."""
-        if not delivery.lost and not delivery.settled:
-            self.telemetry.emit(LeaseLost(**self.about(delivery)))
-        self._let_go(delivery)
+    def lose(self, entry: Entry) -> None:
+        """Drop an entry that another consumer has now, or that is gone; its handler sees that it is lost."""
+        if not entry.lost:
+            self.telemetry.emit(LeaseLost(**self.about(entry)))
+        self._let_go(entry)
 
-    def about(self, delivery: Delivery) -> About:
+    def about(self, entry: Entry) -> About:
         """Return the fields that every fact about an event has."""
         return {
             "stream": self.stream,
             "group": self.group,
-            "id": delivery.id,
-            "event_type": shortened(event_type_of(delivery.fields).decode("utf-8", "replace")),
-            "handler": self.handler_of(delivery.fields),
+            "id": entry.raw_id.decode(),
+            "event_type": shortened(event_type_of(entry.fields).decode("utf-8", "replace")),
+            "handler": self.handler_of(entry.fields),
         }
 
-    def vanish(self, deliveries: Iterable[Delivery]) -> None:
-        """Drop deliveries whose entries were deleted or trimmed, and report them."""
-        gone = tuple(deliveries)
-        self.report_vanished(delivery.raw_id for delivery in gone)
-        for delivery in gone:
-            self._let_go(delivery)
+    def vanish(self, entries: Iterable[Entry]) -> None:
+        """Drop entries that were deleted or trimmed, and report them."""
+        gone = tuple(entries)
+        self.report_vanished(entry.raw_id for entry in gone)
+        for entry in gone:
+            entry.is_gone = True
+            self._let_go(entry)
 
-    def _let_go(self, delivery: Delivery) -> None:
-        self.drop(delivery)
-        if not delivery.lost:
-            delivery.lost = True
-            self.on_lost(delivery)
+    def _let_go(self, entry: Entry) -> None:
+        self.drop(entry)
+        if not entry.lost:
+            entry.lose()
+            self.on_lost(entry)
 
     def forget_command(self, ids: Iterable[bytes]) -> Command:
         """Return the command that deletes records of failures and replays of entries that are settled or gone."""
@@ -177,5 +222,9 @@ def _no_handler(_: Fields) -> str:
     return ""
 
 
-def _nothing(_: Delivery) -> None:
+def _no_row(_: bytes) -> Entry | None:
+    return None
+
+
+def _nothing(_: Entry) -> None:
     """Do nothing."""

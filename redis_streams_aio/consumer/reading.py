@@ -22,11 +22,12 @@ from functools import partial
 
 import anyio
 
-from ..events.delivery import Delivery
 from ..exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
 from ..telemetry import ReadingAgain
 from .consumer_options import ConsumerOptions
-from .intake.source import Source, Take
+from .entry import Entry
+from .intake.source import Source, TakeNew
+from .page import Page
 from .periodic import repeat, wait_for
 from .progress import Progress
 from .room import Room
@@ -74,7 +75,7 @@ class Reading:
     def __init__(
         self,
         source: Source,
-        take: Take,
+        take: TakeNew,
         room: Room,
         *,
         freed: asyncio.Event,
@@ -215,7 +216,7 @@ class Reading:
                 self._looks += 1
         return self._taken_over
 
-    async def _reserving(self, count: int, ask: Callable[[int, Take], Awaitable[int]]) -> int:
+    async def _reserving(self, count: int, ask: Callable[[int, TakeNew], Awaitable[int]]) -> int:
         """Request entries; their room is reserved until they arrive."""
         self._room.asked += count
         try:
@@ -224,7 +225,7 @@ class Reading:
             self._room.asked -= count
             self._freed.set()  # room of entries that did not come is free again, also for other waits
 
-    def _accept(self, taken: Sequence[Delivery]) -> None:
+    def _accept(self, taken: Page | Sequence[Entry]) -> None:
         self._came_at = asyncio.get_running_loop().time()
         self._take(taken)
 
@@ -232,6 +233,6 @@ class Reading:
         return self._room.for_new if self._source.caught_up else self._room.for_old
 
     async def _wait_freed(self) -> None:
-        """Wait until a delivery has ended, or the subscription halts."""
+        """Wait until an entry has ended, or the subscription halts."""
         self._freed.clear()
         await self._freed.wait()

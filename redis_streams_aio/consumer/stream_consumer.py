@@ -26,6 +26,7 @@ from ..codecs import Codec
 from ..config import MAX_PAYLOAD_BYTES
 from ..connection import Connection, replies
 from ..events import entry_ids
+from ..events.delivery import event_of
 from ..exceptions import CheckpointStoreError, NotOpenError, RedisRefusedError, RedisStreamsError
 from ..handlers.subscription_options import SubscriptionOptions
 from ..models import EventMessage, PendingMessage
@@ -178,11 +179,11 @@ class StreamConsumer(Generic[T]):
         if self._state in ("starting", "running"):
             self._start()
         while self._state == "running":
-            delivery = await self._iterating.next(patience)
+            entry = await self._iterating.next(patience)
             if self._failure is not None:
                 self._fail(self._failure)
-            if delivery is not None:
-                yield cast("EventMessage[T]", delivery.event)
+            if entry is not None:
+                yield cast("EventMessage[T]", event_of(entry, self._consumer.options.stream))
             elif self._state == "running" and self._room() <= 0:
                 log.warning("%r: waits for acknowledgements before it reads more events", self)
 
@@ -251,9 +252,9 @@ class StreamConsumer(Generic[T]):
         """
         known = 0
         for event in events:
-            delivery = self._holdings.by_id.get((event if isinstance(event, str) else event.id).encode())
-            if delivery is not None and not delivery.settled:
-                self._settlement.ack(delivery)
+            entry = self._holdings.entry_of((event if isinstance(event, str) else event.id).encode())
+            if entry is not None and not entry.settled:
+                self._settlement.ack(entry)
                 known += 1
         await self._settlement.acks.flush()
         self._iterating.ended()

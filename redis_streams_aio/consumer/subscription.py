@@ -38,19 +38,21 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ..connection.backoff import LONGEST
-from ..events.delivery import Delivery
 from ..exceptions import RedisStreamsError
 from ..handlers.routes import RouteTable
 from ..telemetry import StepFailed
+from .entry import Entry
 from .group_consumer import GroupConsumer
-from .halting import decided, release_waiting
+from .halting import release_waiting
 from .holdings import Holdings
+from .page import Page
 from .periodic import repeat
 from .reading import Reading, refusal_in
 from .room import Room
+from .settle.settlement import decided
 from .status import SubscriptionStatus
 from .work.handling import Handling
-from .work.single import Worker
+from .work.turns import Worker
 
 State = Literal["closed", "running", "paused", "draining"]
 
@@ -68,7 +70,7 @@ class Subscription:
         """Set when it has run, and its last fate is written."""
         self._consumer = consumer
         self.holdings: Holdings = consumer.holdings
-        """The deliveries that this subscription holds."""
+        """The entries that this subscription holds."""
         self._settlement, self._source = consumer.settlement, consumer.source
         self._handling = handling
         self._schedule, self._workers, self._freed = handling.schedule, handling.workers, handling.freed
@@ -76,6 +78,7 @@ class Subscription:
         self._until = math.inf
         self._scope: anyio.CancelScope | None = None
         self.holdings.on_lost = self._workers.lost
+        self.holdings.unfold = handling.work.unfold
         self.holdings.handler_of = handling.routes.handler_name
         acks, schedule, workers = self._settlement.acks, self._schedule, self._workers
         buffer = consumer.settings.buffer
@@ -110,7 +113,7 @@ class Subscription:
         """Whether a worker is handling something. Can be read from any thread."""
         return self._workers.busy > 0
 
-    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Entry]]]:
         """Return each worker in a handler, with its deliveries. Can be called from any thread."""
         return self._handling.work.in_handlers()
 
@@ -230,13 +233,13 @@ class Subscription:
             return not (self._workers.busy or self._reading.is_active or self._room.asked)
         return self.state == "running"
 
-    def _take_up(self, left: Sequence[Delivery]) -> None:
+    def _take_up(self, left: Sequence[Entry]) -> None:
         """Go on with entries that could not be released: with their fates, or when they are read again."""
-        for delivery in left:
-            if decided(delivery) is None:
-                self.holdings.drop(delivery)
-            elif not delivery.lost:
-                self._schedule.add(delivery)
+        for entry in left:
+            if decided(entry) is None:
+                self.holdings.drop(entry)
+            elif not entry.lost:
+                self._schedule.add(entry)
         self._source.look_back()
 
     def _halt_reading(self) -> None:
@@ -248,11 +251,14 @@ class Subscription:
         await self._settlement.acks.overdue()
         await self._settlement.acks.flush()
 
-    def accept(self, deliveries: Sequence[Delivery]) -> None:
+    def accept(self, found: Page | Sequence[Entry]) -> None:
         """Have entries handled that the source has given."""
-        self._handling.lanes.assign(deliveries)
-        for delivery in deliveries:
-            self._schedule.add(delivery)
+        self._handling.lanes.assign(found)
+        if isinstance(found, Page):
+            self._schedule.add_page(found)
+        else:
+            for entry in found:
+                self._schedule.add(entry)
         if self._halt.is_set():
             self._freed.set()  # they are released
         self._workers.wake()

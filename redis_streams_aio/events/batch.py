@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ..checks.values import shown
-from .delivery import Delivery
+from .delivery import Delivery, Held, Instructions, Receiver, close
 
 
 class BatchDelivery:
@@ -16,10 +16,13 @@ class BatchDelivery:
     and from then on each is handled in a batch of its own, so that one bad item does not affect the others.
     """
 
-    __slots__ = ("_deliveries",)
+    __slots__ = ("_closed", "_entries", "_given", "_receiver")
 
-    def __init__(self, deliveries: Sequence[Delivery]) -> None:
-        self._deliveries: tuple[Delivery, ...] = tuple(deliveries)
+    def __init__(self, entries: Sequence[Held], receiver: Receiver) -> None:
+        self._entries: Sequence[Held] = entries
+        self._receiver = receiver
+        self._given: dict[int, Delivery] = {}  # a delivery is made when it is asked for: most handlers ask for none
+        self._closed = False
 
     def ack(self, index: int) -> None:
         """Acknowledge an item, even if the handler raises later. Raises `IndexError`, `SettledError`."""
@@ -48,22 +51,41 @@ class BatchDelivery:
             raise TypeError(f"index={shown(index)}: expected the place of a payload in the list, e.g. 0")
         if not 0 <= index < len(self):
             raise IndexError(f"index={index}: expected 0 to {len(self) - 1}, as the batch has {len(self)} items")
-        return self._deliveries[index]
+        return self._delivery(index)
+
+    def _delivery(self, index: int) -> Delivery:
+        if (delivery := self._given.get(index)) is None:
+            delivery = self._given[index] = Delivery(self._entries[index], self._receiver)
+            if self._closed:
+                close(delivery)
+        return delivery
 
     @property
     def lost(self) -> bool:
         """Whether the leases of all items were lost, so that nothing the handler does now will count."""
-        return all(delivery.lost for delivery in self._deliveries)
+        return all(entry.lost for entry in self._entries)
 
     def __getitem__(self, index: int) -> Delivery:
-        return self._deliveries[index]
+        return self._delivery(range(len(self))[index])
 
     def __len__(self) -> int:
-        return len(self._deliveries)
+        return len(self._entries)
 
     def __iter__(self) -> Iterator[Delivery]:
-        return iter(self._deliveries)
+        return map(self._delivery, range(len(self)))
 
     def __repr__(self) -> str:
-        ends = f" {self._deliveries[0].id} to {self._deliveries[-1].id}" if self._deliveries else ""
+        ends = f" {self[0].id} to {self[-1].id}" if self._entries else ""
         return f"<BatchDelivery of {len(self)}{ends}>"
+
+
+def given(batch: BatchDelivery) -> Collection[Delivery]:
+    """Return the deliveries that a handler has asked for so far."""
+    return batch._given.values()  # noqa: SLF001  # hidden from handlers only
+
+
+def close_batch(batch: BatchDelivery) -> Mapping[int, Instructions]:
+    """Refuse further instructions, because the handler has ended; return those that it has left, by place."""
+    batch._closed = True  # noqa: SLF001  # hidden from handlers only
+    told = {index: close(delivery) for index, delivery in batch._given.items()}  # noqa: SLF001
+    return {index: instructions for index, instructions in told.items() if instructions is not None}

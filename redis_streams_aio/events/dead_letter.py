@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ..models import DeadLetterMessage, History
-from .delivery import Delivery
+from .delivery import Held
 from .wire_format import Fields, attributes, packed, unpacked
 
 _PREFIX = b"dead:"
@@ -47,25 +47,25 @@ class GivenUp(Protocol):
         ...
 
 
-def compose(delivery: Delivery, why: GivenUp, group: str, consumer: str) -> list[str | bytes | float]:
-    """Return the fields of a dead letter."""
-    earlier = delivery.history
+def compose(entry: Held, why: GivenUp, stream: str, group: str, consumer: str) -> list[str | bytes | float]:
+    """Return the fields of the dead letter of an entry that this consumer of the group has given up."""
+    earlier = entry.history
     became: dict[str, str | bytes | float] = {
         "reason": why.reason,
         "error": why.error,
         "traceback": why.traceback,
         "failures": why.failures + (earlier.failures if earlier else 0),
-        "deliveries": delivery.deliveries,
-        "first_failure": f"{(earlier.first_failure if earlier else 0) or delivery.first_failure:.3f}",
+        "deliveries": entry.deliveries,
+        "first_failure": f"{(earlier.first_failure if earlier else 0) or entry.first_failure:.3f}",
         "replays": earlier.replays if earlier else 0,
         # these are the last ones: `IDENTITY`
-        "stream": delivery.stream,
+        "stream": stream,
         "group": group,
         "consumer": consumer,
-        "id": earlier.id if earlier else delivery.raw_id,
+        "id": earlier.id if earlier else entry.raw_id,
     }
     return [
-        *packed(delivery.fields, _PACKED),
+        *packed(entry.fields, _PACKED),
         *(item for name, value in became.items() for item in (f"dead:{name}", value)),
     ]
 

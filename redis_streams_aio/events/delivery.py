@@ -1,12 +1,14 @@
-"""`Delivery`: one entry that this process holds, with the methods by which a handler decides its fate.
+"""`Delivery`: one entry as its handler sees it, with the methods by which the handler decides its fate.
 
-A delivery begins when Redis delivers the entry to this consumer. It ends when the entry is settled (acknowledged or
-dead-lettered), released, or lost to another consumer. A delivery is mutable: `failures` grows, `lost` may become true,
-and a handler may leave instructions (`ack`, `retry`, `reject`, `fail`, `publish`). Instructions take effect when the
-handler has ended; nothing is sent while it runs.
+A delivery is made for one attempt, and only for a handler or a middleware that takes it. The engine's own record of the
+entry is behind it (`consumer.entry`), and changes while the handler runs: `lost` may become true. The handler may leave
+instructions (`ack`, `retry`, `reject`, `fail`, `publish`). They take effect when the handler has ended; nothing is sent
+while it runs. From then on the delivery is closed, and refuses further instructions.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -60,102 +62,162 @@ class Instructions:
         self.follow_ups: list[FollowUp] = []
 
 
-class Origin:
-    """The values that all deliveries of a subscription share."""
+class Held(Protocol):
+    """The part of the engine's record of an entry that a delivery shows."""
 
-    __slots__ = ("compose", "stream")
+    @property
+    def raw_id(self) -> bytes:
+        """The entry id as Redis sent it."""
+        ...
 
-    def __init__(self, stream: str, compose: Compose | None = None) -> None:
-        self.stream: str = stream
-        self.compose: Compose | None = compose
+    @property
+    def fields(self) -> Fields:
+        """The entry's field names and values in turn."""
+        ...
+
+    @property
+    def payload(self) -> object:
+        """The decoded payload."""
+        ...
+
+    @property
+    def deliveries(self) -> int:
+        """How often Redis has delivered the entry, this time included."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """How often handlers failed on the event."""
+        ...
+
+    @property
+    def first_failure(self) -> float:
+        """When a handler first failed on the event, in epoch seconds; 0 if none did."""
+        ...
+
+    @property
+    def history(self) -> History | None:
+        """The event's history before it was replayed; `None` if it was not replayed."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """Whether the fate of the entry is being written, or is written."""
+        ...
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease was lost."""
+        ...
+
+
+class Receiver(NamedTuple):
+    """Who handles an entry: all deliveries of one handler in one subscription share it."""
+
+    stream: str
+    group: str
+    consumer: str
+    handler: str
+    compose: Compose | None = None
+    """Makes the command of an event that a handler publishes; `None`: there is no producer, and handlers cannot."""
+
+
+def event_of(entry: Held, stream: str) -> EventMessage[object]:
+    """Return the event in an entry of a stream."""
+    known = attributes(entry.fields)
+    return EventMessage(
+        id=entry.raw_id.decode(),
+        stream=stream,
+        event_type=known.event_type,
+        payload=entry.payload,
+        key=known.key,
+        event_id=known.event_id,
+        headers=known.headers,
+    )
 
 
 class Delivery:
     """The second parameter of a handler: `async def bill(order: OrderPlaced, delivery: Delivery)`."""
 
-    __slots__ = (
-        "deliveries",
-        "due",
-        "failing_since",
-        "failures",
-        "fate",
-        "fields",
-        "first_failure",
-        "history",
-        "instructions",
-        "lane",
-        "lost",
-        "origin",
-        "payload",
-        "prepared",
-        "raw_id",
-        "recorded",
-        "refusal",
-        "settled",
-    )
+    __slots__ = ("_closed", "_entry", "_instructions", "_receiver")
 
-    def __init__(self, origin: Origin, raw_id: bytes, fields: Fields, deliveries: int = 1) -> None:
-        self.origin: Origin = origin
-        self.raw_id: bytes = raw_id
-        """The entry id as Redis sent it."""
-        self.fields: Fields = fields
-        """The entry's field names and values in turn, as they are in Redis."""
-        self.deliveries: int = deliveries
-        """How often Redis has delivered the entry, this time included."""
-        self.failures: int = 0
-        """How often handlers failed on the event, over all consumers and restarts; 0 again after a replay."""
-        self.first_failure: float = 0.0
-        """When a handler first failed on the event, in epoch seconds of Redis's clock; 0 if none did."""
-        self.failing_since: float = 0.0
-        """The same moment on the broker's clock; 0 before that."""
-        self.history: History | None = None
-        """The event's history before it was replayed from the dead letters; `None` if it was not replayed."""
-        self.recorded: bool = False
-        """Whether Redis has a failure record of the entry."""
-        self.due: float = 0.0
-        """When the delivery is due again: its retry, its copy or its unwritten fate, on the broker's clock; 0: now."""
-        self.fate: object = None
-        """The fate that could not be written to Redis yet (`fates.Fate`)."""
-        self.lost: bool = False
-        """Whether the lease was lost: another consumer may be handling this event now."""
-        self.settled: bool = False
-        """Whether its fate is being written or is written; false again if Redis refuses the write."""
-        self.lane: object = None
-        """Deliveries of one lane are handled one after another; with `None` it waits for no other delivery."""
-        self.prepared: bool = False
-        """Whether decoding was tried: then `payload` or `refusal` is set."""
-        self.payload: object = None
-        """The decoded payload."""
-        self.refusal: BaseException | None = None
-        """The error of the decoder or of the key function."""
-        self.instructions: Instructions | None = None
-        """The handler's instructions; `None` if there are none."""
+    def __init__(self, entry: Held, receiver: Receiver) -> None:
+        self._entry = entry
+        self._receiver = receiver
+        self._instructions: Instructions | None = None
+        self._closed = False
 
     @property
     def id(self) -> str:
         """The entry id."""
-        return self.raw_id.decode()
+        return self._entry.raw_id.decode()
 
     @property
     def stream(self) -> str:
         """The name of the stream that the entry is in."""
-        return self.origin.stream
+        return self._receiver.stream
+
+    @property
+    def group(self) -> str:
+        """The name of the group that handles the entry."""
+        return self._receiver.group
+
+    @property
+    def consumer(self) -> str:
+        """The name of this process's consumer in the group."""
+        return self._receiver.consumer
+
+    @property
+    def handler(self) -> str:
+        """The name of the handler."""
+        return self._receiver.handler
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1: one more than the failures so far. `RetryLater` does not count."""
+        return self._entry.failures + 1
+
+    @property
+    def deliveries(self) -> int:
+        """How often Redis has delivered the entry, this time included."""
+        return self._entry.deliveries
+
+    @property
+    def failures(self) -> int:
+        """How often handlers failed on the event, over all consumers and restarts; 0 again after a replay."""
+        return self._entry.failures
+
+    @property
+    def first_failure(self) -> float:
+        """When a handler first failed on the event, in epoch seconds of Redis's clock; 0 if none did."""
+        return self._entry.first_failure
+
+    @property
+    def history(self) -> History | None:
+        """The event's history before it was replayed from the dead letters; `None` if it was not replayed."""
+        return self._entry.history
+
+    @property
+    def settled(self) -> bool:
+        """Whether the fate of the event is decided, and is being written or is written."""
+        return self._entry.settled
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease was lost: another consumer may be handling this event now."""
+        return self._entry.lost
+
+    @property
+    def payload(self) -> object:
+        """The decoded payload of the event."""
+        return self._entry.payload
 
     @property
     def event(self) -> EventMessage[object]:
         """The event with id, type, headers, key and payload. Created at each access."""
-        known = attributes(self.fields)
-        return EventMessage(
-            id=self.id,
-            stream=self.stream,
-            event_type=known.event_type,
-            payload=self.payload,
-            key=known.key,
-            event_id=known.event_id,
-            headers=known.headers,
-        )
+        return event_of(self._entry, self.stream)
 
-    # -- what a handler may decide ----------------------------------------------------------------------------
+    # -- decisions of the handler -----------------------------------------------------------------------------
 
     def ack(self) -> None:
         """Acknowledge the event when the handler has ended, even if it raises. Raises `SettledError`."""
@@ -186,12 +248,12 @@ class Delivery:
     def publish(self, *event: object, **options: object) -> None:
         """Keep an event for the handler's end. Users see the docstring of `WithAcknowledgement`."""
         following = WithAcknowledgement(*event, **options)  # type: ignore[arg-type]  # the signature checks them
-        if self.origin.compose is None:
+        if self._receiver.compose is None:
             raise InvalidEventError(f"{self}: was not read by a broker; only a broker's deliveries can publish")
-        command = self.origin.compose(following)
+        command = self._receiver.compose(following)
         if following.atomic:
             self._check_atomic(following, command)
-        self._instructions().follow_ups.append(FollowUp(command, following.atomic))
+        self._instructed().follow_ups.append(FollowUp(command, following.atomic))
 
     def _check_atomic(self, event: Outgoing, command: Command) -> None:
         """Raise `InvalidEventError` for an event that cannot be written in one step with the acknowledgement."""
@@ -206,17 +268,30 @@ class Delivery:
             raise InvalidEventError(f"headers: {count} are more than Redis writes in one step; set atomic=False")
 
     def _decide(self, error: BaseException | None) -> None:
-        instructions = self._instructions()
+        instructions = self._instructed()
         instructions.decided = True
         instructions.error = error
 
-    def _instructions(self) -> Instructions:
-        if self.settled or self.fate is not None or self.due:
+    def _instructed(self) -> Instructions:
+        if self._closed:
             raise SettledError(f"{self}: its fate is already decided; call this before the handler returns")
-        if self.instructions is None:
-            self.instructions = Instructions()
-        return self.instructions
+        if self._instructions is None:
+            self._instructions = Instructions()
+        return self._instructions
 
     def __repr__(self) -> str:
         lost = ", lost" if self.lost else ""
         return f"<Delivery {self.stream} {self.id}: delivery {self.deliveries}, {self.failures} failures{lost}>"
+
+
+def instructions_of(delivery: Delivery | None) -> Instructions | None:
+    """Return the instructions that a handler has left so far; `None` if there are none."""
+    return None if delivery is None else delivery._instructions  # noqa: SLF001  # hidden from handlers only
+
+
+def close(delivery: Delivery | None) -> Instructions | None:
+    """Refuse further instructions, because the handler has ended, and return those that it has left."""
+    if delivery is None:
+        return None
+    delivery._closed = True  # noqa: SLF001  # hidden from handlers only
+    return delivery._instructions  # noqa: SLF001

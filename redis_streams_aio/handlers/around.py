@@ -6,16 +6,14 @@ import inspect
 from collections.abc import Awaitable
 
 from ..checks.functions import name_of
-from ..events.batch import BatchDelivery
-from ..events.delivery import Delivery
-from .calls import Call
+from .calls import Call, Shown
 from .options import Middleware
 
 
 def wrapped(around: Middleware, inner: Call) -> Call:
     """Return the call of a middleware around a call. Raises `TypeError` if the middleware did not await `call_next`."""
 
-    async def call(payload: object, delivery: Delivery | BatchDelivery) -> None:
+    async def call(payload: object, delivery: Shown) -> None:
         call_next = _CallNext(inner, payload, delivery)
         await around(delivery, call_next)  # type: ignore[arg-type]  # it gets what the handler gets
         if call_next.is_unawaited():
@@ -29,7 +27,7 @@ class _CallNext:
 
     __slots__ = ("_delivery", "_inner", "_payload", "_run")
 
-    def __init__(self, inner: Call, payload: object, delivery: Delivery | BatchDelivery) -> None:
+    def __init__(self, inner: Call, payload: object, delivery: Shown) -> None:
         self._inner = inner
         self._payload = payload
         self._delivery = delivery

@@ -12,7 +12,9 @@ from ..events.batch import BatchDelivery
 from ..events.delivery import Delivery
 from .options import Handler
 
-Call = Callable[[object, Delivery | BatchDelivery], Awaitable[object]]
+Shown = Delivery | BatchDelivery | None
+"""The delivery or the batch that a handler is shown; `None` for a handler that takes none (`Route.shows_delivery`)."""
+Call = Callable[[object, Shown], Awaitable[object]]
 """Calls a handler with the payload and the delivery, or with the list of payloads and the batch.
 
 Handlers return `None`; `error_of` checks other results.
@@ -55,7 +57,7 @@ def _call_by_place(
             else:
                 in_order.append(each is payload)
 
-    def call(given: object, delivery: Delivery | BatchDelivery) -> Awaitable[object]:
+    def call(given: object, delivery: Shown) -> Awaitable[object]:
         return handler(
             *[given if takes_payload else delivery for takes_payload in in_order],
             **{name: given if takes_payload else delivery for name, takes_payload in by_name.items()},
@@ -67,7 +69,7 @@ def _call_by_place(
 def with_timeout(call: Call, seconds: float) -> Call:
     """Return the call with a limit: it raises `TimeoutError` after `seconds`."""
 
-    async def limited(given: object, delivery: Delivery | BatchDelivery) -> object:
+    async def limited(given: object, delivery: Shown) -> object:
         async with asyncio.timeout(seconds):
             return await call(given, delivery)
 
@@ -77,7 +79,7 @@ def with_timeout(call: Call, seconds: float) -> Call:
 def with_event(call: Call) -> Call:
     """Return the call with the event instead of the payload."""
 
-    def of_event(_: object, delivery: Delivery | BatchDelivery) -> Awaitable[object]:
+    def of_event(_: object, delivery: Shown) -> Awaitable[object]:
         return call(cast("Delivery", delivery).event, delivery)
 
     return of_event
@@ -86,7 +88,7 @@ def with_event(call: Call) -> Call:
 def with_events(call: Call) -> Call:
     """Return the call with a batch's events instead of the payloads."""
 
-    def of_events(_: object, batch: Delivery | BatchDelivery) -> Awaitable[object]:
+    def of_events(_: object, batch: Shown) -> Awaitable[object]:
         return call([delivery.event for delivery in cast("BatchDelivery", batch)], batch)
 
     return of_events

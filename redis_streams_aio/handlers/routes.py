@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from ..checks.values import shown
-from ..codecs import Codec, JsonCodec, bounded
+from ..codecs import Codec, JsonCodec, PayloadDecoder, bounded
 from ..config import MAX_PAYLOAD_BYTES
 from ..events import entry_ids, wire_format
 from ..events.wire_format import Fields
@@ -38,6 +38,10 @@ class Route(msgspec.Struct, frozen=True):
     on_lost: OnLost
     deduplicate: float | None
     shows_delivery: bool
+    plain: Callable[[bytes], object] | None = None
+    """Decodes the payload of an entry that names no format, from its bytes alone; `None` if the codec needs more."""
+    max_payload: int = 0
+    """The most bytes that `plain` decodes."""
     """Whether the handler or a middleware gets the delivery, so that it may read the payload at any time."""
 
 
@@ -63,6 +67,10 @@ class RouteTable(msgspec.Struct, frozen=True):
         typed = len(fields) > 1 and fields[0] == wire_format.EVENT_TYPE
         event_type = fields[1] if typed else wire_format.event_type_of(fields)
         return self.by_event_type.get(event_type) or self.catch_all or (None if event_type else self.only)
+
+    def find_by_type(self, event_type: bytes) -> Route | None:
+        """Return the handler of an event type; `None` if no handler takes it."""
+        return self.by_event_type.get(event_type) or self.catch_all
 
     def handler_name(self, fields: Fields) -> str:
         """Return the name of the handler of an entry; `""` if no handler takes it."""
@@ -211,6 +219,7 @@ def _route(declared: Declaration, max_payload_bytes: int) -> Route:
         options.on_lost,
         options.deduplicate,
         declared.takes_delivery or bool(options.middleware),
+        *((decode.plain, decode.limit) if isinstance(decode, PayloadDecoder) else ()),
     )
 
 

@@ -7,7 +7,7 @@ else in the way of an event is different.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
@@ -15,6 +15,8 @@ import msgspec
 
 from ..events.batch import BatchDelivery
 from ..events.delivery import Delivery
+from ..handlers.calls import Call as Invoke
+from ..handlers.calls import Shown
 from ..handlers.error_texts import describe
 from ..handlers.routes import Plan, Route, RouteTable
 from ..models import EventMessage
@@ -134,7 +136,7 @@ class Recorder:
 
         def watch(route: Route) -> Route:
             if id(route) not in known:
-                known[id(route)] = msgspec.structs.replace(route, call=self._watched(plan, route))
+                known[id(route)] = msgspec.structs.replace(route, call=self._watched(plan, route), shows_delivery=True)
             return known[id(route)]
 
         routes = plan.routes
@@ -148,8 +150,8 @@ class Recorder:
             ),
         )
 
-    def _watched(self, plan: Plan, route: Route) -> Callable[[object, Delivery | BatchDelivery], Awaitable[object]]:
-        async def call(payload: object, delivery: Delivery | BatchDelivery) -> object:
+    def _watched(self, plan: Plan, route: Route) -> Invoke:
+        async def call(payload: object, delivery: Shown) -> object:
             begun = [_begun(plan, route, one) for one in _each(delivery)]
             self.log.extend(begun)
             error: BaseException | None = None
@@ -183,8 +185,10 @@ def is_of(handler: Handler, name: str, function: Callable[..., object]) -> bool:
     return bool(inspect.unwrap(handler) == inspect.unwrap(function))
 
 
-def _each(delivery: Delivery | BatchDelivery) -> Iterator[Delivery]:
-    return iter(delivery) if isinstance(delivery, BatchDelivery) else iter((delivery,))
+def _each(delivery: Shown) -> Iterator[Delivery]:
+    if isinstance(delivery, BatchDelivery):
+        return iter(delivery)
+    return iter(() if delivery is None else (delivery,))
 
 
 def _begun(plan: Plan, route: Route, delivery: Delivery) -> Call:

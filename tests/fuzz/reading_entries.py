@@ -23,6 +23,7 @@ from redis_streams_aio.connection.replies import RawEntry
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.work.schedule import Schedule
 from redis_streams_aio.events import dead_letter, replays, wire_format
+from redis_streams_aio.events.delivery import event_of
 from redis_streams_aio.handlers.fates import DeadLetter
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.models import History
@@ -147,19 +148,19 @@ def given_a_fate(fields: wire_format.Fields) -> None:
         Shared(None, Telemetry(())), SubscriptionOptions(stream="orders", group="billing", lease=1), "c"
     )  # type: ignore[arg-type]
     schedule = Schedule()
-    for delivery in holdings.take([RawEntry(b"1-1", fields), RawEntry(b"1-1", []), RawEntry(b"1-2", None)]):
-        delivery.lane = wire_format.get(delivery.fields, b"key")
-        schedule.add(delivery)
-    delivery = schedule.take(0.0)
-    assert delivery is not None
+    for entry in holdings.take([RawEntry(b"1-1", fields), RawEntry(b"1-1", []), RawEntry(b"1-2", None)]):
+        entry.lane = wire_format.get(entry.fields, b"key")
+        schedule.add(entry)
+    taken = schedule.take(0.0)
+    assert taken is not None
     assert schedule.take(0.0) is None
-    assert delivery.event.id == "1-1"
-    letter = dead_letter.compose(delivery, DeadLetter("undecodable", "why", 1, "trace"), "billing", "c")
+    assert event_of(taken, "orders").id == "1-1"
+    letter = dead_letter.compose(taken, DeadLetter("undecodable", "why", 1, "trace"), *holdings.who)
     pack(("XADD", "orders", "*", *letter))
     flat = [item if isinstance(item, bytes) else str(item).encode() for item in letter]
     read = dead_letter.parse("1-1", flat)
     assert read.reason == "undecodable"
-    assert list(read.fields) == delivery.fields
+    assert list(read.fields) == taken.fields
 
 
 def whole_fields(rng: Random) -> wire_format.Fields:

@@ -40,6 +40,7 @@ from redis_streams_aio.consumer.intake.cleaner import Cleaner
 from redis_streams_aio.consumer.intake.leases import LeaseKeeper
 from redis_streams_aio.consumer.intake.own import recover_own
 from redis_streams_aio.consumer.intake.records import take_pending
+from redis_streams_aio.consumer.settle.plans import Write
 from redis_streams_aio.consumer.settle.settlement import Settlement
 from redis_streams_aio.consumer.work import duplicates
 from redis_streams_aio.handlers.fates import DeadLetter, Retry
@@ -201,17 +202,17 @@ async def _each(parts: object) -> None:
 
 
 async def _pending(holdings: Holdings) -> None:
-    for delivery in await take_pending(holdings, [RawEntry(b"3-0", [b"x", b"y"])], counts=True):
-        assert delivery.failures >= 0
-        assert delivery.deliveries >= 0
-        assert delivery.due - asyncio.get_running_loop().time() < 400 * 86_400
+    for entry in await take_pending(holdings, [RawEntry(b"3-0", [b"x", b"y"])], counts=True):
+        assert entry.failures >= 0
+        assert entry.deliveries >= 0
+        assert entry.until - asyncio.get_running_loop().time() < 400 * 86_400
 
 
 async def _settle(holdings: Holdings) -> None:
     settlement = Settlement(holdings, DeadLetterOptions("dead"))
     first, second = holdings.by_id.values()
-    await settlement.settle(first, Retry(1.0, 1, "why"))
-    await settlement.settle(second, DeadLetter("failures", "why", 1))
+    for write in (Write(first, Retry(1.0, 1, "why")), Write(second, DeadLetter("failures", "why", 1))):
+        settlement.writer.apply([write], await settlement.writer.send([write]))
     await settlement.release()
     settlement = Settlement(holdings, DeadLetterOptions("dead", 5, 5.0))
     await settlement.trim_dead_letters()

@@ -25,7 +25,9 @@ from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
 from redis_streams_aio.connection.verdicts import verdict
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.records import take_pending
+from redis_streams_aio.consumer.settle.plans import Write
 from redis_streams_aio.consumer.settle.settlement import Settlement
+from redis_streams_aio.consumer.settle.writer import Refused
 from redis_streams_aio.events import entry_ids, replays, wire_format
 from redis_streams_aio.handlers.fates import Retry
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
@@ -176,8 +178,8 @@ async def test_p11_a_failure_record_that_is_not_ours_is_a_new_start(record: byte
     connection = _Answering("redis://nowhere")
     connection.reply = [b"1700000000000", [2, record, None]]
     holdings = Holdings(Shared(connection, SILENT), SubscriptionOptions(stream="s", group="g", lease=1), "c")
-    [delivery] = await take_pending(holdings, [RawEntry(b"1-0", [b"a", b"b"])], counts=True)
-    assert (delivery.failures, delivery.first_failure, delivery.due, delivery.deliveries) == (0, 0.0, 0.0, 2)
+    [entry] = await take_pending(holdings, [RawEntry(b"1-0", [b"a", b"b"])], counts=True)
+    assert (entry.failures, entry.first_failure, entry.until, entry.deliveries) == (0, 0.0, 0.0, 2)
 
 
 def test_the_command_pending_shows_entries_whose_failure_record_is_garbage() -> None:
@@ -257,6 +259,10 @@ async def test_p16_an_answer_to_a_retry_that_cannot_be_read_leaves_the_entry_pen
     connection = _Answering("redis://nowhere")
     connection.reply = b"soon"
     holdings = Holdings(Shared(connection, SILENT), SubscriptionOptions(stream="s", group="g", lease=1), "c")
-    [delivery] = holdings.take([RawEntry(b"1-0", [b"a", b"b"])])
-    assert not await Settlement(holdings, DeadLetterOptions("dead")).settle(delivery, Retry(1.0, 1, "why"))
+    [entry] = holdings.take([RawEntry(b"1-0", [b"a", b"b"])])
+    writer, writes = Settlement(holdings, DeadLetterOptions("dead")).writer, [Write(entry, Retry(1.0, 1, "why"))]
+    results = await writer.send(writes)
+    assert isinstance(results[0], Refused)
+    writer.apply(writes, results)
+    assert entry.lost
     assert len(holdings) == 0

@@ -165,10 +165,10 @@ async def test_p1_while_a_group_is_under_way_the_next_gathers(
     await add(redis, 1, 2)
     await member.fetch(2)
     acks = member.settlement.acks
-    acks.add(sunk[0])
+    member.settlement.ack(sunk[0])
     group = acks.depart()
     assert group is not None
-    acks.add(sunk[1])
+    member.settlement.ack(sunk[1])
     assert acks.depart() is None
     flushing = asyncio.create_task(acks.flush())
     await asyncio.sleep(0)

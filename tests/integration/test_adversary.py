@@ -169,7 +169,7 @@ async def test_p13_a_crash_of_the_broker_counts_the_delivery_that_caused_it(
 ) -> None:
     from redis_streams_aio.consumer.settle.acknowledgements import Acknowledgements
 
-    def broken(self: Acknowledgements, delivery: Delivery) -> None:
+    def broken(self: Acknowledgements, raw_id: bytes, *, recorded: bool = False) -> None:
         raise ZeroDivisionError("a bug")
 
     broker = Broker(url, group="g")
@@ -262,7 +262,7 @@ async def test_p3_what_is_settled_and_not_yet_written_is_renewed(
     async with StreamConsumer(connection, "orders", "g", name="me") as consumer:
         await consumer.fetch(10)
         [delivery] = consumer._holdings.by_id.values()
-        await redis.xclaim("orders", "g", "me", 0, [delivery.id], idle=20_000, justid=True)
+        await redis.xclaim("orders", "g", "me", 0, [delivery.raw_id], idle=20_000, justid=True)
         consumer._settlement.ack(delivery)
         await consumer.renew()
         [pending] = await consumer.get_pending()
@@ -336,18 +336,19 @@ async def test_p13_a_lost_delivery_holds_no_lane(url: str, redis: Redis) -> None
 async def test_p4_the_failure_of_a_lost_delivery_is_not_written_when_we_have_the_entry_again(
     connection: Connection, redis: Redis
 ) -> None:
+    from redis_streams_aio.consumer.work.carrying import Decided, carry_out
     from redis_streams_aio.handlers.fates import DeadLetter, Retry
 
     await StreamProducer(connection).publish("orders", Order(1))
     async with StreamConsumer(connection, "orders", "g", name="me") as consumer:
         await consumer.fetch(1)
         [first] = consumer._holdings.by_id.values()
-        await redis.xclaim("orders", "g", "thief", 0, [first.id])
+        await redis.xclaim("orders", "g", "thief", 0, [first.raw_id])
         assert await consumer.renew() == 1
-        await redis.xclaim("orders", "g", "me", 0, [first.id])
+        await redis.xclaim("orders", "g", "me", 0, [first.raw_id])
         settlement = consumer._settlement
-        assert await settlement.retry([(first, Retry(1, 1, "x"))]) == []
-        await settlement.dead_letter(first, DeadLetter("failures", "x", 1))
+        for fate in (Retry(1, 1, "x"), DeadLetter("failures", "x", 1)):
+            assert await carry_out(settlement, [Decided(first, fate, fate)]) == []
     assert await redis.exists(DEAD, "{orders}:g:failures") == 0
 
 

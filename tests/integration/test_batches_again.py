@@ -166,12 +166,14 @@ async def test_p4_losing_the_leases_of_a_big_batch_blocks_nobody(url: str, redis
         await publish(url, *range(10_000, 20_000))
         await until(began.is_set, 30)
         [subscription] = broker._supervisor.subscriptions
-        held = list(subscription.holdings.by_id.values())
+        held = list(subscription.holdings.by_id)
         assert len(held) == 20_000
         subscription.holdings.telemetry = type(subscription.holdings.telemetry)()
         before = time.process_time()
-        for delivery in held:
-            subscription.holdings.lose(delivery)
+        for raw_id in held:
+            entry = subscription.holdings.entry_of(raw_id)
+            assert entry is not None
+            subscription.holdings.lose(entry)
         assert time.process_time() - before < 2
         await until(cancelled.is_set)
         assert broker.status[0].delayed == 0

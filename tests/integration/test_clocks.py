@@ -64,7 +64,7 @@ async def test_p11_a_retry_waits_no_longer_than_its_delay_whatever_the_clock_sai
     member = await joined(connection, sunk)
     await member.recover(1)
     loop = asyncio.get_running_loop()
-    waits = sunk[0].due - loop.time() if sunk[0].due else 0.0
+    waits = sunk[0].until - loop.time() if sunk[0].until else 0.0
     assert least <= waits <= most
     assert sunk[0].failures == 2, "nothing is forgotten"
     assert 0 != sunk[0].failing_since <= loop.time(), "it has been failing for no less than no time"

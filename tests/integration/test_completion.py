@@ -469,9 +469,10 @@ async def test_without_it_nothing_is_looked_up(url: str, redis: Redis) -> None:
 
 async def test_stream_consumers_deliveries_cannot_publish(url: str) -> None:
     """`delivery.publish` is the broker's: a delivery that has none says so."""
-    from redis_streams_aio.events.delivery import Origin
+    from redis_streams_aio.consumer.entry import Entry
+    from redis_streams_aio.events.delivery import Receiver
 
-    delivery = Delivery(Origin("orders"), b"1-0", [])
+    delivery = Delivery(Entry("orders", b"1-0", []), Receiver("orders", "g", "me", "handle"))
     with pytest.raises(InvalidEventError, match="not read by a broker"):
         delivery.publish(INVOICES, Order(1))
     with pytest.raises(NotOpenError):

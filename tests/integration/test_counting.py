@@ -15,8 +15,10 @@ from redis_streams_aio.connection.steps.histories import HISTORIES
 from redis_streams_aio.connection.steps.releasing import RELEASE
 from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
+from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.handlers.fates import ABANDON, DeadLetter, Retry
+from redis_streams_aio.consumer.work.carrying import Decided, carry_out
+from redis_streams_aio.handlers.fates import DeadLetter, Retry
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
 from redis_streams_aio.testing.proxy import Proxy, proxy
@@ -68,7 +70,11 @@ async def publish(redis: Redis, *numbers: int) -> list[str]:
     ]
 
 
-async def joined(connection: Connection, sunk: list[Delivery], name: str | None = "me", lease: float = 30.0) -> Member:
+async def carried_out(member: Member, entry: Entry, fate: Retry | DeadLetter) -> None:
+    await carry_out(member.settlement, [Decided(entry, fate, fate)])
+
+
+async def joined(connection: Connection, sunk: list[Entry], name: str | None = "me", lease: float = 30.0) -> Member:
     options = SubscriptionOptions(stream="orders", group="g", lease=lease), ConsumerOptions(name=name, block=0.001)
     member = Member(Shared(connection, SILENT), *options, None, sunk.extend)
     await member.open()
@@ -110,7 +116,7 @@ async def recover_all(member: Member) -> int:
 async def test_p10_a_read_whose_answer_was_lost_is_one_delivery_however_often_it_is_recovered(
     connection: Connection, redis: Redis, lines: Lines, lost: tuple[Script, ...]
 ) -> None:
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     assert await member.recover(100) == 0  # the first look of a life
     await publish(redis, 1, 2, 3)
@@ -129,7 +135,7 @@ async def test_p10_p13_what_a_life_before_left_is_one_delivery_more(
     connection: Connection, redis: Redis, lines: Lines, lost: tuple[Script, ...]
 ) -> None:
     """It may have killed the process: else that would never come to an end."""
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     await publish(redis, 1, 2, 3)
     await redis.xreadgroup("g", "me", {"orders": ">"})
@@ -145,7 +151,7 @@ async def test_p10_p13_what_a_life_before_left_is_one_delivery_more(
 async def test_p33_what_was_released_is_counted_though_the_answer_was_lost(
     connection: Connection, redis: Redis, lines: Lines
 ) -> None:
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     await publish(redis, 1, 2, 3)
     while len(sunk) < 3:
@@ -159,7 +165,7 @@ async def test_p33_what_was_released_is_counted_though_the_answer_was_lost(
 
 async def test_p10_a_life_begins_once(connection: Connection, redis: Redis) -> None:
     """What the last look of the first recovery left open belongs to it; what comes later does not."""
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     await publish(redis, 1, 2)
     await redis.xreadgroup("g", "me", {"orders": ">"})
@@ -175,7 +181,7 @@ async def test_p10_what_was_begun_and_left_pending_is_a_delivery_when_it_comes_a
     connection: Connection, redis: Redis
 ) -> None:
     """Where Redis refuses for good what was to be written of it."""
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     await member.recover(100)
     await publish(redis, 1)
@@ -189,12 +195,12 @@ async def test_p10_what_was_begun_and_left_pending_is_a_delivery_when_it_comes_a
 async def test_p10_p27_what_the_end_of_a_drain_cut_short_counts_for_nothing(
     connection: Connection, redis: Redis
 ) -> None:
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     await member.recover(100)
     await publish(redis, 1)
     await member.fetch(1)
-    await member.settlement.settle(sunk[0], ABANDON)
+    member.settlement.abandon(sunk[0])
     await member.close()
     assert await counts(redis) == [0]
 
@@ -206,7 +212,7 @@ async def test_p10_p27_what_the_end_of_a_drain_cut_short_counts_for_nothing(
 async def test_p10_a_take_over_whose_answers_are_lost_is_one_delivery(
     connection: Connection, redis: Redis, lines: Lines, lost: tuple[Script, ...]
 ) -> None:
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     await member.recover(100)
     await publish(redis, 1, 2, 3)
@@ -227,7 +233,7 @@ async def test_p10_a_take_over_whose_answers_are_lost_is_one_delivery(
 
 
 async def test_p10_what_was_given_back_is_delivered_for_the_first_time(connection: Connection, redis: Redis) -> None:
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     await publish(redis, 1)
     for _ in range(OFTEN):
         member = await joined(connection, sunk, None)
@@ -240,7 +246,7 @@ async def test_p4_p10_what_is_anothers_by_then_is_not_counted_and_not_held(
     connection: Connection, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the claim and the count, a lease long, this process stood still."""
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     await member.recover(100)
     [entry_id] = await publish(redis, 1)
@@ -265,20 +271,20 @@ async def test_p10_what_is_still_held_and_was_replayed_meanwhile_begins_with_no_
     connection: Connection, redis: Redis
 ) -> None:
     """Its group was lost; another consumer had it anew, gave it up, and somebody replayed it, all that in one lease."""
-    sunk: list[Delivery] = []
+    sunk: list[Entry] = []
     member = await joined(connection, sunk)
     await member.recover(100)
     [entry_id] = await publish(redis, 1)
     await member.fetch(1)
-    await member.settlement.settle(sunk[0], Retry(0.0, 1, "no"))
+    await carried_out(member, sunk[0], Retry(0.0, 1, "no"))
     assert sunk[0].failures == 1
     await redis.xgroup_setid("orders", "g", "0")
     await redis.xack("orders", "g", entry_id)
-    other_sunk: list[Delivery] = []
+    other_sunk: list[Entry] = []
     other = await joined(connection, other_sunk, "other")
     await other.recover(100)
     assert await other.fetch(1) == 1
-    await other.settlement.settle(other_sunk[0], DeadLetter("rejected", "no", 0))
+    await carried_out(other, other_sunk[0], DeadLetter("rejected", "no", 0))
     await DeadLetters(connection, "orders", "g").replay()
     assert await member.reclaim(1) == 0, "it has it already"
     assert (sunk[0].failures, sunk[0].failing_since, sunk[0].deliveries) == (0, 0.0, 1)
@@ -300,7 +306,7 @@ async def test_p13_an_event_that_another_program_gave_up_for_good_is_a_dead_lett
         *("XCLAIM", "orders", "g", "other", 0, entry["message_id"], "IDLE", 60_000, "RETRYCOUNT", MOST, "JUSTID")
     )
     async with Connection(url) as connection:
-        sunk: list[Delivery] = []
+        sunk: list[Entry] = []
         member = await joined(connection, sunk, None)
         assert await member.reclaim(10) == 1
         await member.close()

@@ -160,7 +160,7 @@ async def test_p4_renewing_never_steals_an_entry_back(connection: Connection, re
         await old.fetch(10)
         [delivery] = old._holdings.by_id.values()
         assert await old.renew() == 0
-        await redis.xclaim("orders", "g", "new", 0, [delivery.id])
+        await redis.xclaim("orders", "g", "new", 0, [delivery.raw_id])
         assert await old.renew() == 1
         assert delivery.lost
         [pending] = await old.get_pending()

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, NotOpenError, RedisRefusedError, Reject, RetryPolicy, Settings
-from redis_streams_aio.consumer.settle import settlement
+from redis_streams_aio.consumer.settle import writer
 from redis_streams_aio.consumer.subscription import Subscription
 from redis_streams_aio.events import keys
 from redis_streams_aio.telemetry import Drained, Fact, LeaseLost, Released
@@ -231,16 +231,16 @@ async def test_p13_p27_a_fate_that_could_not_be_written_is_written_during_the_pa
 ) -> None:
     is_full, tried = True, 0
     broker = Broker(url, group="g", settings=Settings(reclaim_interval=0.05))
-    move = settlement.move_to_dead_letters
+    send = writer.send
 
-    async def refused_while_full(*args: Any) -> Any:
+    async def refused_while_full(link: Any, steps: Any) -> Any:
         nonlocal tried
         tried += 1
         if is_full:
-            raise RedisRefusedError("OOM command not allowed")
-        return await move(*args)
+            return [RedisRefusedError("OOM command not allowed")] * len(steps)
+        return await send(link, steps)
 
-    monkeypatch.setattr(settlement, "move_to_dead_letters", refused_while_full)
+    monkeypatch.setattr(writer, "send", refused_while_full)
 
     @broker.handler("orders")
     async def handle(order: Order) -> None:

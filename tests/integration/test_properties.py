@@ -105,4 +105,4 @@ async def test_p2_what_a_crash_left_behind_many_that_are_held_is_found_at_the_fi
     await connection.call("XCLAIM", "s", "g", "crashed", 0, f"{held + 1}-0", "IDLE", 60_000, "JUSTID")
     holdings = Holdings(Shared(connection, SILENT), SubscriptionOptions(stream="s", group="g", lease=30.0), "me")
     taken = [delivery async for part in Reclaimer(holdings).run(room) for delivery in part]
-    assert [delivery.id for delivery in taken] == [f"{held + 1}-0"]
+    assert [delivery.raw_id.decode() for delivery in taken] == [f"{held + 1}-0"]

@@ -114,7 +114,7 @@ async def test_p2_everything_is_gone_through_in_pages(
     member = await joined(connection, sunk)
     asked = Commands(connection, monkeypatch)
     assert [await member.reclaim(100) for _ in range(7)] == [1, 2, 0, 1, 1, 0, 0]
-    assert [delivery.id for delivery in sunk] == sparse
+    assert [delivery.raw_id.decode() for delivery in sunk] == sparse
     pages = [command for command in asked.plain if command[0] == "XPENDING"]
     assert len(pages) == 5
     assert {command[-1] for command in pages} == {100}
@@ -131,7 +131,7 @@ async def test_p6_a_page_that_has_more_than_there_is_room_for_is_gone_on_with(
     sunk: list[Delivery] = []
     member = await joined(connection, sunk)
     assert [await member.reclaim(4) for _ in range(4)] == [4, 4, 2, 0]
-    assert [delivery.id for delivery in sunk] == ids
+    assert [delivery.raw_id.decode() for delivery in sunk] == ids
     await member.close()
 
 
@@ -151,7 +151,7 @@ async def test_p2_no_step_claims_more_than_a_hundred(
         return len(sunk) == 350
 
     await until(all_are_here)
-    assert [delivery.id for delivery in sunk] == ids
+    assert [delivery.raw_id.decode() for delivery in sunk] == ids
     assert max(asked.scripts) <= 3 + 3 * AT_ONCE
     await member.close()
 
@@ -206,7 +206,7 @@ async def test_p7_the_oldest_come_first_across_all_that_are_gone(connection: Con
     await asyncio.sleep(0.06)  # a lease
     while await member.reclaim(7):
         pass
-    assert [delivery.id for delivery in sunk] == ids
+    assert [delivery.raw_id.decode() for delivery in sunk] == ids
     await member.close()
 
 
@@ -222,7 +222,7 @@ async def test_p2_what_more_are_gone_than_are_asked_at_once_is_taken_over_too(
     member = await joined(connection, sunk, lease=0.05)
     await asyncio.sleep(0.06)  # a lease
     assert await member.reclaim(1000) == many
-    assert sorted((delivery.id for delivery in sunk), key=entry_ids.parse) == ids
+    assert sorted((delivery.raw_id.decode() for delivery in sunk), key=entry_ids.parse) == ids
     await member.close()
 
 
@@ -238,7 +238,7 @@ async def test_p20_what_was_deleted_is_told_of_and_hides_nothing_behind_it(
     member = await joined(connection, sunk, lease=0.05, telemetry=Telemetry([facts.append]))
     await asyncio.sleep(0.06)  # a lease
     assert await member.reclaim(10) == 10
-    assert [delivery.id for delivery in sunk] == ids[240:]
+    assert [delivery.raw_id.decode() for delivery in sunk] == ids[240:]
     told = [entry_id for fact in facts if isinstance(fact, EntriesVanished) for entry_id in fact.ids]
     assert told == ids[:240]
     assert await owners(redis) == {"me": 10}

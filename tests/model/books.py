@@ -337,7 +337,7 @@ class Life:
 
 
 @dataclass
-class Entry:
+class Published:
     """One entry of the stream."""
 
     label: str
@@ -353,7 +353,7 @@ class GroupBook:
     start: str
     lives: dict[bytes, Life] = field(default_factory=dict)
     letters: dict[bytes, bytes] = field(default_factory=dict)
-    """Entry ids by the ids of their dead letters."""
+    """Published ids by the ids of their dead letters."""
     exists: bool = False
     left_over: set[bytes] = field(default_factory=set)
     """Entries whose failure records stay, as a connection broke before they could be removed."""
@@ -407,13 +407,13 @@ class Books:
     """The whole model."""
 
     groups: dict[str, GroupBook]
-    entries: dict[bytes, Entry] = field(default_factory=dict)
+    entries: dict[bytes, Published] = field(default_factory=dict)
     in_memory: bool = False
     """Whether checkpoints are kept by processes, and not in Redis."""
     unforeseen: list[Move] = field(default_factory=list)
     """Moves that no step had named. Always empty."""
 
-    def published(self, entry_id: bytes, entry: Entry) -> None:
+    def published(self, entry_id: bytes, entry: Published) -> None:
         self.entries[entry_id] = entry
         for book in self.groups.values():
             book.lives[entry_id] = Life(Place.UNREAD, "published", owed=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 from hypothesis.stateful import invariant
 
-from redis_streams_aio import Connection, Delivery
+from redis_streams_aio import Connection
 from redis_streams_aio.checkpoint import current
+from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
 from tests.model import books as model
 from tests.model.books import GROUPS, OUT_OF_SIGHT, STREAM, Books, Life, Look, Move, Place
@@ -86,9 +87,9 @@ class Invariants:
         pending = self.now.groups[process.group].pending
         return {key for key, value in pending.items() if value.owner == process.name and key not in process.held}
 
-    def life(self, process: Process, delivery: Delivery) -> Life:
+    def life(self, process: Process, entry: Entry) -> Life:
         """What the books know of an entry in the process's group."""
-        return self.books.groups[process.group].lives[delivery.raw_id]
+        return self.books.groups[process.group].lives[entry.raw_id]
 
     @invariant()
     def check(self) -> None:
@@ -227,8 +228,8 @@ class Invariants:
         if step.kind != "renew" or step.faulty or self.now.groups[step.actor.group].position is None:
             return
         pending = self.now.groups[step.actor.group].pending
-        for entry_id, delivery in step.actor.held.items():
-            if delivery.settled:
+        for entry_id, entry in step.actor.held.items():
+            if entry.settled:
                 continue
             mine = entry_id in pending and pending[entry_id].owner == step.actor.name
             self.expect(mine, f"{self.books.label(entry_id)} was renewed by {step.actor.name}, whose it is not")
@@ -290,10 +291,10 @@ class Invariants:
 
     @always
     def what_is_held_will_get_a_fate(self) -> None:
-        """A delivery that is held, and so renewed, is with a handler, or waits for its acknowledgement."""
+        """A entry that is held, and so renewed, is with a handler, or waits for its acknowledgement."""
         for process in self.processes.values():
-            for entry_id, delivery in process.held.items():
-                known = any(delivery is one for one in process.hand) or (delivery.settled and entry_id in process.acked)
+            for entry_id, entry in process.held.items():
+                known = any(entry is one for one in process.hand) or (entry.settled and entry_id in process.acked)
                 self.expect(known, f"{process.name} holds {self.books.label(entry_id)}, and nobody handles it")
             settled, waiting = sum(d.settled for d in process.held.values()), len(process.member.settlement.acks)
             self.expect(settled <= waiting, f"{process.name} holds {settled} settled entries, and writes {waiting}")
@@ -309,37 +310,47 @@ class Invariants:
             {move.id: move for move in self.last.moves if move.group == process.group},
         )
         for part in process.came:
-            ids = [delivery.raw_id for delivery in part]
+            ids = [entry.raw_id for entry in part]
             self.expect(ids == sorted(ids, key=model.order), f"{self.books.labels(ids)} came out of order")
-            for delivery in part:
+            for entry in part:
                 if self.last.kind != "stop":
-                    self._says_what_is_so(process, delivery, shown, moves.get(delivery.raw_id))
-        process.came = []
+                    self._says_what_is_so(process, entry, shown, moves.get(entry.raw_id))
+                    self._is_not_early(process, entry)
+        for entry in process.regained:
+            if self.last.kind != "stop" and not self.last.faulty:
+                self._says_what_is_so(process, entry, shown, moves.get(entry.raw_id))
+        process.came, process.regained = [], []
 
-    def _says_what_is_so(self, process: Process, delivery: Delivery, shown: model.GroupLook, move: Move | None) -> None:
-        label, life = self.books.label(delivery.raw_id), self.life(process, delivery)
-        entry = self.books.entries[delivery.raw_id]
-        twice = sum(one.raw_id == delivery.raw_id and not one.lost for one in process.hand)
-        self.expect(twice <= 1, f"{label} is in {twice} handlers of {process.name} at once")
-        refused = entry.copy_for not in (None, process.group)
+    def _is_not_early(self, process: Process, entry: Entry) -> None:
+        life = self.life(process, entry)
+        early = (life.due - self.now.now) / 1000 - (entry.until - self.loop.time())
         self.expect(
-            (delivery.refusal is FOR_ANOTHER_GROUP) is refused, f"{label} is {'not ' * refused}for {process.group}"
+            life.due <= self.now.now or early < 5,
+            f"{self.books.label(entry.raw_id)} would be retried {early:.0f} s early",
+        )
+
+    def _says_what_is_so(self, process: Process, entry: Entry, shown: model.GroupLook, move: Move | None) -> None:
+        label, life = self.books.label(entry.raw_id), self.life(process, entry)
+        published = self.books.entries[entry.raw_id]
+        twice = sum(one.raw_id == entry.raw_id and not one.lost for one in process.hand)
+        self.expect(twice <= 1, f"{label} is in {twice} handlers of {process.name} at once")
+        refused = published.copy_for not in (None, process.group)
+        self.expect(
+            (entry.refusal is FOR_ANOTHER_GROUP) is refused, f"{label} is {'not ' * refused}for {process.group}"
         )
         self.expect(
-            delivery.deliveries == shown.pending[delivery.raw_id].deliveries,
-            f"{label} says it was delivered {delivery.deliveries} times: {shown.pending[delivery.raw_id]}",
+            entry.deliveries == shown.pending[entry.raw_id].deliveries,
+            f"{label} says it was delivered {entry.deliveries} times: {shown.pending[entry.raw_id]}",
         )
         if life.begun_again:  # what Redis knows of it outlives a group that was lost
-            record = shown.records.get(delivery.raw_id)
+            record = shown.records.get(entry.raw_id)
             known = record.failures if record else 0
-            self.expect(delivery.failures == known, f"{label} says it failed {delivery.failures} times, not {known}")
-            life.failures, life.first, life.due = delivery.failures, round(delivery.first_failure * 1000), 0
+            self.expect(entry.failures == known, f"{label} says it failed {entry.failures} times, not {known}")
+            life.failures, life.first, life.due = entry.failures, round(entry.first_failure * 1000), 0
             return
         self.expect(
-            delivery.failures == life.failures, f"{label} says it failed {delivery.failures} times, not {life.failures}"
+            entry.failures == life.failures, f"{label} says it failed {entry.failures} times, not {life.failures}"
         )
-        early = (life.due - self.now.now) / 1000 - (delivery.due - self.loop.time())
-        self.expect(life.due <= self.now.now or early < 5, f"{label} would be retried {early:.0f} s early")
         if move is None or move.was is not None:
-            history = delivery.raw_id in shown.histories or (entry.copy_for == process.group)
-            self.expect((delivery.history is not None) is history, f"{label} has the history {delivery.history}")
+            history = entry.raw_id in shown.histories or (published.copy_for == process.group)
+            self.expect((entry.history is not None) is history, f"{label} has the history {entry.history}")

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from redis import Redis
 
-from redis_streams_aio import Connection, DeadLetters, Delivery, RedisUnavailableError
+from redis_streams_aio import Connection, DeadLetters, RedisUnavailableError
 from redis_streams_aio.checkpoint import current
+from redis_streams_aio.consumer.entry import WAITING, Entry
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
+from redis_streams_aio.consumer.work.carrying import Decided, carry_out
 from redis_streams_aio.consumer.work.duplicates import begin
 from redis_streams_aio.events import keys
 from redis_streams_aio.events.delivery import FollowUp
@@ -29,7 +31,7 @@ from redis_streams_aio.exceptions import StreamNotFoundError
 from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, AwaitCopy, Complete, DeadLetter, Fate, Postpone, Retry
 from tests.looks import look_at_everything
 from tests.model import books as model
-from tests.model.books import FOLLOW_UPS, GROUPS, STREAM, Books, Entry, GroupBook, May, Place
+from tests.model.books import FOLLOW_UPS, GROUPS, STREAM, Books, GroupBook, May, Place, Published
 from tests.model.invariants import Invariants, Step
 from tests.model.processes import LEASE, Hurried, Process, launch
 
@@ -113,8 +115,10 @@ class Machine(Invariants, RuleBasedStateMachine):
         known = set(self.books.entries)
         self.story.append(text)
         step = self.last = Step(text, self.now, actor, kind, targets=targets)
+        strays: dict[bytes, Entry] = {}
         if actor is not None:
             actor.came, actor.vanished, actor.wires.hit = [], set(), False
+            strays = dict(actor.member.holdings.strays)
         try:
             step.result = work()
             if asyncio.iscoroutine(step.result):
@@ -132,6 +136,9 @@ class Machine(Invariants, RuleBasedStateMachine):
         else:
             knew = actor.joined or (self.store == "redis" and step.before.groups[actor.group].checkpoint is not None)
             step.moves = tuple(self.books.enter(step.before, self.now, known, may, lambda _: knew))
+            actor.regained = [one for entry_id, one in strays.items() if actor.held.get(entry_id) is one]
+            if actor.regained:
+                self.story[-1] += f"  -> back: {self.books.labels(one.raw_id for one in actor.regained)}"
             if any(actor.came):
                 self.story[-1] += f"  -> {self.books.labels(d.raw_id for part in actor.came for d in part)}"
             if step.faulty and not isinstance(step.result, Exception):
@@ -146,7 +153,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         running = list(self.processes.values())
         return running[pick % len(running)]
 
-    def settling(self, pick: int, which: int) -> tuple[Process, Delivery] | None:
+    def settling(self, pick: int, which: int) -> tuple[Process, Entry] | None:
         """A process that has something in hand, and one of these."""
         busy = [process for process in self.processes.values() if process.hand]
         if not busy:
@@ -235,7 +242,7 @@ class Machine(Invariants, RuleBasedStateMachine):
                 pipe.execute_command("XADD", STREAM, "*", *fields)
             ids = pipe.execute()
             for entry_id, label in zip(ids, labels, strict=True):
-                self.books.published(entry_id, Entry(label, event_id))
+                self.books.published(entry_id, Published(label, event_id))
             if event_id:
                 for group in GROUPS:
                     self.done.setdefault(keys.done(STREAM, group, event_id), b"")
@@ -288,9 +295,10 @@ class Machine(Invariants, RuleBasedStateMachine):
             self._all_are_written(process)
         self.expect(self.now.groups[process.group].position is not None, "it read, and there is no group")
         read = sum(move.before is Place.UNREAD for move in step.moves)
-        recovered = sum(delivery.raw_id in unheld for part in process.came for delivery in part)
+        recovered = sum(entry.raw_id in unheld for part in process.came for entry in part)
         if was.position is None:
             return
+        unheld -= {entry.raw_id for entry in process.regained}  # they take no room
         if interrupted and (there := sum(entry_id in self.now.stream for entry_id in unheld)):
             page = sorted(unheld, key=model.order)[:room]
             self.expect(
@@ -348,9 +356,36 @@ class Machine(Invariants, RuleBasedStateMachine):
         if ready:
             self._reclaim(ready[other % len(ready)], 4)
 
+    def with_neighbours(self) -> list[Process]:
+        """Processes whose handlers go on when they lose an entry, and another one that would take it over."""
+        groups = [process.group for process in self.processes.values()]
+        return [p for p in self.processes.values() if p.goes_on and p.hand and p.held and groups.count(p.group) > 1]
+
+    @action(6, when=with_neighbours, pick=picks, fails=st.booleans())
+    def come_back(self, pick: int, fails: bool) -> None:
+        """A process loses what it holds to another one, and has it again while its handlers go on."""
+        having = self.with_neighbours()
+        process = having[pick % len(having)]
+        ids = list(process.held)
+        self._run_out(process.group, [key for key in ids if key in self.now.groups[process.group].pending])
+        ready = [other for other in self.ready_to_reclaim() if other is not process and other.group == process.group]
+        if not ready:
+            return
+        self._reclaim(ready[0], 4)
+        came = [one for key, one in ready[0].held.items() if key in ids and one in ready[0].hand]
+        if fails and came and not self._is_decided(ready[0], came[0]):
+            failed = Retry(0.0, came[0].failures + 1, "it failed")
+            self._carry_out(ready[0], came[0], failed, "fails (again in 0 s)")
+        self._renew(process)
+        self._run_out(process.group, [key for key in ids if key in self.now.groups[process.group].pending])
+        if process in self.ready_to_reclaim():
+            self._reclaim(process, 4)
+
     @action(3, when=lambda self: self.processes, pick=picks)
     def renew(self, pick: int) -> None:
-        process = self.up(pick)
+        self._renew(self.up(pick))
+
+    def _renew(self, process: Process) -> None:
         self.step(
             f"{process.name} renews",
             process.member.renew,
@@ -394,44 +429,45 @@ class Machine(Invariants, RuleBasedStateMachine):
 
     # -- rules: fates ---------------------------------------------------------------------------------------------
 
-    def settle(self, process: Process, delivery: Delivery, fate: Fate, text: str, may: May, kind: str) -> Step:
+    def settle(self, process: Process, entry: Entry, fate: Fate, text: str, may: May, kind: str) -> Step:
         """Carry out a fate. The handler has ended with it, unless it is to be looked at again."""
         self.check()  # what it was told, before it is changed
-        lost = "lost " if delivery.lost else ""
-        delivery.due = 0.0  # time has passed,
+        lost = "lost " if entry.lost else ""
+        process.handled(entry)  # time has passed,
         process.member.holdings.gate._next_turn = 0.0  # and it is our turn
         step = self.step(
-            f"{process.name} {text} {lost}{self.books.label(delivery.raw_id)}",
-            lambda: process.member.settlement.settle(delivery, fate),
+            f"{process.name} {text} {lost}{self.books.label(entry.raw_id)}",
+            lambda: carry_out(process.member.settlement, [Decided(entry, fate, fate)]),
             may,
             actor=process,
             kind=kind,
-            targets=(delivery.raw_id,),
+            targets=(entry.raw_id,),
         )
-        if step.result is not True:
-            process.hand.remove(delivery)
+        step.result = entry in step.result
+        if not step.result:
+            process.hand.remove(entry)
         return step
 
-    def _is_decided(self, process: Process, delivery: Delivery) -> bool:
+    def _is_decided(self, process: Process, entry: Entry) -> bool:
         """A fate that Redis could not take stands, and is carried out; a copy for another group has but one."""
-        if delivery.fate is not None:
-            self._carry_out(process, delivery, delivery.fate, "tries again with", fresh=False)
-        elif delivery.refusal is FOR_ANOTHER_GROUP:
-            self._acknowledge(process, delivery)
+        if entry.fate is not None:
+            self._carry_out(process, entry, entry.fate, "tries again with", fresh=False)
+        elif entry.refusal is FOR_ANOTHER_GROUP:
+            self._acknowledge(process, entry)
         else:
             return False
         return True
 
     @action(9, when=has_work, pick=picks, which=picks)
     def ack(self, pick: int, which: int) -> None:
-        process, delivery = self.settling(pick, which)
-        if not self._is_decided(process, delivery):
-            self._acknowledge(process, delivery)
+        process, entry = self.settling(pick, which)
+        if not self._is_decided(process, entry):
+            self._acknowledge(process, entry)
 
-    def _acknowledge(self, process: Process, delivery: Delivery) -> None:
+    def _acknowledge(self, process: Process, entry: Entry) -> None:
         self.check()
-        process.acked.add(delivery.raw_id)
-        self.settle(process, delivery, ACK, "acks", model.nothing, "ack")
+        process.acked.add(entry.raw_id)
+        self.settle(process, entry, ACK, "acks", model.nothing, "ack")
 
     @action(9, when=lambda self: any(process.acked for process in self.processes.values()), pick=picks)
     def flush(self, pick: int) -> None:
@@ -456,44 +492,44 @@ class Machine(Invariants, RuleBasedStateMachine):
 
     @action(6, when=has_work, pick=picks, which=picks, follow_ups=st.integers(0, 2), remember=st.booleans())
     def complete(self, pick: int, which: int, follow_ups: int, remember: bool) -> None:
-        process, delivery = self.settling(pick, which)
-        command = ("XADD", FOLLOW_UPS, "*", "group", process.group, "for", delivery.raw_id)
-        lasting = 3600.0 if remember and get(delivery.fields, EVENT_ID) else None
+        process, entry = self.settling(pick, which)
+        command = ("XADD", FOLLOW_UPS, "*", "group", process.group, "for", entry.raw_id)
+        lasting = 3600.0 if remember and get(entry.fields, EVENT_ID) else None
         fate = Complete((FollowUp(command, atomic=True),) * follow_ups, lasting)
         text = f"completes ({follow_ups} follow-ups{', remembered' if lasting else ''})"
-        if not self._is_decided(process, delivery):
-            self._carry_out(process, delivery, fate, text)
+        if not self._is_decided(process, entry):
+            self._carry_out(process, entry, fate, text)
 
     @action(9, when=has_work, pick=picks, which=picks, delay=st.sampled_from([0.0, 60.0]), wish=st.booleans())
     def retry(self, pick: int, which: int, delay: float, wish: bool) -> None:
-        process, delivery = self.settling(pick, which)
-        fate = Retry(delay, delivery.failures + (not wish), "later" if wish else "it failed")
-        if not self._is_decided(process, delivery):
-            self._carry_out(process, delivery, fate, f"{'retries' if wish else 'fails'} (again in {delay:g} s)")
+        process, entry = self.settling(pick, which)
+        fate = Retry(delay, entry.failures + (not wish), "later" if wish else "it failed")
+        if not self._is_decided(process, entry):
+            self._carry_out(process, entry, fate, f"{'retries' if wish else 'fails'} (again in {delay:g} s)")
 
     @action(8, when=has_work, pick=picks, which=picks)
     def give_up(self, pick: int, which: int) -> None:
-        process, delivery = self.settling(pick, which)
-        fate = DeadLetter("failures", "it failed for good", delivery.failures + 1)
-        if not self._is_decided(process, delivery):
-            self._carry_out(process, delivery, fate, "gives up")
+        process, entry = self.settling(pick, which)
+        fate = DeadLetter("failures", "it failed for good", entry.failures + 1)
+        if not self._is_decided(process, entry):
+            self._carry_out(process, entry, fate, "gives up")
 
     def _carry_out(
         self,
         process: Process,
-        delivery: Delivery,
+        entry: Entry,
         fate: Complete | Retry | DeadLetter,
         text: str,
         *,
         fresh: bool = True,
     ) -> None:
-        owner, counts = self._is_owner(process, delivery), getattr(fate, "failures", 0) > delivery.failures
-        may, kind = self._may_carry_out(process, delivery.raw_id, fate), type(fate).__name__
-        step = self.settle(process, delivery, fate, text, may, kind)
-        self.expect(delivery.fate is None or step.faulty, "its fate was not written")
+        owner, counts = self._is_owner(process, entry), getattr(fate, "failures", 0) > entry.failures
+        may, kind = self._may_carry_out(process, entry.raw_id, fate), type(fate).__name__
+        step = self.settle(process, entry, fate, text, may, kind)
+        self.expect(entry.state is not WAITING or entry.fate is None or step.faulty, "its fate was not written")
         if isinstance(fate, Retry) and not step.faulty:
             self.expect(step.result is owner, f"it said {step.result}, and it is {'' if owner else 'not '}its owner")
-        self._account(process, delivery, fate, owner=owner, counts=counts, fresh=fresh)
+        self._account(process, entry, fate, owner=owner, counts=counts, fresh=fresh)
 
     def _may_carry_out(self, process: Process, entry_id: bytes, fate: Complete | Retry | DeadLetter) -> May:
         match fate:
@@ -507,7 +543,7 @@ class Machine(Invariants, RuleBasedStateMachine):
     def _account(
         self,
         process: Process,
-        delivery: Delivery,
+        entry: Entry,
         fate: Complete | Retry | DeadLetter,
         *,
         owner: bool,
@@ -517,33 +553,33 @@ class Machine(Invariants, RuleBasedStateMachine):
         """What must have come of a fate, and with it. Where the connection broke, it may or may not have."""
         match fate:
             case Complete():
-                self._account_completion(process, delivery, fate)
+                self._account_completion(process, entry, fate)
             case Retry():
-                self._account_failure(process, delivery, fate, owner=owner, counts=counts, fresh=fresh)
+                self._account_failure(process, entry, fate, owner=owner, counts=counts, fresh=fresh)
             case DeadLetter():
-                self._account_letter(process, delivery, fate, owner=owner, fresh=fresh)
+                self._account_letter(process, entry, fate, owner=owner, fresh=fresh)
 
-    def _account_completion(self, process: Process, delivery: Delivery, fate: Complete) -> None:
+    def _account_completion(self, process: Process, entry: Entry, fate: Complete) -> None:
         """Whoever has it now: the first to complete it is the one."""
-        group, entry_id = process.group, delivery.raw_id
+        group, entry_id = process.group, entry.raw_id
         pending = self.now.place(group, entry_id) is Place.PENDING
         self.expect(not pending or self.last.faulty, "it was completed and is still pending")
         if pending or self.last.before.place(group, entry_id) is not Place.PENDING:
             return
-        event_id = get(delivery.fields, EVENT_ID)
+        event_id = get(entry.fields, EVENT_ID)
         key = keys.done(STREAM, group, event_id) if fate.remember and event_id else None
         if key is not None and self.done[key] == b"done":
             return  # a copy came to its end before it
-        self.life(process, delivery).completed += len(fate.follow_ups)
+        self.life(process, entry).completed += len(fate.follow_ups)
         if key is not None:
             self.done[key] = b"done"
 
     def _account_failure(
-        self, process: Process, delivery: Delivery, fate: Retry, *, owner: bool, counts: bool, fresh: bool
+        self, process: Process, entry: Entry, fate: Retry, *, owner: bool, counts: bool, fresh: bool
     ) -> None:
-        life = self.life(process, delivery)
-        record = self.now.groups[process.group].records.get(delivery.raw_id)
-        before = self.last.before.groups[process.group].records.get(delivery.raw_id)
+        life = self.life(process, entry)
+        record = self.now.groups[process.group].records.get(entry.raw_id)
+        before = self.last.before.groups[process.group].records.get(entry.raw_id)
         if not owner or (self.last.faulty and record == before):
             return
         self.expect(record is not None, "the failure was not written")
@@ -554,20 +590,18 @@ class Machine(Invariants, RuleBasedStateMachine):
         self.expect(record.due >= self.now.now + (fate.delay - 5) * 1000, "the retry is due too early")
         life.failures, life.first, life.due = record.failures, record.first, record.due
 
-    def _account_letter(
-        self, process: Process, delivery: Delivery, fate: DeadLetter, *, owner: bool, fresh: bool
-    ) -> None:
-        group, entry_id = process.group, delivery.raw_id
-        book, life = self.books.groups[group], self.life(process, delivery)
+    def _account_letter(self, process: Process, entry: Entry, fate: DeadLetter, *, owner: bool, fresh: bool) -> None:
+        group, entry_id = process.group, entry.raw_id
+        book, life = self.books.groups[group], self.life(process, entry)
         letters = {key: letter for key, letter in self.now.groups[group].letters.items() if key not in book.letters}
-        original = delivery.history.id.encode() if delivery.history else entry_id
+        original = entry.history.id.encode() if entry.history else entry_id
         new = {key: letter for key, letter in letters.items() if letter[b"dead:id"] == original}
         fits = len(new) == owner or (self.last.faulty and not new)
         self.expect(fits, f"{len(new)} dead letters were written, and it is {'' if owner else 'not '}its owner")
         for key, letter in new.items():
             book.letters[key] = entry_id
             counted = life.failures + 1 if fresh else fate.failures
-            counted += delivery.history.failures if delivery.history else 0
+            counted += entry.history.failures if entry.history else 0
             self.expect(int(letter[b"dead:failures"]) == counted, f"the letter does not count {counted} failures")
             label = self.books.entries[entry_id].label.rstrip("'").encode()
             self.expect(letter[b"payload"] == label, f"the letter has the payload of {letter[b'payload']!r}")
@@ -575,15 +609,15 @@ class Machine(Invariants, RuleBasedStateMachine):
     @action(3, when=has_work, pick=picks, which=picks)
     def ask_for_duplicates(self, pick: int, which: int) -> None:
         """What is done before an event with an event_id is handled, where duplicates are to be dropped."""
-        process, delivery = self.settling(pick, which)
-        if get(delivery.fields, EVENT_ID) is not None and not self._is_decided(process, delivery):
-            self._ask(process, delivery)
+        process, entry = self.settling(pick, which)
+        if get(entry.fields, EVENT_ID) is not None and not self._is_decided(process, entry):
+            self._ask(process, entry)
 
-    def _ask(self, process: Process, delivery: Delivery) -> Fate | None:
+    def _ask(self, process: Process, entry: Entry) -> Fate | None:
         """The fate of a copy, or `None`."""
         self.check()
-        event_id = get(delivery.fields, EVENT_ID)
-        key, entry_id = keys.done(STREAM, process.group, event_id), delivery.raw_id
+        event_id = get(entry.fields, EVENT_ID)
+        key, entry_id = keys.done(STREAM, process.group, event_id), entry.raw_id
         before, holder = self.done[key], self.done[key]
         if holder != b"done" and holder not in self.now.groups[process.group].pending:
             holder = entry_id  # nobody has begun it, or who had has given up
@@ -591,7 +625,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         process.member.holdings.gate._next_turn = 0.0
         step = self.step(
             f"{process.name} asks whether {event_id.decode()} ({self.books.label(entry_id)}) was handled",
-            lambda: begin(process.member.holdings, [delivery]),
+            lambda: begin(process.member.holdings, [entry]),
             actor=process,
         )
         [fate] = step.result
@@ -601,24 +635,24 @@ class Machine(Invariants, RuleBasedStateMachine):
             self.expect(fate is None, f"it is the first, and its fate is {fate}")
         elif holder == b"done":
             self.expect(isinstance(fate, Ack), f"a copy was handled, and its fate is {fate}")
-            self._acknowledge(process, delivery)
+            self._acknowledge(process, entry)
         else:
             self.expect(isinstance(fate, AwaitCopy), f"a copy is being handled, and its fate is {fate}")
         return fate
 
-    def copies_that_wait(self) -> list[tuple[Process, Delivery, bytes, Process]]:
+    def copies_that_wait(self) -> list[tuple[Process, Entry, bytes, Process]]:
         """Copies in hand whose original another process has begun: whose they are, the original, and its owner."""
         by_name = {process.name: process for process in self.processes.values()}
         found = []
         for process in self.processes.values():
             pending = self.now.groups[process.group].pending
-            for delivery in process.hand:
-                event_id = get(delivery.fields, EVENT_ID)
+            for entry in process.hand:
+                event_id = get(entry.fields, EVENT_ID)
                 original = self.done.get(keys.done(STREAM, process.group, event_id), b"") if event_id else b""
-                if original in pending and self._is_owner(process, delivery) and delivery.fate is None:
+                if original in pending and self._is_owner(process, entry) and entry.fate is None:
                     owner = by_name.get(pending[original].owner)
-                    if owner not in (None, process) and delivery.refusal is None:
-                        found.append((process, delivery, original, owner))
+                    if owner not in (None, process) and entry.refusal is None:
+                        found.append((process, entry, original, owner))
         return found
 
     @action(6, when=copies_that_wait, pick=picks, drains=st.booleans())
@@ -655,12 +689,14 @@ class Machine(Invariants, RuleBasedStateMachine):
             return
         self.check()
         failed = [(one, Retry(delay, one.failures + (not wish), "later" if wish else "it failed")) for one in batch]
+        for one in batch:
+            process.handled(one)
         owned = [one for one in batch if self._is_owner(process, one)]
         counts = dict.fromkeys(batch, not wish)
         process.member.holdings.gate._next_turn = 0.0
         step = self.step(
             f"{process.name} puts off {self.books.labels(one.raw_id for one in batch)} for {delay:g} s",
-            lambda: process.member.settlement.retry(failed),
+            lambda: carry_out(process.member.settlement, [Decided(one, fate, fate) for one, fate in failed]),
             actor=process,
             kind="Retry",
             targets=tuple(one.raw_id for one in batch),
@@ -670,7 +706,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             self._account_failure(process, one, fate, owner=one in owned, counts=counts[one], fresh=True)
         if not step.faulty:
             self.expect(step.result == owned, "those that are its own come again, in their order")
-            dues = {one.due for one in owned}
+            dues = {one.until for one in owned}
             records = {self.now.groups[process.group].records[one.raw_id].due for one in owned}
             self.expect(len(dues) <= 1, f"they are due at {dues}")
             self.expect(len(records) <= 1, f"by their records they are due at {records}")
@@ -678,12 +714,12 @@ class Machine(Invariants, RuleBasedStateMachine):
     @action(1, when=lambda self: any(d.lost for p in self.processes.values() for d in p.hand), pick=picks)
     def abandon(self, pick: int) -> None:
         lost = [(p, d) for p in self.processes.values() for d in p.hand if d.lost]
-        process, delivery = lost[pick % len(lost)]
-        self.settle(process, delivery, ABANDON, "abandons", model.nothing, "abandon")
+        process, entry = lost[pick % len(lost)]
+        self.settle(process, entry, ABANDON, "abandons", model.nothing, "abandon")
 
-    def _is_owner(self, process: Process, delivery: Delivery) -> bool:
-        pending = self.now.groups[process.group].pending.get(delivery.raw_id)
-        return pending is not None and pending.owner == process.name and not delivery.lost
+    def _is_owner(self, process: Process, entry: Entry) -> bool:
+        pending = self.now.groups[process.group].pending.get(entry.raw_id)
+        return pending is not None and pending.owner == process.name and not entry.lost
 
     # -- rules: what befalls processes ----------------------------------------------------------------------------
 
@@ -702,11 +738,11 @@ class Machine(Invariants, RuleBasedStateMachine):
         process = self.up(pick)
         name, unheld = process.name, self.unheld(process)
         kept = [
-            (delivery, delivery.fate, self._is_owner(process, delivery))
-            for delivery in process.held.values()
-            if delivery.fate is not None
+            (entry, entry.fate, self._is_owner(process, entry))
+            for entry in process.held.values()
+            if entry.fate is not None
         ]
-        process.kept = {delivery.raw_id for delivery, _, _ in kept}
+        process.kept = {entry.raw_id for entry, _, _ in kept}
         step = self.step(
             f"{name} stops{'' if release else ', and releases nothing'}",
             lambda: process.member.close(release=release),
@@ -714,16 +750,16 @@ class Machine(Invariants, RuleBasedStateMachine):
                 model.settled_by(name, process.acked, "acknowledged"),
                 model.recovered_by(name, unheld, process.recovering()),
                 model.released_by(
-                    name, {key: delivery.deliveries for key, delivery in process.held.items()}, process.recovering()
+                    name, {key: entry.deliveries for key, entry in process.held.items()}, process.recovering()
                 ),
                 model.found_deleted_by(name, process.acked),
-                *(self._may_carry_out(process, delivery.raw_id, fate) for delivery, fate, _ in kept),
+                *(self._may_carry_out(process, entry.raw_id, fate) for entry, fate, _ in kept),
             ),
             actor=process,
             kind="stop",
         )
-        for delivery, fate, owner in kept:
-            self._account(process, delivery, fate, owner=owner, counts=True, fresh=False)
+        for entry, fate, owner in kept:
+            self._account(process, entry, fate, owner=owner, counts=True, fresh=False)
         self.forget(process)
         after = self.now.groups[process.group]
         if release and not step.faulty:
@@ -847,8 +883,8 @@ class Machine(Invariants, RuleBasedStateMachine):
             for key in letters:
                 entry_id = book.letters.pop(key)
                 if originals[key] not in in_place:
-                    entry = self.books.entries[entry_id]
-                    self.books.published(next(copies), Entry(f"{entry.label}'", entry.event_id, group))
+                    published = self.books.entries[entry_id]
+                    self.books.published(next(copies), Published(f"{published.label}'", published.event_id, group))
                     if book.lives[entry_id].place is Place.DEAD:
                         book.lives[entry_id].place, book.lives[entry_id].how = Place.SETTLED, "replayed as a copy"
             return report
@@ -913,8 +949,8 @@ class Machine(Invariants, RuleBasedStateMachine):
         self.step(f"{medic.name} takes over all", lambda: medic.member.reclaim(1000), reclaimed, actor=medic)
         medic.member.holdings.lease = LEASE
         self.step(f"{medic.name} reads all", lambda: medic.member.fetch(1000), read, actor=medic, kind="fetch")
-        for delivery in list(medic.hand):
-            self._acknowledge(medic, delivery)
+        for entry in list(medic.hand):
+            self._acknowledge(medic, entry)
         self._flush(medic)
 
 

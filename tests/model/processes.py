@@ -13,9 +13,10 @@ from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from redis_streams_aio import Connection, Delivery
+from redis_streams_aio import Connection
 from redis_streams_aio.checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
+from redis_streams_aio.consumer.entry import RUNNING, Entry
 from redis_streams_aio.consumer.holdings import Shared
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import EntriesVanished, Fact, Telemetry
@@ -87,14 +88,20 @@ class Process:
     store: CheckpointStore | None
     member: Member = field(init=False)
     joined: bool = False
-    hand: list[Delivery] = field(default_factory=list)
+    hand: list[Entry] = field(default_factory=list)
     """What handlers are at, or will be: each is to get a fate. Some may be lost by now."""
     acked: set[bytes] = field(default_factory=set)
     """Acknowledged, and perhaps not yet written."""
     kept: set[bytes] = field(default_factory=set)
     """What it had fates for, when it stopped, that Redis could not take before."""
-    came: list[list[Delivery]] = field(default_factory=list)
+    came: list[list[Entry]] = field(default_factory=list)
     """What the sink was given in this step, part by part."""
+    goes_on: bool = False
+    """Whether a handler goes on when its lease is lost (`on_lost="continue"`), so that it may have the entry again."""
+    ended: set[Entry] = field(default_factory=set)
+    """Whose handlers have ended: nothing comes back to them."""
+    regained: list[Entry] = field(default_factory=list)
+    """What came back in this step to handlers that had lost it."""
     vanished: set[bytes] = field(default_factory=set)
     """What was reported in this step to have been deleted while pending."""
     saved_at: int = 0
@@ -105,14 +112,17 @@ class Process:
         return self.member.holdings.consumer
 
     @property
-    def held(self) -> dict[bytes, Delivery]:
+    def held(self) -> dict[bytes, Entry]:
         return self.member.holdings.by_id
 
     def recovering(self) -> Callable[[Move], set[int]]:
         """By how much the deliveries grow of what it recovers: a restart is a delivery, a lost answer is none."""
         first, uncertain = self.member.source._first_time, bool(self.member.holdings.uncertain)
+        strays = set(self.member.holdings.strays)
 
         def grows(move: Move) -> set[int]:
+            if move.id in strays and move.was is not None and move.was.deliveries > 0:
+                return {0}
             if uncertain or (self.wires.hit and first):
                 return {0, 1}
             return {1} if first or (move.was is not None and move.was.deliveries == 0) else {0}
@@ -120,13 +130,33 @@ class Process:
         return grows
 
     def reclaiming(self) -> Callable[[Move], set[int]]:
-        """The same of what it takes over: counted when it has arrived, but for what it had held all along."""
-        held = set(self.held)
-        return lambda move: {0, 1} if self.wires.hit else {0} if move.id in held else {1}
+        """The same of what it takes over: counted when it has arrived, but for what its handlers had all along."""
+        held = {*self.held, *self.member.holdings.strays}
 
-    def take(self, deliveries: Any) -> None:
-        self.came.append(list(deliveries))
-        self.hand.extend(deliveries)
+        def grows(move: Move) -> set[int]:
+            if self.wires.hit:
+                return {0, 1}
+            undelivered = move.was is not None and move.was.deliveries == 0  # released with none: it has one now
+            return {0} if move.id in held and not undelivered else {1}
+
+        return grows
+
+    def take(self, entries: Any) -> None:
+        self.came.append(list(entries))
+        self.hand.extend(entries)
+
+    def lost(self, entry: Entry) -> None:
+        """A lease was lost: a handler that is at it may go on."""
+        if self.goes_on and not entry.until and entry in self.hand and entry not in self.ended:
+            self.member.holdings.strays[entry.raw_id] = entry
+
+    def handled(self, entry: Entry) -> None:
+        """The handler of an entry has ended, or a worker takes the entry to write its known fate."""
+        self.ended.add(entry)
+        if self.member.holdings.strays.get(entry.raw_id) is entry:
+            del self.member.holdings.strays[entry.raw_id]
+        if entry.state != RUNNING:
+            entry.begin()
 
     def observe(self, fact: Fact) -> None:
         if isinstance(fact, EntriesVanished):
@@ -153,6 +183,7 @@ async def launch(url: str, title: str, group: str, *, name: str | None, start: s
         SubscriptionOptions(stream=STREAM, group=group, start=start, lease=LEASE),
         ConsumerOptions(name=name, block=0.001),
     )
-    process = Process(title, group, connection, wires, checkpoints)
+    process = Process(title, group, connection, wires, checkpoints, goes_on=title != "a")
     process.member = Member(Shared(connection, Telemetry([process.observe])), *options, checkpoints, process.take)
+    process.member.holdings.on_lost = process.lost
     return process

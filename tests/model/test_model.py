@@ -124,6 +124,13 @@ FOUND: dict[str, tuple[dict[str, Any], list[Call]]] = {
             *(call("disaster", what="group", group="g"), LOOKS_AROUND, LOOKS_AROUND),
         ],
     ),
+    "a handler that goes on, and has its entry again, writes its failure": (
+        {},
+        [
+            *(ONE, ALSO, RUN_OUT, READ, TAKE_BACK, FAIL, call("renew", **B)),
+            *(RUN_OUT, TAKE_OVER, call("retry", **HIS, delay=0.0, wish=False)),
+        ],
+    ),
 }
 
 

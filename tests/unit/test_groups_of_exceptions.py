@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redis_streams_aio import DecodeError, Delivery, Reject, RetryLater, RetryPolicy
-from redis_streams_aio.consumer.work.attempt import admit, as_value, fate_after, lane_by_key
-from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.consumer.entry import Entry
+from redis_streams_aio.consumer.work.attempt import Ended, admit, as_value, fate_after, lane_by_key
+from redis_streams_aio.events.delivery import Receiver, close
 from redis_streams_aio.handlers.error_texts import describe, leaves, traceback_of
 from redis_streams_aio.handlers.fates import DeadLetter, Retry
 from redis_streams_aio.handlers.retry import decide, decide_by_default
@@ -178,8 +179,8 @@ def route(policy: RetryPolicy, decode: Callable[[list[bytes]], object] = len) ->
     return Route("bill", nothing, decode, nothing, policy, "cancel", None, shows_delivery=True)
 
 
-def delivery(failures: int = 0) -> Delivery:
-    one = Delivery(Origin("s"), b"1-0", [b"event_type", b"T"])
+def entry(failures: int = 0) -> Entry:
+    one = Entry("s", b"1-0", [b"event_type", b"T"])
     one.failures = failures
     return one
 
@@ -200,12 +201,12 @@ async def test_p14_where_deciding_raises_the_default_policy_decides(
     index: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     error, policy = UNDECIDABLE[index]
-    fate = fate_after(error, delivery(), route(policy))
+    fate = fate_after(Ended(error, None), entry(), route(policy), 0.0)
     assert isinstance(fate, Retry)
     assert fate.failures == 1
     assert fate.error
     assert "the default policy decides on the error of handler bill" in caplog.text
-    fate = fate_after(error, delivery(failures=4), route(policy))
+    fate = fate_after(Ended(error, None), entry(failures=4), route(policy), 0.0)
     assert isinstance(fate, DeadLetter)
     assert (fate.reason, fate.failures) == ("failures", 5)
 
@@ -216,13 +217,14 @@ async def test_p14_an_exception_that_answers_nothing_is_decided_on_by_its_class(
         raise OddError
     except Exception as raised:  # noqa: BLE001  # pytest would ask it what it is
         error = raised
-    assert as_value(error, ()) is error
+    assert as_value(error, (), entry()) is error
     assert describe(error) == "OddError"
     assert traceback_of(error)
     assert isinstance(decide_by_default(error, 0), Retry)
-    told = delivery()
-    told.fail(error)  # type: ignore[arg-type]
-    assert isinstance(fate_after(None, told, route(FAST)), Retry)
+    one = entry()
+    delivery = Delivery(one, Receiver("s", "g", "c", "bill"))
+    delivery.fail(error)  # type: ignore[arg-type]
+    assert isinstance(fate_after(Ended(None, close(delivery)), one, route(FAST), 0.0), Retry)
 
 
 async def test_p14_the_words_of_a_decoding_error_are_the_codecs() -> None:
@@ -230,7 +232,7 @@ async def test_p14_the_words_of_a_decoding_error_are_the_codecs() -> None:
         raise OddDecodeError
 
     only = route(FAST, decode)
-    assert admit(delivery(), only, "skip") == DeadLetter("undecodable", "OddDecodeError", 0)
+    assert admit(entry(), only, "skip") == DeadLetter("undecodable", "OddDecodeError", 0)
 
 
 class KeyOf:
@@ -250,7 +252,7 @@ class KeyOf:
     ],
 )
 async def test_p14_a_key_that_is_none_is_the_events_failure_and_is_told(key: Any, told: str) -> None:
-    one, only = delivery(), route(FAST)
+    one, only = entry(), route(FAST)
     assert lane_by_key(one, RouteTable({}, only, None, deduplicates=False), key) is None
     fate = admit(one, only, "skip")
     assert isinstance(fate, Retry)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from redis_streams_aio import (
     BatchDelivery,
     DecodeError,
-    Delivery,
     GroupInfo,
     LagReport,
     Reject,
@@ -25,10 +24,12 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.checks.times import LONGEST_DELAY
 from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, Gate, delays
-from redis_streams_aio.consumer.work.attempt import fate_after
+from redis_streams_aio.consumer.entry import Entry
+from redis_streams_aio.consumer.work.attempt import Ended, fate_after
 from redis_streams_aio.consumer.work.pace import Pace, room
-from redis_streams_aio.events.delivery import FollowUp, Origin
-from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, Complete, DeadLetter, Retry
+from redis_streams_aio.events.batch import close_batch
+from redis_streams_aio.events.delivery import Delivery, FollowUp, Instructions, Receiver, close
+from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, Complete, DeadLetter, Fate, Retry
 from redis_streams_aio.handlers.retry import decide
 from redis_streams_aio.handlers.routes import Route
 from redis_streams_aio.monitoring.lag import is_behind, known_lag
@@ -45,8 +46,18 @@ def route(deduplicate: float | None = None) -> Route:
     return Route("handle", call, lambda fields: fields, call, POLICY, "cancel", deduplicate, shows_delivery=True)
 
 
-def delivery(*fields: bytes, number: int = 1) -> Delivery:
-    return Delivery(Origin("s"), b"%d-0" % number, list(fields))
+RECEIVER = Receiver("s", "g", "c", "handle")
+
+
+def entry(*fields: bytes, number: int = 1) -> Entry:
+    return Entry("s", b"%d-0" % number, list(fields))
+
+
+def fate_of(
+    error: BaseException | None, one: Entry, by: Route, told: Instructions | None = None, now: float = 1000.0
+) -> Fate:
+    """The fate of an entry whose handler has ended like this."""
+    return fate_after(Ended(error, told, 0.5), one, by, now)
 
 
 @given(
@@ -70,17 +81,21 @@ async def test_p1_only_what_was_handled_is_acknowledged(
     lost: bool,
 ) -> None:
     """What the handler said wins over what it raised; nothing is published for one that failed (P10, P12)."""
-    one = delivery(*(() if event_id is None else (b"event_id", event_id)))
-    one.failures, one.lost, one.prepared, one.payload = failures, lost, True, object()
+    one = entry(*(() if event_id is None else (b"event_id", event_id)))
+    one.failures, one.prepared, one.payload = failures, True, object()
+    one.begin()
+    if lost:
+        one.lose()
+    delivery = Delivery(one, RECEIVER)
     for _ in range(follow_ups):
-        one._instructions().follow_ups.append(FollowUp(("XADD",), atomic=True))
+        delivery._instructed().follow_ups.append(FollowUp(("XADD",), atomic=True))
     if told == "ack":
-        one.ack()
+        delivery.ack()
     elif told == "fail":
-        one.fail(told_error)
+        delivery.fail(told_error)
     error = raised if told == "nothing" else None if told == "ack" else told_error
-    fate = fate_after(raised, one, route(deduplicate))
-    assert one.instructions is None, "the next attempt starts without them"
+    fate = fate_of(raised, one, route(deduplicate), close(delivery))
+    assert close(Delivery(one, RECEIVER)) is None, "the next attempt starts without them"
     remembered = deduplicate if event_id else None
     if error is None:
         assert isinstance(fate, Ack | Complete)
@@ -101,13 +116,13 @@ async def test_p1_only_what_was_handled_is_acknowledged(
 
 
 async def test_a_plain_return_is_the_plain_acknowledgement() -> None:
-    assert fate_after(None, delivery(), route()) is ACK
+    assert fate_of(None, entry(), route()) is ACK
 
 
 async def test_an_event_with_an_id_is_remembered_where_duplicates_are_dropped() -> None:
-    assert fate_after(None, delivery(b"event_id", b"e"), route(5.0)) == Complete((), 5.0)
-    assert fate_after(None, delivery(b"event_id", b"e"), route()) is ACK
-    assert fate_after(None, delivery(), route(5.0)) is ACK
+    assert fate_of(None, entry(b"event_id", b"e"), route(5.0)) == Complete((), 5.0)
+    assert fate_of(None, entry(b"event_id", b"e"), route()) is ACK
+    assert fate_of(None, entry(), route(5.0)) is ACK
 
 
 async def test_what_an_await_had_cancelled_is_a_failure_like_any_other() -> None:
@@ -117,22 +132,23 @@ async def test_what_an_await_had_cancelled_is_a_failure_like_any_other() -> None
     try:
         await was_cancelled()
     except asyncio.CancelledError as error:
-        one = delivery()
+        one = entry()
         one.failures = 2
-        fate = fate_after(error, one, route())
+        fate = fate_of(error, one, route())
     assert isinstance(fate, DeadLetter)
     assert fate.error == "RuntimeError: something that handle awaited was cancelled"
     assert "in was_cancelled" in fate.traceback
 
 
 async def test_a_handler_that_decided_and_then_raised_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    one = delivery()
-    one.ack()
-    assert fate_after(None, one, route()) is ACK
+    one = entry()
+    delivery = Delivery(one, RECEIVER)
+    delivery.ack()
+    told = close(delivery)
+    assert fate_of(None, one, route(), told) is ACK
     assert caplog.records == []
-    one.ack()
     error = ValueError("after all")
-    assert fate_after(error, one, route()) is ACK
+    assert fate_of(error, one, route(), told) is ACK
     [record] = caplog.records
     assert record.getMessage() == f"{one!r}: handler handle raised after its decision, which stands"
     assert record.exc_info is not None
@@ -153,36 +169,38 @@ def test_p11_a_wish_that_cannot_be_is_a_failure(delay: object) -> None:
 
 
 async def test_p13_a_payload_that_cannot_be_decoded_is_dead_at_once() -> None:
-    one = delivery()
+    one = entry()
     one.refusal, one.failures = DecodeError("no Order"), 2
-    assert fate_after(one.refusal, one, route()) == DeadLetter("undecodable", "no Order", 2)
-    assert isinstance(fate_after(DecodeError("raised by the handler"), delivery(), route()), Retry)
+    assert fate_of(one.refusal, one, route()) == DeadLetter("undecodable", "no Order", 2)
+    assert isinstance(fate_of(DecodeError("raised by the handler"), entry(), route()), Retry)
 
 
 async def test_p11_the_deadline_counts_from_the_first_failure() -> None:
     now = asyncio.get_running_loop().time()
     policy = RetryPolicy(deadline=100, base=1, jitter=False)
     for failing_since, reason in ((now - 90, Retry), (now - 99.5, DeadLetter), (0.0, Retry)):
-        one = delivery()
+        one = entry()
         one.failing_since = failing_since
-        fate = fate_after(ValueError("x"), one, msgspec.structs.replace(route(), retry=policy))
+        fate = fate_of(ValueError("x"), one, msgspec.structs.replace(route(), retry=policy), now=now)
         assert isinstance(fate, reason), failing_since
     strict = RetryPolicy(deadline=1.5, base=1, jitter=False)
-    assert isinstance(fate_after(ValueError("x"), delivery(), msgspec.structs.replace(route(), retry=strict)), Retry), (
-        "its first failure is now"
-    )
+    strictly = msgspec.structs.replace(route(), retry=strict)
+    assert isinstance(fate_of(ValueError("x"), entry(), strictly, now=now), Retry), "its first failure is now"
 
 
 @given(st.lists(st.sampled_from(["ack", "retry", "reject", "fail", ""]), min_size=1, max_size=8))
 async def test_p15_each_item_of_a_batch_has_its_own_fate(said: list[str]) -> None:
-    deliveries = [delivery(number=number) for number, _ in enumerate(said)]
-    batch = BatchDelivery(deliveries)
+    entries = [entry(number=number) for number, _ in enumerate(said)]
+    batch = BatchDelivery(entries, RECEIVER)
     for index, word in enumerate(said):
         if word:
             extra = {"retry": (5,), "reject": ("bad row",), "fail": (ValueError("x"),)}.get(word, ())
             getattr(batch, word)(index, *extra)
-    assert list(batch) == [batch[index] for index in range(len(batch))] == deliveries
-    fates = [fate_after(None, one, route()) for one in batch]
+    assert list(batch) == [batch[index] for index in range(len(batch))]
+    assert [each.id for each in batch] == [one.raw_id.decode() for one in entries]
+    told = close_batch(batch)
+    assert sorted(told) == [index for index, word in enumerate(said) if word]
+    fates = [fate_of(None, one, route(), told.get(index)) for index, one in enumerate(entries)]
     kinds = {"ack": Ack, "": Ack, "retry": Retry, "reject": DeadLetter, "fail": Retry}
     assert [type(fate) for fate in fates] == [kinds[word] for word in said]
     assert [fate.delay for fate, word in zip(fates, said, strict=True) if word == "retry"] == [5] * said.count("retry")
@@ -190,19 +208,20 @@ async def test_p15_each_item_of_a_batch_has_its_own_fate(said: list[str]) -> Non
 
 
 def test_a_batch_is_lost_when_all_of_it_is() -> None:
-    deliveries = [delivery(number=number) for number in range(3)]
-    batch = BatchDelivery(deliveries)
-    deliveries[0].lost = deliveries[1].lost = True
+    entries = [entry(number=number) for number in range(3)]
+    batch = BatchDelivery(entries, RECEIVER)
+    for one in entries[:2]:
+        one.lose()
     assert not batch.lost
-    deliveries[2].lost = True
+    entries[2].lose()
     assert batch.lost
     with pytest.raises(IndexError):
         batch.ack(3)
-    deliveries[0].settled = True
+    assert close_batch(batch) == {}
     with pytest.raises(SettledError):
         batch.ack(0)
     assert repr(batch) == "<BatchDelivery of 3 0-0 to 2-0>"
-    assert repr(BatchDelivery([])) == "<BatchDelivery of 0>"
+    assert repr(BatchDelivery([], RECEIVER)) == "<BatchDelivery of 0>"
 
 
 # -- the pace ---------------------------------------------------------------------------------------------------

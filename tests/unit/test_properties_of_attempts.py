@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio import DecodeError, Delivery, Reject, RetryLater, RetryPolicy
-from redis_streams_aio.consumer.work.attempt import absorb_cancellation, admit, call, fate_after, lane_by_key
-from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio import DecodeError, Reject, RetryLater, RetryPolicy
+from redis_streams_aio.consumer.entry import Entry
+from redis_streams_aio.consumer.work.attempt import Ended, absorb_cancellation, admit, as_value, fate_after, lane_by_key
+from redis_streams_aio.events.batch import BatchDelivery, close_batch
+from redis_streams_aio.events.batch import given as given_in
+from redis_streams_aio.events.delivery import Receiver
 from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
-from redis_streams_aio.handlers.calls import with_timeout
+from redis_streams_aio.handlers.calls import error_of, with_timeout
 from redis_streams_aio.handlers.fates import ACK, DeadLetter, Fate, Retry
 from redis_streams_aio.handlers.options import Unknown
 from redis_streams_aio.handlers.routes import Route, RouteTable
@@ -34,12 +37,25 @@ def route(
     return Route(name, handler, decode, call, RetryPolicy(max_deliveries=3), "cancel", None, shows_delivery=True)
 
 
-def delivery(*fields: bytes, deliveries: int = 1) -> Delivery:
-    return Delivery(Origin("s"), b"1-0", list(fields), deliveries)
+def entry(*fields: bytes, deliveries: int = 1) -> Entry:
+    return Entry("s", b"1-0", list(fields), deliveries)
 
 
-def admitted(delivery: Delivery, table: RouteTable, unknown: Unknown) -> Route | Fate:
-    return admit(delivery, table.find(delivery.fields), unknown)
+def batch_of(*entries: Entry) -> BatchDelivery:
+    return BatchDelivery(entries, Receiver("s", "g", "c", "handle"))
+
+
+async def call(route: Route, payload: object, batch: BatchDelivery) -> BaseException | None:
+    """Call a handler as a worker does, and return what it raised as a value."""
+    try:
+        left = await route.call(payload, batch)
+    except BaseException as raised:  # noqa: BLE001  # as a worker takes it
+        return as_value(raised, given_in(batch), "the batch")
+    return error_of(None, left)
+
+
+def admitted(one: Entry, table: RouteTable, unknown: Unknown) -> Route | Fate:
+    return admit(one, table.find(one.fields), unknown)
 
 
 ONE, OTHER, REST = route("one"), route("other"), route("rest")
@@ -59,27 +75,27 @@ def test_an_event_goes_to_the_handler_of_its_type(event_type: bytes | None, catc
 
 
 async def test_p12_an_event_that_no_handler_takes_is_dead_or_skipped_as_asked() -> None:
-    unknown = delivery(b"event_type", b"Else")
+    unknown = entry(b"event_type", b"Else")
     assert admitted(unknown, TABLE, "skip") is ACK
     unknown.failures = 2
     assert admitted(unknown, TABLE, "dead_letter") == DeadLetter("unhandled", "no handler takes event type 'Else'", 2)
     nameless = DeadLetter("unhandled", "no handler takes an entry without an event type", 0)
-    assert admitted(delivery(), TABLE, "dead_letter") == nameless
-    odd = admitted(delivery(b"event_type", b"\xff"), TABLE, "dead_letter")
+    assert admitted(entry(), TABLE, "dead_letter") == nameless
+    odd = admitted(entry(b"event_type", b"\xff"), TABLE, "dead_letter")
     assert odd == DeadLetter("unhandled", "no handler takes event type '\ufffd'", 0)
 
 
 async def test_what_was_replayed_for_another_group_is_passed_over() -> None:
     for fields in ((b"event_type", b"One"), (b"event_type", b"Else")):
-        passing = delivery(*fields)
+        passing = entry(*fields)
         passing.refusal, passing.prepared = FOR_ANOTHER_GROUP, True
         assert admitted(passing, TABLE, "dead_letter") is ACK
 
 
 async def test_p10_p13_what_was_delivered_too_often_is_dead_unhandled() -> None:
     table = RouteTable({b"One": ONE}, None, None, deduplicates=False)
-    assert admitted(delivery(b"event_type", b"One", deliveries=3), table, "skip") is ONE
-    often = delivery(b"event_type", b"One", deliveries=4)
+    assert admitted(entry(b"event_type", b"One", deliveries=3), table, "skip") is ONE
+    often = entry(b"event_type", b"One", deliveries=4)
     often.failures = 1
     fate = admitted(often, table, "skip")
     assert fate == DeadLetter("deliveries", "delivered 4 times without an end", 1)
@@ -99,14 +115,14 @@ async def test_p13_the_payload_is_decoded_once_and_what_the_decoder_raises_is_a_
 
     only = route(decode=decode)
     table = RouteTable({}, only, None, deduplicates=False)
-    good = delivery(b"a", b"b")
+    good = entry(b"a", b"b")
     assert admitted(good, table, "skip") is admitted(good, table, "skip") is only
     assert (good.payload, seen) == (2, [[b"a", b"b"]])
-    assert admitted(delivery(b"x"), table, "skip") == DeadLetter("undecodable", "no Order", 0)
-    assert isinstance(admitted(delivery(b"y"), table, "skip"), Retry), "a codec of the user's may fail for a while"
+    assert admitted(entry(b"x"), table, "skip") == DeadLetter("undecodable", "no Order", 0)
+    assert isinstance(admitted(entry(b"y"), table, "skip"), Retry), "a codec of the user's may fail for a while"
     for end in (KeyboardInterrupt, SystemExit):
         with pytest.raises(end):
-            admitted(delivery(), RouteTable({}, route(decode=raising(end)), None, deduplicates=False), "skip")
+            admitted(entry(), RouteTable({}, route(decode=raising(end)), None, deduplicates=False), "skip")
 
 
 def raising(error: type[BaseException]) -> Callable[[object], object]:
@@ -120,24 +136,24 @@ def raising(error: type[BaseException]) -> Callable[[object], object]:
 
 
 def lane(key: Callable[[object], object] | None, *fields: bytes) -> object:
-    return lane_by_key(delivery(*fields), RouteTable({}, REST, None, deduplicates=False), key)
+    return lane_by_key(entry(*fields), RouteTable({}, REST, None, deduplicates=False), key)
 
 
 async def test_p7_the_lane_is_the_key_of_the_payload_or_the_publishers() -> None:
     assert lane(None, b"key", b"ada") == b"ada"
-    assert lane(None, b"a", b"b") is None, "a delivery without a key waits for no other"
+    assert lane(None, b"a", b"b") is None, "an entry without a key waits for no other"
     assert lane(lambda length: length, b"a", b"b") == lane(lambda length: length, b"c", b"d") == hash(2)
     assert lane(lambda _: None) is None
     first, second = lane(lambda _: ("eu", 1)), lane(lambda _: ("eu", 1))
     assert first == second, "equal keys, one lane"
-    assert lane_by_key(delivery(b"event_type", b"Else"), TABLE, len) is None, "nobody takes it: no payload"
+    assert lane_by_key(entry(b"event_type", b"Else"), TABLE, len) is None, "nobody takes it: no payload"
 
 
 @pytest.mark.parametrize("key", [raising(ValueError), lambda _: [], raising(asyncio.CancelledError)])
 async def test_p14_an_error_of_the_key_function_counts_as_raised_by_the_handler(
     key: Callable[[object], object],
 ) -> None:
-    one, table = delivery(), RouteTable({}, REST, None, deduplicates=False)
+    one, table = entry(), RouteTable({}, REST, None, deduplicates=False)
     assert lane_by_key(one, table, key) is None
     fate = admitted(one, table, "skip")
     assert isinstance(fate, Retry)
@@ -148,7 +164,7 @@ async def test_p14_an_error_of_the_key_function_counts_as_raised_by_the_handler(
 
 
 async def test_a_payload_that_cannot_be_decoded_has_no_key() -> None:
-    one, table = delivery(), RouteTable({}, route(decode=raising(DecodeError)), None, deduplicates=False)
+    one, table = entry(), RouteTable({}, route(decode=raising(DecodeError)), None, deduplicates=False)
     assert lane_by_key(one, table, raising(SystemExit)) is None, "the key function is not called"
     refused = one.refusal
     assert isinstance(refused, DecodeError)
@@ -167,22 +183,22 @@ async def test_p14_what_the_handler_raises_is_a_value() -> None:
         if payload is not None:
             raise payload  # type: ignore[misc]
 
-    one = delivery()
+    one = batch_of(entry())
     for timeout in (None, 5.0):
-        assert await call(route(handler=handle, timeout=timeout), None, [one]) is None
+        assert await call(route(handler=handle, timeout=timeout), None, one) is None
         for error in (ValueError("x"), BaseException("y"), asyncio.CancelledError()):
-            assert await call(route(handler=handle, timeout=timeout), error, [one]) is error
+            assert await call(route(handler=handle, timeout=timeout), error, one) is error
         for end in (KeyboardInterrupt(), SystemExit()):
             with pytest.raises(type(end)):
-                await call(route(handler=handle, timeout=timeout), end, [one])
-    assert all(list(given) == [one] for _, given in seen)
+                await call(route(handler=handle, timeout=timeout), end, one)
+    assert all(passed is one for _, passed in seen)
 
 
 async def test_a_handler_that_takes_too_long_has_failed() -> None:
     async def hang(_: object, __: object) -> None:
         await asyncio.Event().wait()
 
-    assert isinstance(await call(route(handler=hang, timeout=0.01), None, [delivery()]), TimeoutError)
+    assert isinstance(await call(route(handler=hang, timeout=0.01), None, batch_of(entry())), TimeoutError)
 
 
 async def test_p14_a_handler_that_cancels_its_own_task_hits_nothing_after_it() -> None:
@@ -193,7 +209,7 @@ async def test_p14_a_handler_that_cancels_its_own_task_hits_nothing_after_it() -
         task.cancel()
         await asyncio.sleep(0)
 
-    assert isinstance(await call(route(handler=suicide), None, [delivery()]), asyncio.CancelledError)
+    assert isinstance(await call(route(handler=suicide), None, batch_of(entry())), asyncio.CancelledError)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -218,7 +234,7 @@ async def test_p27_the_end_of_a_drain_goes_through() -> None:
         await asyncio.Event().wait()
 
     with anyio.CancelScope() as scope:
-        await call(route(handler=hang), None, [delivery()])
+        await call(route(handler=hang), None, batch_of(entry()))
         pytest.fail("the handler was to be cancelled")
     assert scope.cancelled_caught
 
@@ -247,13 +263,14 @@ async def test_p27_whatever_a_handler_raises_when_the_drain_is_over_it_has_not_c
 
     with anyio.CancelScope() as scope:
         with pytest.raises(asyncio.CancelledError):
-            await call(route(handler=fail_while_cancelled, timeout=timeout), None, [delivery()])
-    said, unsaid = delivery(), delivery()
-    said.ack()
+            await call(route(handler=fail_while_cancelled, timeout=timeout), None, batch_of(entry()))
+    unsaid, said = entry(), entry()
+    batch = batch_of(unsaid, said)
+    batch.ack(1)
     with anyio.CancelScope() as scope:
-        error = await call(route(handler=fail_while_cancelled, timeout=timeout), None, [unsaid, said])
+        error = await call(route(handler=fail_while_cancelled, timeout=timeout), None, batch)
         assert error is raised, "what was said of an item stands"
-        assert fate_after(error, said, route()) is ACK
+        assert fate_after(Ended(error, close_batch(batch)[1]), said, route(), 0.0) is ACK
 
 
 async def test_p27_a_cancellation_by_the_end_of_a_drain_is_not_absorbed() -> None:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import pytest
 
 from redis_streams_aio import BatchDelivery, Delivery, HandlerDefinitionError, MsgpackCodec, RetryPolicy
+from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.events import wire_format
-from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.events.delivery import Receiver
 from redis_streams_aio.handlers.declaration import Declaration, declare
 from redis_streams_aio.handlers.defaults import Defaults
 from redis_streams_aio.handlers.options import HandlerOptions
@@ -327,7 +328,7 @@ async def test_middleware_runs_around_the_handler_the_brokers_outermost() -> Non
     async def without(order: Order) -> None:
         said.append(order)
 
-    one, order = Delivery(Origin("s"), b"1-0", []), Order(1)
+    one, order = Delivery(Entry("s", b"1-0", []), Receiver("s", "g", "c", "handle")), Order(1)
     for handler, own in ((handle, [order, one]), (without, [order])):
         said.clear()
         [planned_one] = planned(

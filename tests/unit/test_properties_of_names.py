@@ -11,11 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio import ConfigError, Delivery, Settings, StreamSettings, config
+from redis_streams_aio import ConfigError, Settings, StreamSettings, config
 from redis_streams_aio.checks import names
 from redis_streams_aio.connection.address import SCHEMES, parse
+from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.events import dead_letter, keys
-from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.handlers.fates import DeadLetter
 from redis_streams_aio.models import History
 
@@ -131,17 +131,15 @@ def test_no_error_and_no_log_line_has_the_password(scheme: str, noise: str, host
 FATE = DeadLetter("failures", "ValueError: no", 5, "the trace")
 
 
-def written(delivery: Delivery, fate: DeadLetter = FATE) -> list[bytes]:
-    composed = dead_letter.compose(delivery, fate, "g", "c")
+def written(entry: Entry, fate: DeadLetter = FATE) -> list[bytes]:
+    composed = dead_letter.compose(entry, fate, entry.stream, "g", "c")
     return [item if isinstance(item, bytes) else str(item).encode() for item in composed]
 
 
-def failed() -> Delivery:
-    delivery = Delivery(
-        Origin("orders"), b"5-1", [b"event_type", b"T", b"key", b"k", b"event_id", b"e", b"h:a", b"1"], 7
-    )
-    delivery.first_failure = 1_700_000_000.25
-    return delivery
+def failed() -> Entry:
+    entry = Entry("orders", b"5-1", [b"event_type", b"T", b"key", b"k", b"event_id", b"e", b"h:a", b"1"], 7)
+    entry.first_failure = 1_700_000_000.25
+    return entry
 
 
 def test_p12_a_dead_letter_says_all_that_is_known() -> None:
@@ -160,27 +158,27 @@ def test_p12_a_dead_letter_says_all_that_is_known() -> None:
 
 
 def test_p9_an_event_that_was_replayed_keeps_its_id_and_its_first_failure() -> None:
-    delivery = failed()
-    delivery.history = History("1-1", 3, 1_600_000_000.0, "gave_up", "before", 2)
-    letter = dead_letter.parse("9-0", written(delivery))
+    entry = failed()
+    entry.history = History("1-1", 3, 1_600_000_000.0, "gave_up", "before", 2)
+    letter = dead_letter.parse("9-0", written(entry))
     assert (letter.entry_id, letter.failures, letter.replays) == ("1-1", 8, 2)
     assert letter.first_failure == datetime.fromtimestamp(1_600_000_000, UTC)
-    delivery.history = History("1-1", 0, 0.0, "rejected", "before", 1)
-    letter = dead_letter.parse("9-0", written(delivery))
+    entry.history = History("1-1", 0, 0.0, "rejected", "before", 1)
+    letter = dead_letter.parse("9-0", written(entry))
     assert letter.first_failure == datetime.fromtimestamp(1_700_000_000.25, UTC), "it never failed before"
     assert dead_letter.history_of(letter).replays == 2
 
 
 def test_a_dead_letter_that_dies_again_is_a_dead_letter_of_a_dead_letter() -> None:
     once = written(failed())
-    again = dead_letter.parse("9-0", written(Delivery(Origin("graves"), b"6-0", once)))
+    again = dead_letter.parse("9-0", written(Entry("graves", b"6-0", once)))
     assert again.fields == tuple(once)
     assert (again.stream, again.entry_id, again.first_failure) == ("graves", "6-0", None)
 
 
 def test_p12_an_event_of_thousands_of_fields_has_a_dead_letter() -> None:
     fields = [b"%d" % number for number in range(6_002)]
-    composed = written(Delivery(Origin("s"), b"1-0", fields))
+    composed = written(Entry("s", b"1-0", fields))
     assert (composed[0], composed[2]) == (b"dead:fields", b"dead:reason")
     assert dead_letter.parse("9-0", composed).fields == tuple(fields)
 

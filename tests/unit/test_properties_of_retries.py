@@ -6,10 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from redis_streams_aio import ConfigError, Delivery, Reject, RetryPolicy
-from redis_streams_aio.consumer.work.schedule import is_suspect
+from redis_streams_aio import ConfigError, Reject, RetryPolicy
+from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.events import entry_ids, wire_format
-from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.handlers.error_texts import describe, traceback_of
 from redis_streams_aio.handlers.fates import ACK, DeadLetter, Retry
 from redis_streams_aio.handlers.retry import decide, decide_by_default
@@ -99,15 +98,18 @@ def test_an_entry_that_says_nothing_but_its_type() -> None:
 
 
 def test_p15_what_is_suspect_is_handled_alone() -> None:
-    def delivery(**known: object) -> Delivery:
-        one = Delivery(Origin("s"), b"1-0", [])
+    def entry(**known: object) -> Entry:
+        one = Entry("s", b"1-0", [])
         for name, value in known.items():
             setattr(one, name, value)
         return one
 
-    assert not is_suspect(delivery())
-    for known in ({"deliveries": 2}, {"failures": 1}, {"fate": ACK}, {"lost": True}):
-        assert is_suspect(delivery(**known)), known
+    assert not entry().is_suspect
+    for known in ({"deliveries": 2}, {"failures": 1}, {"fate": ACK}):
+        assert entry(**known).is_suspect, known
+    lost = entry()
+    lost.lose()
+    assert lost.is_suspect
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redis_streams_aio import ConfigError, Delivery, GroupInfo, LagReport, Reject, RetryLater, RetryPolicy, StreamInfo
+from redis_streams_aio import ConfigError, GroupInfo, LagReport, Reject, RetryLater, RetryPolicy, StreamInfo
 from redis_streams_aio.checks import names
 from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, delays
+from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.consumer.work.pace import GROWTH, Pace, room
 from redis_streams_aio.consumer.work.schedule import Schedule
 from redis_streams_aio.events import dead_letter, entry_ids, keys, replays
-from redis_streams_aio.events.delivery import Origin
 from redis_streams_aio.handlers.error_texts import describe, traceback_of, writable
 from redis_streams_aio.handlers.fates import DeadLetter, Retry
 from redis_streams_aio.handlers.retry import decide
@@ -94,14 +94,15 @@ field_lists = st.lists(st.binary(max_size=20), min_size=1, max_size=8).map(lambd
 def test_a_dead_letter_is_read_as_it_was_written(
     fields: list[bytes], error: str, failures: int, first_failure: float
 ) -> None:
-    delivery = Delivery(Origin("orders"), b"5-1", fields, deliveries=3)
-    delivery.first_failure = round(first_failure, 3)
-    written = dead_letter.compose(delivery, DeadLetter("failures", writable(error), failures, "trace"), "g", "c")
+    entry = Entry("orders", b"5-1", fields, deliveries=3)
+    entry.first_failure = round(first_failure, 3)
+    fate = DeadLetter("failures", writable(error), failures, "trace")
+    written = dead_letter.compose(entry, fate, entry.stream, "g", "c")
     letter = dead_letter.parse("9-0", [item if isinstance(item, bytes) else str(item).encode() for item in written])
     assert letter.fields == tuple(fields)
     assert (letter.reason, letter.error, letter.traceback) == ("failures", writable(error), "trace")
     assert (letter.failures, letter.deliveries, letter.replays, letter.entry_id) == (failures, 3, 0, "5-1")
-    assert (letter.first_failure.timestamp() if letter.first_failure else 0) == pytest.approx(delivery.first_failure)
+    assert (letter.first_failure.timestamp() if letter.first_failure else 0) == pytest.approx(entry.first_failure)
     history = dead_letter.history_of(letter)
     assert replays.unwrap(replays.wrap(fields, "g", history)) == ("g", fields, history)
 
@@ -187,38 +188,41 @@ def test_errors_are_told_in_one_line_and_tracebacks_are_cut() -> None:
 def test_lanes_keep_their_order_and_nothing_is_lost(data: st.DataObject) -> None:
     """However deliveries are added, taken, delayed and done with: one of a lane at a time, in the order they came."""
     schedule, now, added = Schedule(), 0.0, 0
-    running: list[Delivery] = []
+    running: list[Entry] = []
     came: dict[object, list[bytes]] = defaultdict(list)
     left: dict[object, list[bytes]] = defaultdict(list)
     for _ in range(data.draw(st.integers(1, 60))):
         action = data.draw(st.sampled_from(["add", "take", "leave", "delay", "wait"]))
         if action == "add":
-            delivery = Delivery(Origin("s"), str(added).encode(), [])
-            delivery.lane = data.draw(st.sampled_from([None, "a", "b", "c"]))
-            delivery.due = data.draw(st.sampled_from([0.0, now + 1]))
-            came[delivery.lane].append(delivery.raw_id)
-            schedule.add(delivery)
+            entry = Entry("s", str(added).encode(), [])
+            entry.lane = data.draw(st.sampled_from([None, "a", "b", "c"]))
+            if due := data.draw(st.sampled_from([0.0, now + 1])):
+                entry.wait(due)
+            came[entry.lane].append(entry.raw_id)
+            schedule.add(entry)
             added += 1
         elif action == "take" and (taken := schedule.take(now)) is not None:
-            assert taken.due <= now, "too early"
+            assert taken.until <= now, "too early"
             assert taken.lane is None or taken.lane not in {other.lane for other in running}, "two of one lane"
+            taken.begin()
             running.append(taken)
         elif action in ("leave", "delay") and running:
-            delivery = running.pop(data.draw(st.integers(0, len(running) - 1)))
+            entry = running.pop(data.draw(st.integers(0, len(running) - 1)))
             if action == "leave":
-                left[delivery.lane].append(delivery.raw_id)
-                schedule.leave(delivery)
+                left[entry.lane].append(entry.raw_id)
+                schedule.leave(entry)
             else:
-                schedule.delay(delivery, now + data.draw(st.integers(0, 3)))
+                entry.wait(now + data.draw(st.integers(0, 3)))
+                schedule.delay(entry)
         elif action == "wait":
             now += 1
     assert schedule.buffered + schedule.delayed + len(running) + sum(map(len, left.values())) == added
     now += 10
     while running or (taken := schedule.take(now)) is not None:
-        delivery = running.pop() if running else taken
-        assert delivery is not None
-        left[delivery.lane].append(delivery.raw_id)
-        schedule.leave(delivery)
+        entry = running.pop() if running else taken
+        assert entry is not None
+        left[entry.lane].append(entry.raw_id)
+        schedule.leave(entry)
     assert (schedule.buffered, schedule.delayed, schedule.next_due) == (0, 0, None)
     for lane, order in came.items():
         assert sorted(left[lane]) == sorted(order)
@@ -232,29 +236,30 @@ def test_batches_keep_the_order_of_lanes_and_lose_nothing(data: st.DataObject) -
     schedule, now = Schedule(), 0.0
     count = data.draw(st.integers(1, 60))
     for number in range(count):
-        delivery = Delivery(Origin("s"), f"{number:02}".encode(), [])
-        delivery.lane = data.draw(st.sampled_from([None, "a", "b", "c"]))
-        schedule.add(delivery)
-    left: list[Delivery] = []
+        entry = Entry("s", f"{number:02}".encode(), [])
+        entry.lane = data.draw(st.sampled_from([None, "a", "b", "c"]))
+        schedule.add(entry)
+    left: list[Entry] = []
     while len(left) < count:
         now += 1
         most = data.draw(st.integers(1, 10))
         batch = schedule.take_batch(now, most)
         assert len(batch) <= most
-        assert len(batch) == 1 or not any(delivery.failures for delivery in batch), "one that failed comes alone"
+        assert len(batch) == 1 or not any(entry.failures for entry in batch), "one that failed comes alone"
         again = []
-        for delivery in batch:
-            assert delivery.due <= now, "too early"
-            if data.draw(st.booleans()) and delivery.failures < 3:
-                delivery.failures += data.draw(st.integers(0, 1))
-                delivery.due = now + data.draw(st.integers(0, 3))
-                again.append(delivery)
+        for entry in batch:
+            assert entry.until <= now, "too early"
+            entry.begin()
+            if data.draw(st.booleans()) and entry.failures < 3:
+                entry.failures += data.draw(st.integers(0, 1))
+                entry.wait(now + data.draw(st.integers(0, 3)))
+                again.append(entry)
             else:
-                left.append(delivery)
+                left.append(entry)
         schedule.end_batch(batch, again)
         assert schedule.buffered + schedule.delayed == count - len(left)
     assert (schedule.take(now + 10), schedule.next_due) == (None, None)
-    assert sorted(delivery.raw_id for delivery in left) == [f"{number:02}".encode() for number in range(count)]
+    assert sorted(entry.raw_id for entry in left) == [f"{number:02}".encode() for number in range(count)]
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=40), st.integers(1, 10))
@@ -262,14 +267,14 @@ def test_without_failures_batches_are_the_order_of_their_lanes(lanes: list[str],
     schedule = Schedule()
     came: dict[object, list[bytes]] = defaultdict(list)
     for number, lane in enumerate(lanes):
-        delivery = Delivery(Origin("s"), str(number).encode(), [])
-        delivery.lane = lane
-        came[lane].append(delivery.raw_id)
-        schedule.add(delivery)
+        entry = Entry("s", str(number).encode(), [])
+        entry.lane = lane
+        came[lane].append(entry.raw_id)
+        schedule.add(entry)
     left: dict[object, list[bytes]] = defaultdict(list)
     while batch := schedule.take_batch(0.0, most):
-        for delivery in batch:
-            left[delivery.lane].append(delivery.raw_id)
+        for entry in batch:
+            left[entry.lane].append(entry.raw_id)
         schedule.end_batch(batch, [])
     assert left == came
 
@@ -338,15 +343,17 @@ def test_backoff_stays_within_its_bounds() -> None:
 
 
 @pytest.mark.parametrize("lane", ["k", None])
-def test_p7_a_lost_delivery_holds_up_nothing_until_it_would_be_due(lane: str | None) -> None:
+def test_p7_a_lost_entry_holds_up_nothing_until_it_would_be_due(lane: str | None) -> None:
     """Lost in a batch that is handled again later, and lost behind another one of its lane."""
     schedule = Schedule()
-    lost, front, behind = (Delivery(Origin("s"), b"%d-0" % number, []) for number in range(3))
-    for delivery in (lost, front, behind):
-        delivery.lane = lane
+    lost, front, behind = (Entry("s", b"%d-0" % number, []) for number in range(3))
+    for entry in (lost, front, behind):
+        entry.lane = lane
     schedule.add(lost)
     [taken] = schedule.take_batch(0, 1)
-    taken.due, taken.lost = 100.0, True
+    taken.begin()
+    taken.wait(100.0)
+    taken.lose()
     schedule.end_batch([taken], [taken])
     schedule.add(behind)
     assert schedule.take(0) is lost
@@ -354,7 +361,7 @@ def test_p7_a_lost_delivery_holds_up_nothing_until_it_would_be_due(lane: str | N
     assert schedule.take(0) is behind
     schedule.leave(behind)
     schedule.add(front)
-    lost.due = 100.0
+    lost.wait(100.0)
     schedule.add(lost)
     schedule.add(behind)
     assert schedule.take(0) is front

@@ -18,8 +18,8 @@ import redis_streams_aio
 from redis_streams_aio import DecodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec, Reject, RetryPolicy
 from redis_streams_aio.codecs import Codec, PayloadCodec, bounded
 from redis_streams_aio.config import yaml_files
+from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.consumer.work.attempt import admit
-from redis_streams_aio.events.delivery import Delivery, Origin
 from redis_streams_aio.events.wire_format import Fields
 from redis_streams_aio.handlers.declaration import declare
 from redis_streams_aio.handlers.fates import DeadLetter
@@ -47,8 +47,8 @@ def routes(payload_type: object = Order) -> RouteTable:
 
 async def fate_of(*fields: bytes, payload_type: object = Order) -> DeadLetter:
     await asyncio.sleep(0)
-    delivery = Delivery(Origin("orders"), b"1-0", list(fields))
-    fate = admit(delivery, routes(payload_type).find(delivery.fields), "dead_letter")
+    entry = Entry("orders", b"1-0", list(fields))
+    fate = admit(entry, routes(payload_type).find(entry.fields), "dead_letter")
     assert isinstance(fate, DeadLetter)
     return fate
 

@@ -27,7 +27,8 @@ from redis_streams_aio import (
     Router,
 )
 from redis_streams_aio.checks.functions import name_of
-from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.consumer.entry import Entry
+from redis_streams_aio.events.delivery import Receiver
 from redis_streams_aio.handlers.declaration import declare
 from redis_streams_aio.handlers.options import HandlerOptions
 from tests.events import Order
@@ -36,8 +37,11 @@ T = TypeVar("T")
 ORDER = Order(7)
 
 
-def delivery(order: Order = ORDER) -> Delivery:
-    one = Delivery(Origin("orders"), b"1-0", [b"event_type", b"Order"])
+RECEIVER = Receiver("orders", "g", "c", "handle")
+
+
+def entry(order: Order = ORDER) -> Entry:
+    one = Entry("orders", b"1-0", [b"event_type", b"Order"])
     one.payload = order
     return one
 
@@ -45,8 +49,9 @@ def delivery(order: Order = ORDER) -> Delivery:
 async def called(handler: Any, *, batch: int | None = None) -> list[object]:
     """What a handler is called with, as it says it itself."""
     declared = declare(handler, HandlerOptions(stream="orders", batch=batch))
-    one = delivery()
-    return await declared.call(*((ORDER, one) if batch is None else ([ORDER], BatchDelivery([one]))))  # type: ignore[func-returns-value, arg-type]
+    if batch is None:
+        return await declared.call(ORDER, Delivery(entry(), RECEIVER))  # type: ignore[return-value]
+    return await declared.call([ORDER], BatchDelivery([entry()], RECEIVER))  # type: ignore[return-value]
 
 
 # -- shapes that work -------------------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ from redis_streams_aio import (
     Router,
     StreamConsumer,
 )
-from redis_streams_aio.events.delivery import Origin
+from redis_streams_aio.consumer.entry import Entry
+from redis_streams_aio.events.delivery import Receiver
 from redis_streams_aio.handlers.declaration import Declaration
 from redis_streams_aio.handlers.options import HandlerOptions
 from redis_streams_aio.handlers.retry import decide
@@ -268,7 +269,8 @@ def check_field(field: str, value: Any) -> None:
 
 @given(values)
 def test_a_time_to_wait_that_is_none_is_refused_by_name(value: Any) -> None:
-    for how in (RetryLater, Delivery(Origin("s"), b"1-0", []).retry):
+    delivery = Delivery(Entry("s", b"1-0", []), Receiver("s", "g", "c", "handle"))
+    for how in (RetryLater, delivery.retry):
         error = refusal(lambda how=how: how(value))  # type: ignore[misc]
         assert error is None or type(error) is ConfigError
         assert error is None or str(error).startswith("RetryLater(delay=")

@@ -32,10 +32,10 @@ from ...connection.steps.claims import Claim
 from ...connection.steps.leases import known_leases, note_lease
 from ...connection.steps.parking import due_times, unlisted
 from ...events import entry_ids, keys
-from ...events.delivery import Delivery
 from ...exceptions import PermissionDeniedError, StreamTypeError
 from ...models import ConsumerInfo, PendingMessage
 from ...telemetry import Reclaimed
+from ..entry import Entry
 from ..holdings import Holdings
 from .claims import AT_ONCE, claim
 from .records import take_pending
@@ -86,7 +86,7 @@ class Reclaimer:
         """The time on the event loop's clock before which a look finds nothing, except released entries."""
         return min(self._next_gone, self._page_due)
 
-    async def run(self, room: int) -> AsyncIterator[list[Delivery]]:
+    async def run(self, room: int) -> AsyncIterator[list[Entry]]:
         """Take over up to `room` entries with expired leases, oldest first, and yield them part by part.
 
         Raises `RedisUnavailableError`, `ServerError` (`StreamNotFoundError` if the group is lost).
@@ -122,7 +122,7 @@ class Reclaimer:
             return {}
         return known
 
-    async def _take_from(self, gone: Sequence[str], leases: Leases, room: int) -> AsyncIterator[list[Delivery]]:
+    async def _take_from(self, gone: Sequence[str], leases: Leases, room: int) -> AsyncIterator[list[Entry]]:
         """Take over entries of consumers that are gone."""
         for at in range(0, len(gone), OWNERS_AT_ONCE):
             owners, before = gone[at : at + OWNERS_AT_ONCE], None
@@ -152,7 +152,7 @@ class Reclaimer:
         found = [message for page in pages for message in replies.pending(page)]
         return [leases.claim(message) for message in sorted(found, key=lambda one: entry_ids.parse(one.id))[:count]]
 
-    async def _take_page(self, leases: Leases, room: int) -> AsyncIterator[list[Delivery]]:
+    async def _take_page(self, leases: Leases, room: int) -> AsyncIterator[list[Entry]]:
         """Take over abandoned entries from the next page of all pending entries."""
         holdings = self._holdings
         reply = await holdings.connection.call("XPENDING", holdings.stream, holdings.group, self._page_from, "+", PAGE)
@@ -195,7 +195,7 @@ class Reclaimer:
     def _holds(self, message: PendingMessage) -> bool:
         return message.consumer == self._holdings.consumer and message.id.encode() in self._holdings.by_id
 
-    async def _take(self, claims: Sequence[Claim]) -> list[Delivery]:
+    async def _take(self, claims: Sequence[Claim]) -> list[Entry]:
         """Claim entries, and hold them."""
         holdings = self._holdings
         uncertain = dict.fromkeys((one.id for one in claims), True)  # until the answer is here

@@ -8,40 +8,50 @@ continues.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ...connection.handful import Handful
-from ...connection.replies import Reply, new_entries
-from ...events.delivery import Delivery
+from ...connection.replies import NewEntry, Reply, new_entries
 from ...exceptions import GroupNotFoundError, NotOpenError, RedisUnavailableError, StreamNotFoundError
 from ...telemetry import Fetched, GroupRecreated
 from ..consumer_options import ConsumerOptions
+from ..entry import Entry
 from ..holdings import Holdings
+from ..page import Page
 from ..settle.acknowledgements import Acknowledgements
 from .abandoned import Reclaimer
 from .checkpoint import GroupPosition
 from .own import recover_own
 from .returning import Returning
-from .source import Take
+from .source import Take, TakeNew
 
 if TYPE_CHECKING:
     from ...connection.reader import Reader  # imports redis-py
+
+Parse = Callable[[Reply], Page | Sequence[NewEntry]]
+"""Turns the reply of a read into a page, or into its entries. Raises `ServerError`."""
 
 
 class GroupSource:
     """Gives the entries of a group to one of its consumers."""
 
     def __init__(
-        self, holdings: Holdings, acks: Acknowledgements, position: GroupPosition, consumer: ConsumerOptions
+        self,
+        holdings: Holdings,
+        acks: Acknowledgements,
+        position: GroupPosition,
+        consumer: ConsumerOptions,
+        parse: Parse = new_entries,
     ) -> None:
         self.holdings: Holdings = holdings
         self.handful: Handful = Handful(consumer.count)
         self._acks = acks
         self._position = position
         self._block = consumer.block
+        self._parse = parse
         self._reclaimer = Reclaimer(holdings)
         self._returning = Returning(holdings)
         self._first_time = True
@@ -79,7 +89,7 @@ class GroupSource:
         """Whether the server lets us end a read that is waiting."""
         return self._reader is not None and self._reader.may_unblock is True
 
-    async def fetch(self, room: int, take: Take, *, wait: float | None = None) -> int:
+    async def fetch(self, room: int, take: TakeNew, *, wait: float | None = None) -> int:
         """Wait for new entries, and take up to `room` of them.
 
         Raises `NotOpenError`, `RedisUnavailableError`, `ServerError`. After a failure entries may be pending without
@@ -148,16 +158,28 @@ class GroupSource:
             raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
         return self._reader
 
-    def _arrived(self, take: Take, reply: Reply) -> int:
+    def _arrived(self, take: TakeNew, reply: Reply) -> int:
         """Hold the entries of a reply that are not held yet, hand them over, and return how many these are."""
-        holdings, entries = self.holdings, new_entries(reply)
-        if not entries:
+        holdings = self.holdings
+        found = self._parse(reply)
+        ids = found.ids if isinstance(found, Page) else [raw_id for raw_id, _ in found]
+        if not ids:
             return 0
         if holdings.telemetry.active:
-            holdings.telemetry.emit(Fetched(stream=holdings.stream, group=holdings.group, count=len(entries)))
-        if self._returning.keep(entries):
+            holdings.telemetry.emit(Fetched(stream=holdings.stream, group=holdings.group, count=len(ids)))
+        if not self._returning.are_new(ids):
+            self._returning.keep(new_entries(reply))
             return 0
-        return self._give(holdings.take(entries), take)
+        if not isinstance(found, Page):
+            return self._give(holdings.take(found), take)
+        others = holdings.take_page(found)
+        return self._give_page(found, take) if others is None else self._give(others, take)
+
+    def _give_page(self, page: Page, take: TakeNew) -> int:
+        self.handful.weighed(page.weight)
+        take(page)
+        self._position.moved()
+        return len(page.ids)
 
     async def _take_returning(self, take: Take) -> int:
         """Hand over entries that came as new ones, and may have been delivered before."""
@@ -167,7 +189,7 @@ class GroupSource:
             self.look_back()
             raise
 
-    async def _hand_over(self, room: int, parts: AsyncIterator[list[Delivery]], take: Take) -> int:
+    async def _hand_over(self, room: int, parts: AsyncIterator[list[Entry]], take: Take) -> int:
         came = 0
         with suppress(StreamNotFoundError), self.handful.asking_for(room):  # the next read recreates a lost group
             async for taken in parts:
@@ -175,7 +197,7 @@ class GroupSource:
         self.handful.came(came)
         return came
 
-    def _give(self, taken: Sequence[Delivery], take: Take) -> int:
+    def _give(self, taken: Sequence[Entry], take: Take) -> int:
         self.handful.weigh(taken)
         take(taken)
         if taken:

@@ -38,8 +38,8 @@ from ...connection import Connection
 from ...connection.steps.leases import Renewed, renewal
 from ...connection.steps.script import Step
 from ...connection.steps.sending import send
-from ...events.delivery import Delivery
 from ...exceptions import GroupNotFoundError, RedisStreamsError
+from ..entry import Entry
 from ..holdings import Holdings
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ class LeaseKeeper:
 
     async def _let_go(self, lost: Sequence[_Lost]) -> int:
         """Stop holding lost deliveries, and have Redis forget its records of deleted entries; return how many."""
-        forgotten = [
-            each.holdings.forget_command(one.raw_id for one in each.vanished) for each in lost if each.vanished
-        ]
+        forgotten = [each.holdings.forget_command(each.vanished) for each in lost if each.vanished]
         for each in lost:
             self._hand_over(each.let_go)
         if forgotten and self._link is not None:
@@ -126,40 +124,45 @@ class LeaseKeeper:
 
 
 class _Lost(NamedTuple):
-    """Deliveries that were not renewed and are not settled: their leases are lost."""
+    """Entries that were not renewed: their leases are lost, unless their fates were on the way to Redis."""
 
     holdings: Holdings
-    missing: Sequence[Delivery]
-    vanished: Sequence[Delivery]
-    """The missing ones whose entries were deleted."""
+    missing: Sequence[bytes]
+    vanished: Sequence[bytes]
+    """The missing ones that were deleted."""
 
     def let_go(self) -> None:
-        """Drop the lost deliveries that are still held; those settled or released meanwhile are not lost."""
-        self.holdings.vanish(filter(self._is_held, self.vanished))
-        for delivery in filter(self._is_held, self.missing):
-            self.holdings.lose(delivery)
+        """Drop the lost entries that are still held; those settled or released meanwhile are not lost."""
+        self.holdings.vanish(self._held(self.vanished))
+        for entry in self._held(self.missing):
+            self.holdings.lose(entry)
 
-    def _is_held(self, delivery: Delivery) -> bool:
-        return self.holdings.by_id.get(delivery.raw_id) is delivery and not delivery.settled
+    def _held(self, ids: Sequence[bytes]) -> list[Entry]:
+        entries = [self.holdings.entry_of(raw_id) for raw_id in ids]
+        return [entry for entry in entries if entry is not None and not entry.settled]
 
 
 class _Part(NamedTuple):
-    """Deliveries of one consumer that are renewed in one step."""
+    """Entries of one consumer that are renewed in one step."""
 
     holdings: Holdings
-    deliveries: Sequence[Delivery]
+    ids: Sequence[bytes]
 
     @property
     def renewal(self) -> Step[Renewed]:
         holdings = self.holdings
-        return renewal(holdings.who, holdings.lease_ms, [delivery.raw_id for delivery in self.deliveries])
+        return renewal(holdings.who, holdings.lease_ms, self.ids)
 
     def lost(self, renewed: Renewed) -> list[_Lost]:
-        """Return the deliveries that are lost: not renewed, and not settled."""
+        """Return the entries that are lost: not renewed, and not settled."""
         kept, gone = set(renewed.kept), set(renewed.gone)
-        missing = [one for one in self.deliveries if one.raw_id not in kept and not one.settled]
-        vanished = [one for one in missing if one.raw_id in gone]
+        missing = [raw_id for raw_id in self.ids if raw_id not in kept and not self._is_settled(raw_id)]
+        vanished = [raw_id for raw_id in missing if raw_id in gone]
         return [_Lost(self.holdings, missing, vanished)] if missing else []
+
+    def _is_settled(self, raw_id: bytes) -> bool:
+        entry = self.holdings.by_id.get(raw_id)
+        return entry is None or (isinstance(entry, Entry) and entry.settled)
 
 
 class LeaseKeepers:
@@ -183,5 +186,5 @@ def _at_once(step: Callable[[], None]) -> None:
 
 
 def _parts(holdings: Holdings) -> list[_Part]:
-    deliveries = list(holdings.by_id.copy().values())  # its event loop may change it meanwhile
-    return [_Part(holdings, deliveries[start : start + CHUNK]) for start in range(0, len(deliveries), CHUNK)]
+    ids = list(holdings.by_id.copy())  # its event loop may change it meanwhile
+    return [_Part(holdings, ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]

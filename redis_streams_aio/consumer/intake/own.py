@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 
 from ...connection import replies
 from ...connection.steps.claims import Claim
-from ...events.delivery import Delivery
 from ...telemetry import Recovered
+from ..entry import Entry
 from ..holdings import Holdings
 from .claims import claim
 from .records import take_pending
@@ -23,7 +23,7 @@ from .records import take_pending
 PAGE = 100
 
 
-async def recover_own(holdings: Holdings, room: int, *, counts: bool) -> AsyncIterator[list[Delivery]]:
+async def recover_own(holdings: Holdings, room: int, *, counts: bool) -> AsyncIterator[list[Entry]]:
     """Take up own pending entries, oldest first, until `room` is full or none is left, and yield them part by part.
 
     `counts` says whether this counts as a delivery. Raises `RedisUnavailableError`, `ServerError`
@@ -49,7 +49,7 @@ async def recover_own(holdings: Holdings, room: int, *, counts: bool) -> AsyncIt
             return
 
 
-async def _take(holdings: Holdings, ids: list[bytes], *, counts: bool) -> list[Delivery]:
+async def _take(holdings: Holdings, ids: list[bytes], *, counts: bool) -> list[Entry]:
     if not ids:
         return []
     found = await claim(holdings, [Claim(holdings.consumer, 0, entry_id) for entry_id in ids])

@@ -19,11 +19,11 @@ from ...connection.steps.consumer import NotOurs
 from ...connection.steps.histories import History, recall
 from ...connection.steps.records import FailureRecord
 from ...events import replays
-from ...events.delivery import Delivery
+from ..entry import BUFFERED, Entry
 from ..holdings import Holdings
 
 
-async def take_pending(holdings: Holdings, entries: Iterable[RawEntry], *, counts: bool) -> list[Delivery]:
+async def take_pending(holdings: Holdings, entries: Iterable[RawEntry], *, counts: bool) -> list[Entry]:
     """Hold entries that were pending before, with their history.
 
     Entries that are already held get their history again, because another consumer may have had them meanwhile. Entries
@@ -33,59 +33,60 @@ async def take_pending(holdings: Holdings, entries: Iterable[RawEntry], *, count
     `RedisUnavailableError`, `ServerError`, and then holds none of the entries: they stay pending and are found again.
     """
     entries = list(entries)
-    held = [holdings.by_id[entry.id] for entry in entries if entry.id in holdings.by_id]
     taken = holdings.take(entries)
-    counted = [holdings.uncertain.get(delivery.raw_id, counts) for delivery in taken]
-    ours: list[Delivery] = []
+    new = set(taken)
+    held = [held for entry in entries if isinstance(held := holdings.by_id.get(entry.id), Entry) and held not in new]
+    counted = [holdings.uncertain.get(entry.raw_id, counts) for entry in taken]
+    ours: list[Entry] = []
     try:
         await _recall(holdings, [*taken, *held], counted + [False] * len(held))
-        ours += [delivery for delivery in taken if delivery.deliveries]
+        ours += [entry for entry in taken if entry.deliveries]
     finally:
         _drop_others(holdings, taken, ours)
     return ours
 
 
-def _drop_others(holdings: Holdings, taken: Sequence[Delivery], ours: Sequence[Delivery]) -> None:
+def _drop_others(holdings: Holdings, taken: Sequence[Entry], ours: Sequence[Entry]) -> None:
     """Stop holding entries that are not ours, or of which nothing is known."""
     kept = set(ours)
-    for delivery in taken:
-        if delivery not in kept:
-            holdings.drop(delivery)
+    for entry in taken:
+        if entry not in kept:
+            holdings.drop(entry)
 
 
-async def _recall(holdings: Holdings, deliveries: Sequence[Delivery], counts: Sequence[bool]) -> None:
-    """Count deliveries, and set `deliveries` (0: another consumer has it), `failures`, `first_failure` and `due`."""
-    if not deliveries:
+async def _recall(holdings: Holdings, entries: Sequence[Entry], counts: Sequence[bool]) -> None:
+    """Count deliveries, and set `deliveries` (0: another consumer has it), failures, and when a retry is due."""
+    if not entries:
         return
-    asked = [(delivery.raw_id, count) for delivery, count in zip(deliveries, counts, strict=True)]
+    asked = [(entry.raw_id, count) for entry, count in zip(entries, counts, strict=True)]
     for entry_id, _ in asked:
         holdings.uncertain[entry_id] = False  # from here on it may have been counted
     recalled = await recall(holdings.connection, holdings.who, asked)
-    for delivery, history in zip(deliveries, recalled.histories, strict=True):
-        holdings.uncertain.pop(delivery.raw_id, None)
-        _apply(delivery, history, recalled.now_ms, holdings.clock.now())
+    for entry, history in zip(entries, recalled.histories, strict=True):
+        holdings.uncertain.pop(entry.raw_id, None)
+        _apply(entry, history, recalled.now_ms, holdings.clock.now())
 
 
-def _apply(delivery: Delivery, history: History | NotOurs, now_ms: int, now: float) -> None:
+def _apply(entry: Entry, history: History | NotOurs, now_ms: int, now: float) -> None:
     if isinstance(history, NotOurs):
-        delivery.deliveries = 0
+        entry.deliveries = 0
         return
-    delivery.deliveries = history.deliveries
+    entry.deliveries = history.deliveries
     if history.failures is not None:
-        _apply_record(delivery, history.failures, now_ms, now)
+        _apply_record(entry, history.failures, now_ms, now)
     else:  # another consumer may have given up a held entry, and a person may have replayed it
-        delivery.failures, delivery.first_failure, delivery.failing_since = 0, 0.0, 0.0
+        entry.failures, entry.first_failure, entry.failing_since = 0, 0.0, 0.0
     if history.replay is not None:
-        delivery.history = replays.decode(history.replay)
-        delivery.recorded = True
+        entry.history = replays.decode(history.replay)
+        entry.recorded = True
 
 
-def _apply_record(delivery: Delivery, known: FailureRecord, now_ms: int, now: float) -> None:
-    delivery.recorded = True
-    delivery.failures = known.failures
-    delivery.first_failure = known.first_ms / 1000
-    if delivery.failures:
-        delivery.failing_since = now - max(0, now_ms - known.first_ms) / 1000
+def _apply_record(entry: Entry, known: FailureRecord, now_ms: int, now: float) -> None:
+    entry.recorded = True
+    entry.failures = known.failures
+    entry.first_failure = known.first_ms / 1000
+    if entry.failures:
+        entry.failing_since = now - max(0, now_ms - known.first_ms) / 1000
     delay = min(known.due_ms - now_ms, known.delay_ms) / 1000
-    if delay > 0:
-        delivery.due = now + delay
+    if delay > 0 and entry.state is BUFFERED:
+        entry.wait(now + delay)

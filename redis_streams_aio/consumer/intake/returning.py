@@ -24,7 +24,7 @@ from .records import take_pending
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...events.delivery import Delivery
+    from ..entry import Entry
 
 
 class Returning:
@@ -47,15 +47,18 @@ class Returning:
         with suppress(StreamNotFoundError):  # the next read recreates the group
             self._last, self._known_until = await position(self._holdings.connection, self._holdings.who)
 
-    def keep(self, entries: Sequence[NewEntry]) -> bool:
-        """Keep the entries of a read for `take`, if the first one may have been delivered before; whether it may."""
-        if is_later(entries[0][0], self._known_until):
-            self._last = self._known_until = entries[-1][0]
+    def are_new(self, ids: Sequence[bytes]) -> bool:
+        """Whether the entries of a read come for the first time; else give them to `keep`."""
+        if not is_later(ids[0], self._known_until):
             return False
-        self._entries += [RawEntry(*each) for each in entries]
+        self._last = self._known_until = ids[-1]
         return True
 
-    async def take(self) -> list[Delivery]:
+    def keep(self, entries: Sequence[NewEntry]) -> None:
+        """Keep the entries of a read for `take`, because some may have been delivered before."""
+        self._entries += [RawEntry(*each) for each in entries]
+
+    async def take(self) -> list[Entry]:
         """Hold the kept entries, with their history, and return them.
 
         Raises `RedisUnavailableError`, `ServerError`, and then holds none of them: they are pending.

@@ -22,11 +22,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ...connection.handful import Handful
-from ...events.delivery import Delivery
+from ..entry import Entry
 from ..holdings import Holdings
+from ..page import Page
 
-Take = Callable[[Sequence[Delivery]], None]
+Take = Callable[[Sequence[Entry]], None]
 """Is given entries as they come."""
+TakeNew = Callable[[Page | Sequence[Entry]], None]
+"""Is given new entries as they come, as a page where all of them are plain."""
 
 
 class Source(Protocol):
@@ -66,7 +69,7 @@ class Source(Protocol):
         """Whether the server lets us end a `fetch` that is waiting."""
         ...
 
-    async def fetch(self, room: int, take: Take, *, wait: float | None = None) -> int:
+    async def fetch(self, room: int, take: TakeNew, *, wait: float | None = None) -> int:
         """Wait `wait` seconds for new entries (`None`: as it is set up), and take up to `room` of them.
 
         Raises `NotOpenError`.

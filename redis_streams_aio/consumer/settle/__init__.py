@@ -1,1 +1,1 @@
-"""Settle deliveries: write their fates to Redis."""
+"""Settle entries: write their fates to Redis."""

@@ -12,12 +12,11 @@ gathered again if no answer came (`Group.stay`) or Redis refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from ...connection.packing import Command
 from ...connection.replies import Answer
-from ...events.delivery import Delivery
 from ...exceptions import RedisStreamsError
 from ...telemetry.logs import log
 from ..holdings import Holdings
@@ -33,7 +32,8 @@ class Acknowledgements:
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
-        self._gathered: list[Delivery] = []
+        self._gathered: list[bytes] = []
+        self._recorded: set[bytes] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._overdue = asyncio.Event()
         self._none_under_way = asyncio.Event()
@@ -43,10 +43,20 @@ class Acknowledgements:
         """Return the number of acknowledgements that Redis has not confirmed yet."""
         return len(self._gathered)
 
-    def add(self, delivery: Delivery) -> None:
-        """Acknowledge a delivery with the next group. Does not wait and cannot fail."""
-        delivery.settled = True
-        self._gathered.append(delivery)
+    def add(self, raw_id: bytes, *, recorded: bool = False) -> None:
+        """Acknowledge an entry with the next group. Does not wait and cannot fail.
+
+        `recorded`: Redis may have a failure record of the entry, which is deleted then.
+        """
+        self._gathered.append(raw_id)
+        if recorded:
+            self._recorded.add(raw_id)
+        if self._alarm is None:
+            self._set_alarm()
+
+    def extend(self, ids: Sequence[bytes]) -> None:
+        """Acknowledge entries that have no failure records with the next group."""
+        self._gathered += ids
         if self._alarm is None:
             self._set_alarm()
 
@@ -84,9 +94,13 @@ class Acknowledgements:
             return None
         self._stop_alarm()
         self._none_under_way.clear()
-        return Group(self._holdings, self._gathered[:IDS_AT_ONCE], self._returned)
+        ids = self._gathered[:IDS_AT_ONCE]
+        recorded = self._recorded.intersection(ids) if self._recorded else ()
+        return Group(self._holdings, ids, recorded, self._returned)
 
     def _returned(self, written: int) -> None:
+        if self._recorded:
+            self._recorded.difference_update(self._gathered[:written])
         del self._gathered[:written]
         self._none_under_way.set()
         if self._gathered and self._alarm is None:
@@ -109,17 +123,20 @@ class Group:
     Ends with the first call of `arrive` or `stay`; later calls do nothing.
     """
 
-    def __init__(self, holdings: Holdings, deliveries: Sequence[Delivery], returned: Callable[[int], None]) -> None:
+    def __init__(
+        self, holdings: Holdings, ids: Sequence[bytes], recorded: Collection[bytes], returned: Callable[[int], None]
+    ) -> None:
         self._holdings = holdings
-        self._deliveries = deliveries
+        self._ids = ids
+        self._recorded = recorded
         self._returned: Callable[[int], None] | None = returned
 
     def commands(self) -> list[Command]:
         """Return the commands that write the acknowledgements."""
-        holdings, ids = self._holdings, [delivery.raw_id for delivery in self._deliveries]
-        commands: list[Command] = [("XACK", holdings.stream, holdings.group, *ids)]
-        if recorded := [delivery.raw_id for delivery in self._deliveries if delivery.recorded or delivery.lost]:
-            commands.append(holdings.forget_command(recorded))
+        holdings = self._holdings
+        commands: list[Command] = [("XACK", holdings.stream, holdings.group, *self._ids)]
+        if self._recorded:
+            commands.append(holdings.forget_command(self._recorded))
         return commands
 
     def arrive(self, answers: Sequence[Answer]) -> RedisStreamsError | None:
@@ -128,8 +145,8 @@ class Group:
         if isinstance(acknowledged, RedisStreamsError):
             self.stay()
             return acknowledged
-        if self._end(written=len(self._deliveries)):
-            self._holdings.settled(self._deliveries)
+        if self._end(written=len(self._ids)):
+            self._holdings.settled(self._ids)
         for answer in others:
             if isinstance(answer, RedisStreamsError):
                 log.error(

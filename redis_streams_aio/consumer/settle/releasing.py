@@ -1,65 +1,99 @@
-"""Release deliveries of this consumer, so that another consumer can take them over at once.
+"""Release entries of this consumer, so that another consumer can take them over at once.
 
-They are parked under the reserved consumer name `keys.RELEASED`, where they can be claimed at once. A release takes
-back the count of the delivery.
+They get the reserved consumer name `keys.RELEASED`, under which they can be claimed at once. A release takes back the
+count of the delivery. However many entries there are, they leave in one round trip.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from ...connection.steps import releasing as steps
-from ...connection.steps.sending import send_one
-from ...events.delivery import Delivery
-from ...exceptions import StreamNotFoundError
+from ...connection.steps.releasing import Released as ReleasedThere
+from ...connection.steps.script import Step
+from ...connection.steps.sending import send
+from ...exceptions import RedisStreamsError, StreamNotFoundError
 from ...telemetry import Released
+from ..entry import Entry
 from ..holdings import Holdings
 
 AT_ONCE = 250
 """Entries in one script: two commands each, less than a millisecond of the server's time."""
 
 
-async def release(holdings: Holdings, deliveries: Sequence[Delivery]) -> int:
-    """Release deliveries that are not settled, and return how many this consumer still had.
+async def release(holdings: Holdings, entries: Sequence[Entry]) -> int:
+    """Release entries whose fate is not being written, and return how many this consumer still had.
 
-    Raises `RedisUnavailableError`, `ServerError`, after every part was tried; deliveries that were not released are
-    held as before.
+    Raises `RedisUnavailableError`, `ServerError`; entries that were not released are held as before.
     """
-    before = holdings.released
-    parts = _parts([delivery for delivery in deliveries if not delivery.settled and not delivery.lost])
+    released = [entry for entry in entries if not entry.settled and not entry.lost]
+    if not released:
+        return 0
+    for entry in released:
+        entry.write()  # so that the lease keeper does not find it lost
+    parts = _parts(released)
     try:
-        outcomes = await asyncio.gather(*(_release_part(holdings, part) for part in parts), return_exceptions=True)
-    finally:  # releases are reported even if there is no time to wait for the other parts
-        if released := holdings.released - before:
-            holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=released))
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return released
-
-
-def _parts(unsettled: Sequence[Delivery]) -> list[Sequence[Delivery]]:
-    return [unsettled[start : start + AT_ONCE] for start in range(0, len(unsettled), AT_ONCE)]
-
-
-async def _release_part(holdings: Holdings, part: Sequence[Delivery]) -> None:
-    """Release a part in one step. It counts as settled meanwhile, so that the lease keeper does not find it lost."""
-    entries = [(delivery.raw_id, max(0, delivery.deliveries - 1)) for delivery in part]
-    for delivery in part:
-        delivery.settled = True
-    try:
-        done = await send_one(holdings.connection.link("settle", holdings.stream), steps.release(holdings.who, entries))
-    except StreamNotFoundError:
-        done = steps.Released(0, [])  # the group is gone, and its pending list with it
+        results = await send(
+            holdings.connection.link("settle", holdings.stream), [_step(holdings, part) for part in parts]
+        )
     except BaseException:
-        for delivery in part:
-            delivery.settled = False
+        _keep(released)
         raise
-    holdings.released += done.count
-    for delivery in part:
-        holdings.drop(delivery)
-        delivery.settled = False
-    if done.gone:
-        holdings.report_vanished(done.gone)
-        await holdings.connection.call(*holdings.forget_command(done.gone), purpose="settle")
+    return await _apply(holdings, parts, results)
+
+
+def _parts(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
+    return [entries[start : start + AT_ONCE] for start in range(0, len(entries), AT_ONCE)]
+
+
+def _step(holdings: Holdings, part: Sequence[Entry]) -> Step[ReleasedThere]:
+    return steps.release(holdings.who, [(entry.raw_id, max(0, entry.deliveries - 1)) for entry in part])
+
+
+async def _apply(
+    holdings: Holdings, parts: Sequence[Sequence[Entry]], results: Sequence[ReleasedThere | RedisStreamsError]
+) -> int:
+    errors = list(map(_end_part, repeat(holdings), parts, results))
+    done = [result for result in results if isinstance(result, ReleasedThere)]
+    count = sum(result.count for result in done)
+    holdings.released += count
+    if count:
+        holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=count))
+    await _forget(holdings, [raw_id for result in done for raw_id in result.gone])
+    for error in filter(None, errors):
+        raise error
+    return count
+
+
+async def _forget(holdings: Holdings, gone: Sequence[bytes]) -> None:
+    """Report deleted entries, and delete their failure records."""
+    if gone:
+        holdings.report_vanished(gone)
+        await holdings.connection.call(*holdings.forget_command(gone), purpose="settle")
+
+
+def _end_part(
+    holdings: Holdings, part: Sequence[Entry], result: ReleasedThere | RedisStreamsError
+) -> RedisStreamsError | None:
+    """Drop released entries, or hold them as before and return the error."""
+    if isinstance(result, RedisStreamsError) and not isinstance(result, StreamNotFoundError):
+        _keep(part)
+        return result
+    _let_go(holdings, part)  # also where the group is gone, and its pending list with it
+    return None
+
+
+def _let_go(holdings: Holdings, part: Sequence[Entry]) -> None:
+    for entry in part:
+        holdings.drop(entry)
+        entry.queue()  # it is not settled: it waits for a worker of another consumer
+
+
+def _keep(entries: Iterable[Entry]) -> None:
+    """Hold entries as before, because they were not released."""
+    for entry in entries:
+        if entry.fate is None and not entry.until:
+            entry.queue()
+        else:
+            entry.wait(entry.until, entry.fate)

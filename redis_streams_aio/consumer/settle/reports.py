@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from ...events.delivery import Delivery
 from ...handlers.fates import DeadLetter, Failure, Retry
 from ...telemetry import DeadLettered, Postponed, RetryScheduled
+from ..entry import Entry
 from ..holdings import Holdings
 
 
-def of_retry(holdings: Holdings, delivery: Delivery, fate: Retry) -> None:
+def of_retry(holdings: Holdings, entry: Entry, fate: Retry) -> None:
     """Report that an event failed and will be retried."""
     exception, seconds = _how(fate.failure)
     fact = RetryScheduled(
-        **holdings.about(delivery),
+        **holdings.about(entry),
         failures=fate.failures,
         delay=round(fate.delay, 3),
         error=fate.error,
@@ -22,17 +22,17 @@ def of_retry(holdings: Holdings, delivery: Delivery, fate: Retry) -> None:
     holdings.telemetry.emit(fact, _traced(fate.failure, fate.failures))
 
 
-def of_wish(holdings: Holdings, delivery: Delivery, fate: Retry) -> None:
+def of_wish(holdings: Holdings, entry: Entry, fate: Retry) -> None:
     """Report that a handler asked to retry its event later."""
     _, seconds = _how(fate.failure)
-    holdings.telemetry.emit(Postponed(**holdings.about(delivery), delay=round(fate.delay, 3), seconds=seconds))
+    holdings.telemetry.emit(Postponed(**holdings.about(entry), delay=round(fate.delay, 3), seconds=seconds))
 
 
-def of_dead_letter(holdings: Holdings, delivery: Delivery, fate: DeadLetter) -> None:
+def of_dead_letter(holdings: Holdings, entry: Entry, fate: DeadLetter) -> None:
     """Report that an event was dead-lettered."""
     exception, seconds = _how(fate.failure)
     fact = DeadLettered(
-        **holdings.about(delivery),
+        **holdings.about(entry),
         reason=fate.reason,
         error=fate.error,
         failures=fate.failures,

@@ -1,87 +1,47 @@
-"""Handle many deliveries at once, for batch handlers.
+"""Handle many entries at once, for batch handlers.
 
-A batch begins when it is full, or when its first delivery has waited for `within` seconds. Each item has its own fate.
+A batch begins when it is full, or when its first entry has waited for `within` seconds. Each item has its own fate.
 Items that cannot be decoded, were delivered too often, or are copies never reach the handler. For each of the others
 the handler decides, or the policy decides when the handler raises. An item that has failed, or that a dead process
 held, is handled in a batch of its own from then on. So a bad item is alone in the end, and the others are not given up
 for it.
 
-Order: a batch begins when the earlier deliveries of its lanes have ended; within it, the handler sees the order of each
-lane. If several handlers share the subscription, a batch is handled in parts, and no delivery overtakes an earlier one
-of its lane. If a delivery is retried, later deliveries of its lane in other parts wait. Items that one decision delays
+Order: a batch begins when the earlier entries of its lanes have ended; within it, the handler sees the order of each
+lane. If several handlers share the subscription, a batch is handled in parts, and no entry overtakes an earlier one
+of its lane. If an entry is retried, later entries of its lane in other parts wait. Items that one decision delays
 are due at the same time, and come back together and in order.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
-from ...events.delivery import Delivery
-from ...handlers.fates import ABANDON, ACK, AwaitCopy, Complete, DeadLetter, Fate, Postpone, Retry
+from ...events.batch import BatchDelivery, close_batch, given
+from ...events.delivery import Instructions
+from ...handlers.calls import error_of
+from ...handlers.fates import ABANDON, ACK, AwaitCopy, Fate, Postpone
 from ...handlers.routes import Route, RouteTable
 from ...handlers.subscription_options import SubscriptionOptions
+from ..entry import RUNNING, Entry
 from ..holdings import Holdings
+from ..page import Page
 from ..settle.settlement import Settlement
 from . import duplicates
-from .attempt import absorb_cancellation, admit, call, fate_after, is_decided, is_drain_over, to_its_end
-from .schedule import Schedule, is_suspect
-from .single import Worker, acknowledge, begin, carry_out, known_fate, wait_aside, wants_cancelling
-
-Decided = tuple[Delivery, Fate, Route | Fate]
-Part = tuple[Route | None, Sequence[Delivery]]
-"""A part of a batch: a handler and its deliveries."""
-
-
-class _Call:
-    """A call of the handler; counts which of its deliveries are still held, from the first lost one on."""
-
-    __slots__ = ("_left", "_members", "deliveries")
-
-    def __init__(self, deliveries: Sequence[Delivery]) -> None:
-        self.deliveries = deliveries
-        self._members: frozenset[Delivery] | None = None
-        self._left = 0
-
-    def __contains__(self, delivery: Delivery) -> bool:
-        if self._members is None:
-            self._members = frozenset(self.deliveries)
-            self._left = len(self._members)
-        return delivery in self._members
-
-    def lose_one(self) -> bool:
-        """Note that a delivery is lost; return whether it was the last one."""
-        self._left -= 1
-        return self._left == 0
-
-
-class _Again:
-    """Deliveries of a batch that are handled again later; deliveries behind them in their lanes wait for them."""
-
-    __slots__ = ("_deliveries", "_lanes")
-
-    def __init__(self) -> None:
-        self._deliveries: set[Delivery] = set()
-        self._lanes: set[object] = set()
-
-    def not_held_in(self, part: Sequence[Delivery]) -> Sequence[Delivery]:
-        """The deliveries of a part that wait for no other one."""
-        return [delivery for delivery in part if delivery.lane not in self._lanes] if self._lanes else part
-
-    def add(self, failed: Sequence[Delivery], part: Sequence[Delivery]) -> None:
-        """Keep deliveries of a part that are handled again, and those of it that wait for an earlier one."""
-        self._deliveries.update(failed)
-        if self._deliveries:
-            self._deliveries.update(delivery for delivery in part if delivery.lane in self._lanes)
-            self._lanes.update(delivery.lane for delivery in self._deliveries if delivery.lane is not None)
-
-    def of(self, batch: Sequence[Delivery]) -> Sequence[Delivery]:
-        """All of them, in the order of the batch."""
-        return [delivery for delivery in batch if delivery in self._deliveries] if self._deliveries else ()
+from .again import Again
+from .attempt import Ended, absorb_cancellation, admit, as_value, fate_after, is_drain_over
+from .batch_call import BatchCall
+from .carrying import Decided, acknowledge, carry_out, tell_once
+from .parts import parts
+from .receivers import receivers
+from .row_batch import RowBatch
+from .schedule import Schedule
+from .single import begin, wait_aside, wants_cancelling
+from .turns import Turn, Worker
 
 
 class Batches:
-    """Handles up to `batch` deliveries at a time."""
+    """Handles up to `batch` entries at a time."""
 
     def __init__(
         self,
@@ -98,23 +58,23 @@ class Batches:
         self._schedule = schedule
         self._settlement = settlement
         self._routes = routes
-        self._acks = settlement.acks
+        self._receivers = receivers(holdings, routes)
         self._now = holdings.clock.now
         self._waiting_since: float | None = None
-        self._calls: dict[Worker, _Call] = {}
+        self._calls: dict[Worker, BatchCall] = {}
         self.done: int = 0
         self.stopping: bool = False
 
     @property
     def running(self) -> int:
-        """Deliveries in their handler."""
-        return sum(len(call.deliveries) for call in self._calls.values())
+        """The number of entries in their handler."""
+        return sum(len(call.entries) for call in self._calls.values())
 
-    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Entry]]]:
         """Return each worker in a handler, with its batch."""
-        return [(worker, call.deliveries) for worker, call in self._calls.copy().items()]
+        return [(worker, call.shown) for worker, call in self._calls.copy().items()]
 
-    def take(self, now: float, /) -> list[Delivery] | None:
+    def take(self, now: float, /) -> list[Entry] | RowBatch | None:
         """Return a batch that is full or has waited long enough, or copies whose state must be asked; else `None`."""
         if self._schedule.is_aside_due(now):
             return duplicates.copies_to_ask_after(self._holdings, self._schedule, now)
@@ -122,13 +82,20 @@ class Batches:
         if first is None:
             self._waiting_since = None
             return None
-        if self._waiting_since is None:
-            self._waiting_since = now
-        waited = now >= self._waiting_since + self._within
-        if not (waited or is_suspect(first) or first.due or self._schedule.fills(self.size)):
+        if not self._may_begin(first, now):
             return None
         self._waiting_since = None
-        return self._schedule.take_batch(now, self.size)
+        if isinstance(first, Entry):
+            return self._schedule.take_batch(now, self.size)
+        return self._schedule.take_rows(self.size)
+
+    def _may_begin(self, first: Entry | Page, now: float) -> bool:
+        """Whether the batch of the first entry need not wait for more entries."""
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if now >= self._waiting_since + self._within or self._schedule.fills(self.size):
+            return True
+        return isinstance(first, Entry) and (first.is_suspect or first.until > 0)
 
     def startable(self, now: float) -> int:
         """Return the number of full batches, or 1 for a batch that need not be full."""
@@ -139,149 +106,192 @@ class Batches:
         batch_due = None if self._waiting_since is None else self._waiting_since + self._within
         return min((due for due in (batch_due, self._schedule.next_due) if due is not None), default=None)
 
-    async def handle(self, batch: list[Delivery], worker: Worker, began: float) -> None:  # noqa: ARG002  # by part
+    async def handle(self, batch: list[Entry] | RowBatch, turn: Turn) -> None:
         """Attempt the whole batch, and write every fate."""
-        if isinstance(batch[0].fate, AwaitCopy):
-            await duplicates.ask_again(self._holdings, self._schedule, self._acks, batch)
+        if isinstance(batch, RowBatch):
+            await self._handle_rows(batch, turn)
+        else:
+            await self._handle_entries(batch, turn)
+
+    async def _handle_rows(self, batch: RowBatch, turn: Turn) -> None:
+        """Handle rows of pages; they become entries unless their handler returns."""
+        try:
+            payloads = None if self.stopping else batch.payloads()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001  # each attempt decodes its own, and decides
+            payloads = None
+        if payloads is None:
+            await self._handle_entries(batch.entries(), turn)
             return
-        if is_suspect(batch[0]) and known_fate(batch[0]) is None:
-            await self._acks.flush_if_possible()
-        again = _Again()
-        for route, part in self._parts(batch):
-            if self.stopping:
-                again.add(part, part)
-                continue
-            undone = await self._handle_part(route, again.not_held_in(part), worker)
-            again.add(await self._carry_out(undone), part)
+        decided = await self._call(batch.route, batch, payloads, turn.worker)
+        if batch.is_made:
+            self._schedule.end_batch(batch.entries(), await self._carry_out(decided))
+        else:
+            self._schedule.leave_lane(batch.lane)
+
+    async def _handle_entries(self, batch: list[Entry], turn: Turn) -> None:
+        if isinstance(batch[0].fate, AwaitCopy):
+            await duplicates.ask_again(self._holdings, self._schedule, self._settlement, batch)
+            return
+        if batch[0].is_suspect and batch[0].fate is None:
+            await self._settlement.acks.flush_if_possible()
+        known = {entry: entry.fate for entry in batch if entry.fate is not None}
+        for entry in batch:
+            entry.begin()
+        again = Again()
+        for route, part in parts(batch, self._routes):
+            again.add(await self._handle_unless_stopping(route, part, known, again, turn.worker), part)
+        _put_back(again.of(batch))
         self._schedule.end_batch(batch, again.of(batch))
 
-    def abandon(self, batch: list[Delivery]) -> None:
+    async def _handle_unless_stopping(
+        self, route: Route | None, part: Sequence[Entry], known: Mapping[Entry, Fate], again: Again, worker: Worker
+    ) -> Sequence[Entry]:
+        """Handle a part to its end, and return the entries to handle again: all of them if nothing begins any more."""
+        if self.stopping:
+            return part
+        return await self._carry_out(await self._handle_part(route, again.not_held_in(part), known, worker))
+
+    def abandon(self, batch: list[Entry] | RowBatch) -> None:
         """Drop the batch without settling it. Another consumer takes it over when its leases expire."""
-        for delivery in batch:
-            if not delivery.settled:
-                self._holdings.drop(delivery)
+        batch = batch.begun() if isinstance(batch, RowBatch) else batch
+        for entry in batch:
+            if not entry.settled:
+                self._settlement.abandon(entry)
         self._schedule.end_batch(batch, [])
 
-    def lost(self, delivery: Delivery) -> None:
+    def lost(self, entry: Entry) -> None:
         """Cancel the handler when its whole batch is lost, with `on_lost="cancel"`."""
-        for worker, handling in self._calls.items():
-            if delivery in handling:
-                if handling.lose_one() and wants_cancelling(delivery, self._routes):
-                    worker.cancel()
+        for worker, call in self._calls.items():
+            if entry in call:
+                self._lost_in(call, entry, worker)
                 return
-        self._schedule.forget(delivery)
+        self._schedule.forget(entry)
 
-    def _parts(self, batch: Sequence[Delivery]) -> list[Part]:
-        """Split a batch into parts for one handler each; no delivery overtakes an earlier one of its lane."""
-        routes = [self._routes.find(delivery.fields) for delivery in batch]
-        if routes.count(routes[0]) == len(routes):
-            return [(routes[0], batch)]
-        parts: list[tuple[Route | None, list[Delivery]]] = []
-        reached: dict[object, int] = {}  # the part of the last delivery of each lane: later ones come no earlier
-        for delivery, route in zip(batch, routes, strict=True):
-            earliest = 0 if delivery.lane is None else reached.get(delivery.lane, 0)
-            at = next((at for at in range(earliest, len(parts)) if parts[at][0] is route), len(parts))
-            if at == len(parts):
-                parts.append((route, []))
-            parts[at][1].append(delivery)
-            reached[delivery.lane] = at
-        return list(parts)
+    def unfold(self, raw_id: bytes) -> Entry | None:
+        """Make an entry of a row of a page; `None` if the row is handled, and its acknowledgement on the way."""
+        for call in self._calls.values():
+            if isinstance(call.entries, RowBatch) and raw_id in call.entries.ids:
+                call.entries.begun()
+                break
+        else:
+            self._schedule.dissolve()
+        held = self._holdings.by_id.get(raw_id)
+        return held if isinstance(held, Entry) else None
 
-    async def _handle_part(self, route: Route | None, part: Sequence[Delivery], worker: Worker) -> list[Decided]:
-        """Handle deliveries of one handler, or of none. Returns the fates that must still be written."""
-        undone, taken = self._admitted(route, part)
+    def _lost_in(self, call: BatchCall, entry: Entry, worker: Worker) -> None:
+        last = call.lose_one()
+        if not wants_cancelling(entry, self._routes):
+            self._holdings.strays[entry.raw_id] = entry
+        elif last:
+            worker.cancel()
+
+    async def _handle_part(
+        self, route: Route | None, part: Sequence[Entry], known: Mapping[Entry, Fate], worker: Worker
+    ) -> list[Decided]:
+        """Handle entries of one handler, or of none. Returns the fates that must still be carried out."""
+        decided, taken = self._admitted(route, part, known)
         if route is None or not taken:
-            return undone
+            return decided
         if route.deduplicate is not None:
             copies, taken = await self._without_copies(route, taken)
-            undone += copies
+            decided += copies
         if self.stopping:  # since Redis was asked about copies
-            return undone + [(delivery, Postpone(self._now()), route) for delivery in taken]
-        return undone + await self._call(route, taken, worker) if taken else undone
+            return decided + [Decided(entry, Postpone(self._now()), route) for entry in taken]
+        if taken:
+            decided += await self._call(route, taken, [entry.payload for entry in taken], worker)
+        return decided
 
-    def _admitted(self, route: Route | None, part: Sequence[Delivery]) -> tuple[list[Decided], list[Delivery]]:
-        """Return the deliveries whose fate is known without the handler, and those to call the handler with."""
-        undone: list[Decided] = []
-        taken: list[Delivery] = []
-        for delivery in part:
-            admitted = admit(delivery, route, self._unknown, self._now)
+    def _admitted(
+        self, route: Route | None, part: Sequence[Entry], known: Mapping[Entry, Fate]
+    ) -> tuple[list[Decided], list[Entry]]:
+        """Return the entries whose fate is known without the handler, and those to call the handler with."""
+        decided: list[Decided] = []
+        taken: list[Entry] = []
+        for entry in part:
+            admitted = admit(entry, route, self._unknown, self._now)
             if not isinstance(admitted, Route):
-                undone.append((delivery, admitted, admitted))
-            elif (fate := known_fate(delivery)) is not None:
-                undone.append((delivery, fate, admitted))
-            elif delivery.lost:
-                undone.append((delivery, ABANDON, admitted))
+                decided.append(Decided(entry, admitted, admitted))
+            elif (fate := known.get(entry)) is not None:
+                decided.append(Decided(entry, fate, admitted))
+            elif entry.lost:
+                decided.append(Decided(entry, ABANDON, admitted))
             else:
-                taken.append(delivery)
-        return undone, taken
+                taken.append(entry)
+        return decided, taken
 
-    async def _without_copies(self, route: Route, taken: Sequence[Delivery]) -> tuple[list[Decided], list[Delivery]]:
-        """Return copies, and deliveries lost while Redis was asked, with their fates; and all other deliveries."""
+    async def _without_copies(self, route: Route, taken: Sequence[Entry]) -> tuple[list[Decided], list[Entry]]:
+        """Return copies, and entries lost while Redis was asked, with their fates; and all other entries."""
         fates = await begin(self._holdings, taken, route)
         found = [
-            (delivery, ABANDON if fate is None and delivery.lost else fate)
-            for delivery, fate in zip(taken, fates, strict=True)
+            (entry, ABANDON if fate is None and entry.lost else fate) for entry, fate in zip(taken, fates, strict=True)
         ]
-        undone: list[Decided] = [(delivery, fate, route) for delivery, fate in found if fate is not None]
-        return undone, [delivery for delivery, fate in found if fate is None]
+        decided = [Decided(entry, fate, route) for entry, fate in found if fate is not None]
+        return decided, [entry for entry, fate in found if fate is None]
 
-    async def _call(self, route: Route, taken: Sequence[Delivery], worker: Worker) -> list[Decided]:
-        """Call the handler, and acknowledge the deliveries that are done. Returns the fates of all others."""
-        self._calls[worker] = _Call(taken)
+    async def _call(
+        self, route: Route, taken: Sequence[Entry], payloads: list[object], worker: Worker
+    ) -> list[Decided]:
+        """Call the handler, and acknowledge the entries that are done. Returns the fates of all others."""
+        batch = BatchDelivery(taken, self._receivers[route.name])
+        self._calls[worker] = BatchCall(taken)
         began = self._now()
+        error = left = None
         try:
-            error = await call(route, [delivery.payload for delivery in taken], taken)
+            left = await route.call(payloads, batch)
+        except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fates
+            error = as_value(raised, given(batch), _subject(taken))
         finally:
             del self._calls[worker]
         self.done += len(taken)
         if worker.cancelling():
             await absorb_cancellation()
-        if error is not None and is_drain_over():  # the others are undecided and will be released
-            taken = [delivery for delivery in taken if is_decided(delivery)]
-        undone = self._undone_after(error, taken, route, began)
-        _tell_once(error, undone)
-        return undone
+        error, told = error_of(error, left), close_batch(batch)
+        if error is None and not told and isinstance(taken, RowBatch) and not taken.is_made:
+            self._settlement.acks.extend(taken.ids)
+            return []
+        return self._decided_after(error, taken, told, route, began)
 
-    def _undone_after(
-        self, error: BaseException | None, taken: Sequence[Delivery], route: Route, began: float
+    def _decided_after(
+        self,
+        error: BaseException | None,
+        taken: Sequence[Entry],
+        told: Mapping[int, Instructions],
+        route: Route,
+        began: float,
     ) -> list[Decided]:
-        undone: list[Decided] = []
-        for delivery in taken:
-            fate = fate_after(error, delivery, route, began, self._now)
+        """Acknowledge the entries that are done, and return the fates of all others."""
+        now = self._now()
+        drained = error is not None and is_drain_over()  # then the undecided ones will be released
+        decided: list[Decided] = []
+        for place, entry in enumerate(taken):
+            self._holdings.strays.pop(entry.raw_id, None)
+            ended = Ended(error, told.get(place), now - began)
+            if drained and not ended.is_decided:
+                continue
+            fate = fate_after(ended, entry, route, now)
             if fate is ACK:
-                acknowledge(self._acks, delivery, route)
+                acknowledge(self._settlement, entry, route)
             else:
-                undone.append((delivery, fate, route))
-        return undone
+                decided.append(Decided(entry, fate, route))
+        tell_once(error, decided)
+        return decided
 
-    async def _carry_out(self, undone: Sequence[Decided]) -> list[Delivery]:
-        """Write fates, and return the deliveries to handle again when they are `due`, in order."""
-        _keep(undone)
-        failed: list[tuple[Delivery, Retry]] = []
-        again: list[Delivery] = []
-        for delivery, fate, admitted in undone:
-            if isinstance(fate, Retry):
-                failed.append((delivery, fate))
-            elif isinstance(fate, AwaitCopy):
-                wait_aside(self._schedule, delivery, fate)
-            elif await carry_out(self._settlement, delivery, fate, admitted):
-                again.append(delivery)
-        if failed:
-            again += await to_its_end(lambda: self._settlement.retry(failed))
-        return again
+    async def _carry_out(self, decided: Sequence[Decided]) -> list[Entry]:
+        """Carry out fates, and return the entries to handle again when they are due, in order."""
+        copies = [each for each in decided if isinstance(each.fate, AwaitCopy)]
+        for entry, fate, _ in copies:
+            wait_aside(self._schedule, entry, cast("AwaitCopy", fate))
+        return await carry_out(self._settlement, [each for each in decided if not isinstance(each.fate, AwaitCopy)])
 
 
-def _tell_once(error: BaseException | None, undone: Sequence[Decided]) -> None:
-    """Log the traceback of a batch's error only with the first of its items."""
-    failures = [fate.failure for _, fate, _ in undone if isinstance(fate, Retry | DeadLetter)]
-    for failure in [failure for failure in failures if failure is not None and failure.exception is error][1:]:
-        failure.is_told = True
+def _put_back(entries: Iterable[Entry]) -> None:
+    """Let entries be handled later that no handler has begun."""
+    for entry in entries:
+        if entry.state is RUNNING:
+            entry.queue()
 
 
-def _keep(undone: Sequence[Decided]) -> None:
-    """Keep fates with their deliveries. Raises `CancelledError` if the drain is over: its end writes them."""
-    for delivery, fate, _ in undone:
-        if isinstance(fate, Complete | Retry | DeadLetter):
-            delivery.fate = fate
-    if is_drain_over():
-        raise asyncio.CancelledError
+def _subject(taken: Sequence[Entry]) -> str:
+    return f"{taken[0]}" + (f" and {len(taken) - 1} others" if len(taken) > 1 else "")

@@ -13,7 +13,7 @@ both become true at the same moment.
 * The id of another entry that is no longer pending: it was given up, or is gone. This entry takes its place.
 * `done`: a copy was handled. This entry is acknowledged.
 
-Within one process, copies are handled one after another anyway (see `lanes`). If Redis cannot be asked, the delivery
+Within one process, copies are handled one after another anyway (see `lanes`). If Redis cannot be asked, the entry
 waits, and keeps its place.
 """
 
@@ -22,13 +22,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...connection.steps.duplicates import Begun, begin_events
-from ...events.delivery import Delivery
 from ...events.wire_format import EVENT_ID, get
 from ...exceptions import RedisStreamsError
 from ...handlers.fates import ACK, AwaitCopy, Fate, Postpone
 from ...telemetry import DuplicateDropped, StepFailed
+from ..entry import Entry
 from ..holdings import Holdings
-from ..settle.acknowledgements import Acknowledgements
+from ..settle.settlement import Settlement
 from .attempt import to_its_end
 from .schedule import Schedule
 
@@ -42,20 +42,20 @@ FORGOTTEN_AFTER = 86_400.0
 """Seconds after which the key of an event that was begun and never ended (its entry was deleted, say) is dropped."""
 
 
-async def begin(holdings: Holdings, deliveries: Sequence[Delivery]) -> list[Fate | None]:
-    """Return for each delivery `None` to handle it, or the fate of a copy, or to wait if Redis cannot be asked."""
-    ids = [get(delivery.fields, EVENT_ID) for delivery in deliveries]
-    asked = [(event_id, delivery.raw_id) for delivery, event_id in zip(deliveries, ids, strict=True) if event_id]
+async def begin(holdings: Holdings, entries: Sequence[Entry]) -> list[Fate | None]:
+    """Return for each entry `None` to handle it, or the fate of a copy, or to wait if Redis cannot be asked."""
+    ids = [get(entry.fields, EVENT_ID) for entry in entries]
+    asked = [(event_id, entry.raw_id) for entry, event_id in zip(entries, ids, strict=True) if event_id]
     if not asked:
-        return [None] * len(deliveries)
+        return [None] * len(entries)
     begun = await _begun(holdings, asked)
     if isinstance(begun, Postpone):
-        return [begun] * len(deliveries)
+        return [begun] * len(entries)
     look_again = holdings.clock.now() + _pause(holdings)
     found = iter(begun)
     return [
-        _fate(holdings, delivery, next(found), look_again) if event_id else None
-        for delivery, event_id in zip(deliveries, ids, strict=True)
+        _fate(holdings, entry, next(found), look_again) if event_id else None
+        for entry, event_id in zip(entries, ids, strict=True)
     ]
 
 
@@ -75,7 +75,7 @@ async def _begun(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> li
     return begun
 
 
-def copies_to_ask_after(holdings: Holdings, schedule: Schedule, now: float) -> list[Delivery]:
+def copies_to_ask_after(holdings: Holdings, schedule: Schedule, now: float) -> list[Entry]:
     """Return copies that were set aside and are due, or nearly due: as many as one step takes."""
     return schedule.take_aside(now + TOGETHER * _pause(holdings), ASKED_AT_ONCE)
 
@@ -84,21 +84,23 @@ def _pause(holdings: Holdings) -> float:
     return min(LOOK_AGAIN, holdings.lease / 3)
 
 
-async def ask_again(holdings: Holdings, schedule: Schedule, acks: Acknowledgements, copies: Sequence[Delivery]) -> None:
+async def ask_again(holdings: Holdings, schedule: Schedule, settlement: Settlement, copies: Sequence[Entry]) -> None:
     """Ask the state of copies that were set aside. They are handled next, wait again, or are acknowledged as done."""
     fates = await to_its_end(lambda: begin(holdings, copies))
-    next_ones: list[Delivery] = []
-    for delivery, fate in zip(copies, fates, strict=True):
-        if delivery.lost:
+    next_ones: list[Entry] = []
+    for entry, fate in zip(copies, fates, strict=True):
+        if entry.lost:
             continue
         if isinstance(fate, AwaitCopy | Postpone):
-            schedule.set_aside(delivery, fate.until)
+            entry.wait(fate.until, entry.fate)
+            schedule.set_aside(entry)
             continue
-        delivery.fate = None
+        entry.fate = None
         if fate is None:
-            next_ones.append(delivery)
+            entry.queue()
+            next_ones.append(entry)
         else:
-            acks.add(delivery)
+            settlement.ack(entry)
     schedule.queue_up(next_ones)
 
 
@@ -111,10 +113,10 @@ async def _ask(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list
     return begun
 
 
-def _fate(holdings: Holdings, delivery: Delivery, begun: Begun, look_again: float) -> Fate | None:
+def _fate(holdings: Holdings, entry: Entry, begun: Begun, look_again: float) -> Fate | None:
     if begun is Begun.OURS:
         return None
     if begun is Begun.DONE:
-        holdings.telemetry.emit(DuplicateDropped(**holdings.about(delivery)))
+        holdings.telemetry.emit(DuplicateDropped(**holdings.about(entry)))
         return ACK
     return AwaitCopy(look_again)

@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from contextvars import Context
 from typing import Any, NamedTuple, Protocol
 
-from ...events.delivery import Delivery
 from ...handlers.routes import Plan, RouteTable
+from ..entry import Entry
 from ..holdings import Holdings
 from ..settle.settlement import Settlement
 from .batches import Batches
 from .lanes import Lanes
 from .pool import Pool
 from .schedule import Schedule
-from .single import OneByOne, Worker
+from .single import OneByOne
+from .turns import Worker
 
 
 class Workers(Protocol):
@@ -51,8 +52,8 @@ class Workers(Protocol):
         """Let workers end after their current unit; nothing new begins, ever."""
         ...
 
-    def lost(self, delivery: Delivery) -> None:
-        """Note that another consumer has a delivery now."""
+    def lost(self, entry: Entry) -> None:
+        """Note that another consumer has an entry now."""
         ...
 
     async def run_worker(self) -> bool:
@@ -65,11 +66,15 @@ class InHandlers(Protocol):
 
     @property
     def running(self) -> int:
-        """Deliveries in their handler."""
+        """The number of entries in their handler."""
         ...
 
-    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
-        """Return each worker in a handler, with its deliveries. Can be called from any thread."""
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Entry]]]:
+        """Return each worker in a handler, with its entries. Can be called from any thread."""
+        ...
+
+    def unfold(self, raw_id: bytes) -> Entry | None:
+        """Make an entry of a row of a page; `None` if the row is handled, and its acknowledgement on the way."""
         ...
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 
-from ...events.delivery import Delivery
 from ...events.replays import FOR_ANOTHER_GROUP
 from ...events.wire_format import Fields
 from ...handlers.error_texts import describe
@@ -23,13 +22,15 @@ from ...handlers.fates import ACK, DeadLetter, Fate
 from ...handlers.retry import RetryPolicy
 from ...handlers.routes import Plan, RouteTable
 from ...handlers.subscription_options import SubscriptionOptions
+from ..entry import Entry
 from ..holdings import Holdings
 from ..settle.settlement import Settlement
 from .attempt import too_many_deliveries
+from .carrying import Decided, carry_out
 from .handling import Handling
 from .lanes import Lanes
 from .schedule import Schedule
-from .single import Worker, known_fate
+from .turns import Worker
 
 
 def handling(iterating: Iterating, options: SubscriptionOptions) -> Handling:
@@ -62,7 +63,7 @@ class Iterating:
 
     # -- for the one who iterates -----------------------------------------------------------------------------
 
-    async def next(self, patience: float) -> Delivery | None:
+    async def next(self, patience: float) -> Entry | None:
         """Return the next entry to hand out; `None` if there is none for `patience` seconds, or nothing may begin."""
         until = 0.0
         self._waiting += 1
@@ -71,9 +72,9 @@ class Iterating:
         try:
             while not self._halted:
                 now = self._now()
-                if (delivery := self.schedule.take(now)) is not None:
-                    if await self._is_for_the_user(delivery):
-                        return delivery
+                if isinstance(entry := self.schedule.take(now), Entry):
+                    if await self._is_for_the_user(entry):
+                        return entry
                     self.freed.set()
                     continue
                 until = until or now + patience
@@ -97,31 +98,32 @@ class Iterating:
             async with asyncio.timeout(seconds):
                 await self._came.wait()
 
-    async def _is_for_the_user(self, delivery: Delivery) -> bool:
+    async def _is_for_the_user(self, entry: Entry) -> bool:
         """Whether to hand an entry out. The fate of any other entry is written."""
-        if delivery.lost:
+        if entry.lost:
             return False
-        fate = known_fate(delivery) or self._fate_of(delivery)
+        fate = entry.fate or self._fate_of(entry)
+        entry.begin()
         if fate is None:
             return True
         try:
-            if await self._settlement.settle(delivery, fate):
-                self.schedule.delay(delivery, delivery.due)
+            if await carry_out(self._settlement, [Decided(entry, fate, fate)]):
+                self.schedule.delay(entry)
         except BaseException:
-            self.schedule.queue_up([delivery])
+            self.schedule.queue_up([entry])
             raise
         return False
 
-    def _fate_of(self, delivery: Delivery) -> Fate | None:
+    def _fate_of(self, entry: Entry) -> Fate | None:
         """Return the fate of an entry that is not handed out; `None` to hand it out, decoded."""
-        if delivery.refusal is FOR_ANOTHER_GROUP:
+        if entry.refusal is FOR_ANOTHER_GROUP:
             return ACK
-        if delivery.deliveries > self._most_deliveries:
-            return too_many_deliveries(delivery)
+        if entry.deliveries > self._most_deliveries:
+            return too_many_deliveries(entry)
         try:
-            delivery.payload = self._decode(delivery.fields)
+            entry.payload = self._decode(entry.fields)
         except Exception as error:  # noqa: BLE001  # a user's codec may raise anything
-            return DeadLetter("undecodable", describe(error), delivery.failures)
+            return DeadLetter("undecodable", describe(error), entry.failures)
         return None
 
     # -- for the subscription ---------------------------------------------------------------------------------
@@ -133,12 +135,16 @@ class Iterating:
 
     @property
     def running(self) -> int:
-        """Deliveries in their handler: there is none."""
+        """The number of entries in their handler: there is none."""
         return 0
 
-    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Entry]]]:
         """Return nothing: the user's task is not ours to watch."""
         return []
+
+    def unfold(self, raw_id: bytes) -> Entry | None:  # noqa: ARG002  # there are no pages
+        """Return nothing: an iterator gets no pages."""
+        return None
 
     def wake(self) -> None:
         """Wake the iterator, because there is work."""
@@ -157,9 +163,9 @@ class Iterating:
         """Hand out nothing any more."""
         self.pause()
 
-    def lost(self, delivery: Delivery) -> None:
-        """Note that another consumer has a delivery now."""
-        self.schedule.forget(delivery)
+    def lost(self, entry: Entry) -> None:
+        """Note that another consumer has an entry now."""
+        self.schedule.forget(entry)
         self.freed.set()
 
     async def run_worker(self) -> bool:

@@ -13,14 +13,14 @@ GROWTH = 4
 
 
 class Pace:
-    """The number of deliveries to buffer, between 0 and `most`."""
+    """The number of entries to buffer, between 0 and `most`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.limit: int = 0
 
     def measured(self, done: int, seconds: float) -> None:
-        """Learn that `done` deliveries ended within `seconds` in which more deliveries were always waiting."""
+        """Learn that `done` entries ended within `seconds` in which more entries were always waiting."""
         affordable = int(done / max(seconds, 1e-6) * HORIZON)
         self.limit = min(affordable, max(self.limit, 1) * GROWTH, self._most)
 

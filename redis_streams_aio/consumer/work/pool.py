@@ -1,11 +1,11 @@
 """The workers of one subscription: each handles one unit of work after another.
 
-A unit is a delivery, or a batch; `single` and `batches` handle them. Between the schedule and the handler there is no
-queue object, no task and no timer for an event: a worker continues as long as there are deliveries, and rests when
+A unit is an entry, or a batch; `single` and `batches` handle them. Between the schedule and the handler there is no
+queue object, no task and no timer for an event: a worker continues as long as there are entries, and rests when
 there are none. A handler that never waits would block the event loop, so a worker yields to the loop every few
 milliseconds.
 
-However many deliveries arrive, one worker is woken. Others follow only if that worker waits in a handler before
+However many entries arrive, one worker is woken. Others follow only if that worker waits in a handler before
 everything has begun, because only then the event loop runs `_spread`. So handlers that never wait cost one wakeup for a
 whole read, whatever the concurrency.
 
@@ -20,14 +20,12 @@ from collections import deque
 from contextvars import Context
 from typing import Generic
 
-from ...events.delivery import Delivery
 from ..clock import Clock, Timer
+from ..entry import Entry
 from .attempt import forget_cancellation, is_drain_over
 from .contexts import Beginning
-from .single import Unit, Work, Worker
-
-LONGEST_RUN = 0.005
-"""Seconds after which a worker lets other tasks of the event loop run."""
+from .single import Unit, Work
+from .turns import Turn, Turns, Worker
 
 
 class Pool(Generic[Unit]):
@@ -46,6 +44,7 @@ class Pool(Generic[Unit]):
         self._resting: deque[asyncio.Future[None]] = deque()
         self._spreading: asyncio.Handle | None = None
         self._timer: Timer | None = None
+        self._turns = Turns(clock.now)
         self._nowhere = Context()  # else a timer would keep its worker's context, with variables of handlers
         self._stopping = False
         self._halted = False  # paused, or stopping
@@ -80,9 +79,9 @@ class Pool(Generic[Unit]):
         while self._resting:
             self._wake_one()
 
-    def lost(self, delivery: Delivery) -> None:
-        """Note that another consumer has a delivery now."""
-        self._work.lost(delivery)
+    def lost(self, entry: Entry) -> None:
+        """Note that another consumer has an entry now."""
+        self._work.lost(entry)
         self._freed.set()
         self.wake()
 
@@ -105,6 +104,9 @@ class Pool(Generic[Unit]):
 
     async def _run(self, worker: Worker, beginning: Beginning) -> None:
         while not self._stopping:
+            if not self._turns.begin():
+                await asyncio.sleep(0)
+                continue
             now = self._now()
             unit = None if self._halted else self._work.take(now)
             if unit is None:
@@ -123,20 +125,20 @@ class Pool(Generic[Unit]):
 
     async def _work_off(self, unit: Unit | None, worker: Worker, beginning: Beginning, now: float) -> bool:
         """Handle this unit and the following ones; return whether to yield to the loop, with more work possible."""
-        work, freed, until = self._work, self._freed, now + LONGEST_RUN
-        time = self._now
+        work, freed, time = self._work, self._freed.set, self._now
+        turn = Turn(worker, now, self._turns.ends, beginning.has_changed, freed)
         while unit is not None:
             if self._resting:
                 self._spread_soon()
             try:
-                await work.handle(unit, worker, now)
+                await work.handle(unit, turn)
             except asyncio.CancelledError:
                 if not is_drain_over():
                     work.abandon(unit)
                 raise
-            freed.set()
-            now = time()
-            if now > until or self._halted or beginning.has_changed():
+            freed()
+            now = turn.began = time()
+            if now > turn.until or self._halted or beginning.has_changed():
                 return True
             unit = work.take(now)
         return False

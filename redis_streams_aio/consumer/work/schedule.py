@@ -1,19 +1,18 @@
-"""The schedule decides which delivery is handled next. Pure: no tasks, no clock.
+"""The schedule decides which entry is handled next. Pure: no tasks, no clock.
 
-Every delivery has a *lane*; deliveries of one lane are handled one after another, in the order in which they came. The
-three orders differ only in the lanes: `"stream"` has one lane for all, `"key"` one for each key, `"none"` has no lanes.
-So one rule serves all three:
+Every entry has a *lane*; entries of one lane are handled one after another, in the order in which they came. The three
+orders differ only in the lanes: `"stream"` has one lane for all, `"key"` one for each key, `"none"` has no lanes:
 
-* A delivery is *ready* when no earlier delivery of its lane is left.
-* A failed delivery is *delayed* until its retry is due. It keeps its lane, so later deliveries of the lane wait.
+* An entry is *ready* when no earlier entry of its lane is left.
+* A failed entry is *delayed* until its retry is due. It keeps its lane, so later entries of the lane wait.
 * A copy of an event that another process is handling is *aside* until its state is asked again. It has left its lane,
-  because the original may come here and need the lane, and no other delivery should wait. When the copy may be handled,
+  because the original may come here and need the lane, and no other entry should wait. When the copy may be handled,
   it *queues up* first in its lane again.
-* When its fate is settled, a delivery *leaves*, and the next one of its lane is ready.
+* When its fate is settled, an entry *leaves*, and the next one of its lane is ready.
 
-A batch may contain several deliveries of one lane, in order; they hold the lane together until the batch has ended.
-Deliveries to be retried then go back to the front of their lane, in order, and come back together: due deliveries go
-into a batch before any others.
+A batch may contain several entries of one lane, in order; they hold the lane together until the batch has ended.
+Entries to be retried then go back to the front of their lane, in order, and come back together: due entries go first.
+Rows of pages come after all entries that are here; an entry that comes later makes entries of them, to keep the order.
 """
 
 from __future__ import annotations
@@ -23,108 +22,160 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from ...events.delivery import Delivery
+from ..entry import Entry
+from ..page import Page, Row
+from .row_batch import RowBatch
 from .timetable import Timetable
 
 
 class Schedule:
-    """Decides which delivery is handled next."""
+    """Decides which entry, or row of a page, is handled next."""
 
     def __init__(self) -> None:
-        self._ready: deque[Delivery] = deque()
-        self._behind: dict[
-            object, deque[Delivery]
-        ] = {}  # a lane is in here while one of it is ready, running or delayed
+        self._ready: deque[Entry] = deque()
+        self._behind: dict[object, deque[Entry]] = {}  # a lane is in here while one of it is ready, running or delayed
         self._delayed = Timetable()
         self._aside = Timetable()
         self._first_due = math.inf  # of both timetables; read for each event
         self._waiting = 0
+        self._pages: deque[Page] = deque()
 
     @property
     def buffered(self) -> int:
-        """The number of deliveries that are ready, or wait for another one of their lane."""
-        return len(self._ready) + self._waiting
+        """The number of entries that are ready, or wait for another one of their lane."""
+        return self.ready + self._waiting
 
     @property
     def ready(self) -> int:
-        """Deliveries that a free worker could begin."""
-        return len(self._ready)
+        """The number of entries that a worker could begin."""
+        return len(self._ready) + (sum(map(len, self._pages)) if self._pages else 0)
 
     @property
     def delayed(self) -> int:
-        """Deliveries that wait until they are due, in their lane or aside."""
+        """The number of entries that wait for a time."""
         return len(self._delayed) + len(self._aside)
 
     @property
     def next_due(self) -> float | None:
-        """When the next of them is due, on the clock of `Delivery.due`."""
+        """When the next of them is due, on the clock of `Entry.until`."""
         return self._first_due if self.delayed else None
 
     def startable(self, now: float) -> int:
-        """Deliveries that could be begun; of those that are due, no more than one is counted."""
-        return len(self._ready) + (self._first_due <= now)
+        """Return how many entries could be begun; of those that are due, no more than one is counted."""
+        return self.ready + (self._first_due <= now)
 
-    def add(self, delivery: Delivery) -> None:
-        """Take a delivery in; one with a `due` time is not handled before it."""
-        lane = delivery.lane
+    def add(self, entry: Entry) -> None:
+        """Take an entry in; one that waits for a time is not handled before it."""
+        if self._pages and entry.lane is not None:
+            self.dissolve()
+        lane = entry.lane
         if lane is None:
-            self._start(delivery)
+            self._start(entry)
         elif (behind := self._behind.get(lane)) is not None:
-            behind.append(delivery)
+            behind.append(entry)
             self._waiting += 1
         else:
             self._behind[lane] = deque()
-            self._start(delivery)
+            self._start(entry)
 
-    def take(self, now: float) -> Delivery | None:
-        """Return the next delivery to handle; `None` if there is none now. Due deliveries go before newer ones.
+    def add_page(self, page: Page) -> None:
+        """Take a page in: its rows come after everything that is here."""
+        self._pages.append(page)
 
-        It may be a copy that was aside: it has no lane, and its state must be asked.
+    def take(self, now: float) -> Entry | Page | None:
+        """Return the next entry to handle, or the page whose rows are next; `None` if there is nothing now.
+
+        Due entries go before newer ones. A copy that was aside has no lane, and its state must be asked.
         """
         if self._first_due <= now:
             return self._take_due(now)
-        return self._ready.popleft() if self._ready else None
+        while self._ready:
+            entry = self._ready.popleft()
+            if entry.until <= now or entry.lost:
+                return entry
+            self.delay(entry)  # another consumer failed on it meanwhile, and it came back
+        return self._take_page() if self._pages else None
 
-    def _take_due(self, now: float) -> Delivery:
-        delivery = self._aside.pop() if self._aside.first <= now else self._delayed.pop()
-        self._timed()
-        return delivery
+    def _take_page(self) -> Page | None:
+        page = self._first_page()
+        if page is not None and page.lane is not None:
+            self._behind[page.lane] = deque()
+        return page
 
-    def _timed(self) -> None:
-        """Update the time of the first delivery that waits for a time."""
-        self._first_due = min(self._delayed.first, self._aside.first)
+    def _first_page(self) -> Page | None:
+        """Return the first page with rows that can begin now. All rows of a page with a lane wait for each other."""
+        while self._pages and not len(self._pages[0]):
+            self._pages.popleft()
+        if not self._pages or self._pages[0].lane in self._behind:
+            return None
+        return self._pages[0]
 
-    def peek(self, now: float) -> Delivery | None:
-        """Return the delivery that `take` would return, apart from copies that are aside."""
-        if self._delayed.first <= now:
-            return self._delayed.peek()
-        return self._ready[0] if self._ready else None
+    def take_rows(self, most: int) -> RowBatch:
+        """Return up to `most` rows of one handler to handle together. There must be rows that can begin now."""
+        parts: list[tuple[Page, list[Row]]] = []
+        page = first = self._take_page()
+        while most > 0 and page is not None and first is not None and page.route is first.route:
+            parts.append((page, page.take(most)))
+            most -= len(parts[-1][1])
+            page = self._pages[1] if len(self._pages) > 1 else None
+            if most:
+                self._pages.popleft()
+        return RowBatch(parts)
 
-    def fills(self, most: int) -> bool:
-        """Whether deliveries that could begin now fill a batch; those behind a busy lane could not."""
-        if self.buffered < most:
-            return False
-        count = 0
-        for delivery in self._ready:
-            count += 1 + (0 if delivery.lane is None else len(self._behind[delivery.lane]))
-            if count >= most:
-                return True
+    def may_begin(self, page: Page, raw_id: bytes, lane: object) -> bool:
+        """Whether a row that was taken can be handled now; else it waits, as an entry, behind another of its lane."""
+        if (behind := self._behind.get(lane)) is None:
+            self._behind[lane] = deque()
+            return True
+        behind.append(page.entry_of(raw_id))
+        self._waiting += 1
         return False
 
-    def take_batch(self, now: float, most: int) -> list[Delivery]:
-        """Return up to `most` deliveries to handle together, each lane in order; a suspect comes alone.
+    def dissolve(self) -> None:
+        """Make entries of all rows that nobody has begun."""
+        pages, self._pages = self._pages, deque()
+        for page in pages:
+            for entry in page.dissolve():
+                self.add(entry)
 
-        Deliveries that come back are first, in their old order; new deliveries follow all of them.
+    def _take_due(self, now: float) -> Entry:
+        entry = self._aside.pop() if self._aside.first <= now else self._delayed.pop()
+        self._timed()
+        return entry
+
+    def _timed(self) -> None:
+        """Update the time of the first entry that waits for a time."""
+        self._first_due = min(self._delayed.first, self._aside.first)
+
+    def peek(self, now: float) -> Entry | Page | None:
+        """Return what `take` would return, apart from copies that are aside."""
+        if self._delayed.first <= now:
+            return self._delayed.peek()
+        return self._ready[0] if self._ready else self._first_page()
+
+    def fills(self, most: int) -> bool:
+        """Whether entries that could begin now fill a batch; those behind a busy lane could not."""
+        count = 0
+        for entry in self._ready:
+            count += 1 + (0 if entry.lane is None else len(self._behind[entry.lane]))
+            if count >= most:
+                return True
+        return self._first_page() is not None and count + sum(map(len, self._pages)) >= most
+
+    def take_batch(self, now: float, most: int) -> list[Entry]:
+        """Return up to `most` entries to handle together, each lane in order; a suspect comes alone.
+
+        Entries that come back are first, in their old order; new entries follow all of them.
         """
-        batch: list[Delivery] = []
+        batch: list[Entry] = []
         lanes: dict[object, None] = {}
-        while len(batch) < most and (following := self.peek(now)) is not None:
+        while len(batch) < most and isinstance(following := self.peek(now), Entry):
             comes_back = self._delayed.first <= now
             if lanes and not comes_back:
                 self._take_behind(lanes, batch, most, now)
                 lanes.clear()
                 continue
-            if is_suspect(following):
+            if following.is_suspect:
                 if not batch:
                     batch.append(self._take_first(now))
                 break
@@ -135,93 +186,99 @@ class Schedule:
         self._take_behind(lanes, batch, most, now)
         return batch
 
-    def _take_first(self, now: float) -> Delivery:
+    def _take_first(self, now: float) -> Entry:
         if self._delayed.first > now:
             return self._ready.popleft()
-        delivery = self._delayed.pop()
+        entry = self._delayed.pop()
         self._timed()
-        return delivery
+        return entry
 
     def _take_behind(
-        self, lanes: Iterable[object], batch: list[Delivery], most: int, now: float, *, back: bool = False
+        self, lanes: Iterable[object], batch: list[Entry], most: int, now: float, *, back: bool = False
     ) -> None:
-        """Add the next deliveries of these lanes to the batch; with `back`, only those that come back."""
+        """Add the next entries of these lanes to the batch; with `back`, only those that come back."""
         for lane in lanes:
             behind = self._behind.get(lane)
-            while behind and len(batch) < most and not is_suspect(behind[0]) and behind[0].due <= now:
-                if back and not behind[0].due:
+            while behind and len(batch) < most and not behind[0].is_suspect and behind[0].until <= now:
+                if back and not behind[0].until:
                     break
                 batch.append(behind.popleft())
-                batch[-1].due = 0.0
                 self._waiting -= 1
 
-    def delay(self, delivery: Delivery, due: float) -> None:
-        """Let a taken delivery wait until `due`; its lane waits too."""
-        self._delayed.add(delivery, due)
+    def delay(self, entry: Entry) -> None:
+        """Let a taken entry wait for its time; its lane waits too."""
+        self._delayed.add(entry)
         self._timed()
 
-    def set_aside(self, delivery: Delivery, due: float) -> None:
-        """Let a copy wait until `due` without a lane; the caller makes it leave its lane."""
-        self._aside.add(delivery, due)
+    def set_aside(self, entry: Entry) -> None:
+        """Let a copy wait for its time without a lane; the caller makes it leave its lane."""
+        self._aside.add(entry)
         self._timed()
 
     def is_aside_due(self, now: float) -> bool:
         """Whether the state of a copy that is aside must be asked now."""
         return self._aside.first <= now
 
-    def take_aside(self, until: float, most: int) -> list[Delivery]:
+    def take_aside(self, until: float, most: int) -> list[Entry]:
         """Return up to `most` copies that are aside and due by then."""
-        due: list[Delivery] = []
+        due: list[Entry] = []
         while len(due) < most and self._aside.first <= until:
             due.append(self._aside.pop())
         self._timed()
         return due
 
-    def queue_up(self, deliveries: Sequence[Delivery]) -> None:
+    def queue_up(self, entries: Sequence[Entry]) -> None:
         """Let copies that were aside be handled in this order: at once, or next in their lane."""
-        for delivery in reversed(deliveries):
-            lane = delivery.lane
+        for entry in reversed(entries):
+            lane = entry.lane
             if lane is not None and (behind := self._behind.get(lane)) is not None:
-                behind.appendleft(delivery)
+                behind.appendleft(entry)
                 self._waiting += 1
                 continue
             if lane is not None:
                 self._behind[lane] = deque()
-            self._ready.appendleft(delivery)
+            self._ready.appendleft(entry)
 
-    def forget(self, delivery: Delivery) -> None:
-        """Remove a lost delivery that waits for its time; the next one of its lane is ready."""
-        kept_its_lane = not self._aside.discard(delivery) and self._delayed.discard(delivery)
+    def forget(self, entry: Entry) -> None:
+        """Remove a lost entry that waits for its time; the next one of its lane is ready."""
+        kept_its_lane = not self._aside.discard(entry) and self._delayed.discard(entry)
         self._timed()
         if kept_its_lane:
-            self.leave(delivery)
+            self.leave(entry)
 
-    def leave(self, delivery: Delivery) -> None:
-        """End a taken delivery; the next one of its lane is ready."""
-        if delivery.lane is not None:
-            self._start_next(delivery.lane)
+    def leave(self, entry: Entry) -> None:
+        """End a taken entry; the next one of its lane is ready."""
+        if entry.lane is not None:
+            self._start_next(entry.lane)
 
-    def end_batch(self, batch: Sequence[Delivery], again: Sequence[Delivery]) -> None:
-        """End a taken batch, except for the deliveries to handle `again` at their `due` time."""
-        for delivery in again:
-            if delivery.lane is None:
-                self._start(delivery)
-        for delivery in reversed(again):
-            if delivery.lane is not None:
-                self._behind[delivery.lane].appendleft(delivery)
-                self._waiting += 1
-        for lane in dict.fromkeys(delivery.lane for delivery in batch if delivery.lane is not None):
+    def leave_lane(self, lane: object) -> None:
+        """End rows that had this lane; the next one of the lane is ready."""
+        if lane is not None:
             self._start_next(lane)
 
-    def clear(self) -> list[Delivery]:
-        """Remove and return all deliveries that have not begun, in any order. Running deliveries keep their lanes."""
+    def end_batch(self, batch: Sequence[Entry], again: Sequence[Entry]) -> None:
+        """End a taken batch, except for the entries to handle `again` when they are due."""
+        for entry in again:
+            if entry.lane is None:
+                self._start(entry)
+        for entry in reversed(again):
+            if entry.lane is not None:
+                self._behind[entry.lane].appendleft(entry)
+                self._waiting += 1
+        for lane in dict.fromkeys(entry.lane for entry in batch if entry.lane is not None):
+            self._start_next(lane)
+
+    def clear(self) -> list[Entry]:
+        """Remove and return all entries that have not begun, in any order. Running entries keep their lanes."""
+        rows = [entry for page in self._pages for entry in page.dissolve()]
         first = [*self._ready, *self._delayed.clear()]
-        everything = [*first, *chain(*self._behind.values()), *self._aside.clear()]
+        everything = [*first, *chain(*self._behind.values()), *rows, *self._aside.clear()]
+        self._pages.clear()
         self._ready.clear()
         for behind in self._behind.values():
             behind.clear()
-        for delivery in first:
-            self._behind.pop(delivery.lane, None)
+        for entry in first:
+            self._behind.pop(entry.lane, None)
         self._waiting = 0
         self._timed()
         return everything
@@ -233,13 +290,8 @@ class Schedule:
         else:
             self._behind.pop(lane, None)
 
-    def _start(self, delivery: Delivery) -> None:
-        if delivery.due and not delivery.lost:  # nobody waits for a lost one: it is dropped at its turn
-            self.delay(delivery, delivery.due)
+    def _start(self, entry: Entry) -> None:
+        if entry.until and not entry.lost:  # nobody waits for a lost one: it is dropped at its turn
+            self.delay(entry)
         else:
-            self._ready.append(delivery)
-
-
-def is_suspect(delivery: Delivery) -> bool:
-    """Whether a delivery may harm others: it was delivered or failed before, is lost, or has an unwritten fate."""
-    return delivery.deliveries > 1 or delivery.failures > 0 or delivery.fate is not None or delivery.lost
+            self._ready.append(entry)

@@ -1,49 +1,55 @@
-"""Handle one delivery: attempt it, and write its fate.
+"""Handle one entry: attempt it, and write its fate.
 
-This module also records which worker has which delivery, so that a handler can be cancelled when its lease is lost.
-`batches` does the same for many deliveries at once.
+This module also records which worker has which entry, so that a handler can be cancelled when its lease is lost.
+`batches` does the same for many entries at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
-from ...events.delivery import Delivery
-from ...exceptions import ServerError
+from ...events.delivery import Delivery, close
 from ...handlers.calls import error_of
 from ...handlers.fates import ABANDON, ACK, AwaitCopy, Fate, Postpone
 from ...handlers.options import Unknown
 from ...handlers.routes import Route, RouteTable
+from ..entry import Entry
 from ..holdings import Holdings
-from ..settle.acknowledgements import Acknowledgements
+from ..page import Page
 from ..settle.settlement import Settlement
 from . import duplicates
-from .attempt import absorb_cancellation, admit, as_value, fate_after, to_its_end
-from .schedule import Schedule, is_suspect
+from .attempt import Ended, absorb_cancellation, admit, as_value, fate_after, is_drain_over
+from .carrying import Decided, acknowledge, carry_out
+from .receivers import receivers
+from .rows import Left, Rows
+from .schedule import Schedule
+from .turns import Turn, Worker
 
 Unit = TypeVar("Unit")
-Worker = asyncio.Task[object]
 
 
 class Work(Protocol[Unit]):
     """The work of a subscription's workers: `OneByOne`, or `Batches`."""
 
     size: int
-    """The most deliveries that a worker takes at once."""
-    done: int
-    """The number of ended calls of handlers, counted by delivery."""
+    """The most entries that a worker takes at once."""
     stopping: bool
-    """Whether no handler may begin any more; set by the pool. Deliveries that have not begun return to the schedule."""
+    """Whether no handler may begin any more; set by the pool. Entries that have not begun return to the schedule."""
+
+    @property
+    def done(self) -> int:
+        """The number of ended calls of handlers, counted by entry."""
+        ...
 
     @property
     def running(self) -> int:
-        """Deliveries in their handler."""
+        """The number of entries in their handler."""
         ...
 
-    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
-        """Return each worker in a handler, with its deliveries. Can be called from any thread."""
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Entry]]]:
+        """Return each worker in a handler, with its entries. Can be called from any thread."""
         ...
 
     def take(self, now: float, /) -> Unit | None:
@@ -58,21 +64,25 @@ class Work(Protocol[Unit]):
         """Return when to look for work again, even if nothing new came."""
         ...
 
-    async def handle(self, unit: Unit, worker: Worker, began: float) -> None:
-        """Handle a unit to its end; it begins at `began`, by the broker's clock. Only the end of a drain cancels it."""
+    async def handle(self, unit: Unit, turn: Turn) -> None:
+        """Handle a unit to its end, or until the turn is over. Only the end of a drain cancels it."""
         ...
 
     def abandon(self, unit: Unit) -> None:
         """Drop the unit without settling it. Another consumer takes it over when the lease expires."""
         ...
 
-    def lost(self, delivery: Delivery) -> None:
-        """Note that another consumer has a delivery now."""
+    def lost(self, entry: Entry) -> None:
+        """Note that another consumer has an entry now."""
+        ...
+
+    def unfold(self, raw_id: bytes) -> Entry | None:
+        """Make an entry of a row of a page; `None` if the row is handled, and its acknowledgement on the way."""
         ...
 
 
 class OneByOne:
-    """Handles deliveries one by one."""
+    """Handles entries one by one, and the rows of pages (`rows`)."""
 
     size: int = 1
 
@@ -82,182 +92,175 @@ class OneByOne:
         self._holdings = holdings
         self._schedule = schedule
         self._settlement = settlement
-        self._acks = settlement.acks
         self._now = holdings.clock.now
         self._routes = routes
+        self._receivers = receivers(holdings, routes)
         self._unknown: Unknown = unknown
-        self._workers: dict[Delivery, Worker] = {}  # of deliveries in their handler
-        self.done: int = 0
-        self.stopping: bool = False
-        self.take: Callable[[float], Delivery | None] = schedule.take
-        """Returns the next delivery, or `None`."""
+        self._workers: dict[Entry, Worker] = {}  # of entries in their handler
+        self._rows = Rows(schedule, settlement.acks, self._now)
+        self._done = 0
+        self.take: Callable[[float], Entry | Page | None] = schedule.take
+        """Returns the next entry, or the page with the next rows, or `None`."""
+
+    @property
+    def done(self) -> int:
+        """The number of ended calls of handlers."""
+        return self._done + self._rows.done
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no handler may begin any more."""
+        return self._rows.stopping
+
+    @stopping.setter
+    def stopping(self, stopping: bool) -> None:
+        self._rows.stopping = stopping
 
     @property
     def running(self) -> int:
-        """Deliveries in their handler."""
-        return len(self._workers)
+        """The number of entries in their handler."""
+        return len(self._workers) + len(self._rows)
 
-    def in_handlers(self) -> list[tuple[Worker, Sequence[Delivery]]]:
-        """Return each worker in a handler, with its delivery."""
-        return [(worker, (delivery,)) for delivery, worker in tuple(self._workers.items())]
+    def in_handlers(self) -> list[tuple[Worker, Sequence[Entry]]]:
+        """Return each worker in a handler, with its entry."""
+        return [*((worker, (entry,)) for entry, worker in tuple(self._workers.items())), *self._rows.in_handlers()]
 
     def startable(self, now: float) -> int:
-        """Return the number of deliveries that are ready or due."""
+        """Return the number of entries that are ready or due."""
         return self._schedule.startable(now)
 
     def next_due(self) -> float | None:
         """Return when the next retry is due."""
         return self._schedule.next_due
 
-    async def handle(self, delivery: Delivery, worker: Worker, began: float) -> None:
-        """Attempt a delivery, and write its fate."""
-        if is_suspect(delivery):
-            await self._handle_suspect(delivery, worker, began)
+    async def handle(self, unit: Entry | Page, turn: Turn) -> None:
+        """Attempt an entry and write its fate, or handle the rows of a page."""
+        if isinstance(unit, Entry):
+            await self._handle_entry(unit, turn)
             return
-        route = admit(delivery, self._routes.find(delivery.fields), self._unknown, self._now)
-        if not isinstance(route, Route) or route.deduplicate is not None:
-            await self._handle_with_care(delivery, route, worker, began)
+        if self.stopping:
             return
-        self._workers[delivery] = worker
-        error = left = None
+        if (left := await self._rows.handle(unit, turn)) is None:
+            return
         try:
-            left = await route.call(delivery.payload, delivery)
-        except BaseException as raised:  # noqa: BLE001  # as `_call`, but without its coroutine for each event
-            error = as_value(raised, (delivery,))
-        finally:
-            del self._workers[delivery]
-        self.done += 1
-        if error is left is None and delivery.instructions is None and not worker.cancelling():
-            acknowledge(self._acks, delivery, route)
-            self._schedule.leave(delivery)
-        else:
-            error = error_of(error, left)
-            await self._settle(delivery, await self._fate_after(error, delivery, route, worker, began), route)
+            await self._end_row(left, turn)
+        except asyncio.CancelledError:
+            if not is_drain_over():
+                self.abandon(left.entry)
+            raise
 
-    async def _handle_suspect(self, delivery: Delivery, worker: Worker, began: float) -> None:
-        """Handle a delivery that may harm others (`schedule.is_suspect`), or ask the state of a copy that waits."""
-        if isinstance(delivery.fate, AwaitCopy):
-            await self._ask_again(delivery)
-        else:
-            admitted = admit(delivery, self._routes.find(delivery.fields), self._unknown, self._now)
-            await self._handle_with_care(delivery, admitted, worker, began)
-
-    async def _handle_with_care(self, delivery: Delivery, admitted: Route | Fate, worker: Worker, began: float) -> None:
-        """First find out whether to call the handler: the fate may be known, or the delivery may be a copy."""
-        if not isinstance(admitted, Route):
-            fate: Fate = admitted
-        else:
-            fate = await self._fate_before(delivery, admitted) or (
-                Postpone(self._now()) if self.stopping else await self._call(delivery, admitted, worker, began)
-            )
-        await self._settle(delivery, fate, admitted)
-
-    async def _call(self, delivery: Delivery, route: Route, worker: Worker, began: float) -> Fate:
-        self._workers[delivery] = worker
-        error = left = None
-        try:
-            left = await route.call(delivery.payload, delivery)
-        except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fate
-            error = as_value(raised, (delivery,))
-        finally:
-            del self._workers[delivery]
-        self.done += 1
-        return await self._fate_after(error_of(error, left), delivery, route, worker, began)
-
-    async def _fate_after(
-        self, error: BaseException | None, delivery: Delivery, route: Route, worker: Worker, began: float
-    ) -> Fate:
-        if worker.cancelling():
+    async def _end_row(self, left: Left, turn: Turn) -> None:
+        """Go on with a row that has become an entry: its handler has ended, or was not called."""
+        entry, route, ended = left
+        if ended is None:
+            await self._handle_entry(entry, turn)
+            return
+        self._holdings.strays.pop(entry.raw_id, None)
+        if turn.worker.cancelling():
             await absorb_cancellation()
-        return fate_after(error, delivery, route, began, self._now)
+        await self._settle(entry, fate_after(ended, entry, route, self._now()), route)
 
-    async def _settle(self, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> None:
-        """Write the fate. The delivery then leaves its lane, unless it waits there to be handled again."""
-        if fate is ACK:
-            acknowledge(self._acks, delivery, admitted)
-        elif await self._is_put_off(delivery, fate, admitted):
+    async def _handle_entry(self, entry: Entry, turn: Turn) -> None:
+        if isinstance(entry.fate, AwaitCopy):
+            await self._ask_again(entry)
             return
-        self._schedule.leave(delivery)
+        known = entry.fate
+        entry.begin()
+        admitted = admit(entry, self._routes.find(entry.fields), self._unknown, self._now)
+        fate = admitted if not isinstance(admitted, Route) else await self._fate(entry, known, admitted, turn)
+        await self._settle(entry, fate, admitted)
 
-    async def _is_put_off(self, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> bool:
-        """Write a fate, and return whether the delivery keeps its lane and waits there."""
-        if isinstance(fate, AwaitCopy):
-            wait_aside(self._schedule, delivery, fate)
-            return False
-        if await carry_out(self._settlement, delivery, fate, admitted):
-            self._schedule.delay(delivery, delivery.due)
-            return True
-        return False
+    async def _fate(self, entry: Entry, known: Fate | None, route: Route, turn: Turn) -> Fate:
+        """Return the fate of an admitted entry: the known one, that of a copy, or the one after its handler."""
+        if entry.is_suspect or route.deduplicate is not None:
+            fate = known or await self._fate_before(entry, route)
+            if fate is None and self.stopping:
+                fate = Postpone(self._now())
+            if fate is not None:
+                return fate
+        return await self._call(entry, route, turn)
 
-    async def _ask_again(self, copy: Delivery) -> None:
+    async def _call(self, entry: Entry, route: Route, turn: Turn) -> Fate:
+        """Call the handler, and return the fate."""
+        delivery = Delivery(entry, self._receivers[route.name]) if route.shows_delivery else None
+        self._workers[entry] = turn.worker
+        error = left = None
+        try:
+            left = await route.call(entry.payload, delivery)
+        except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fate
+            error = as_value(raised, (delivery,), entry)
+        finally:
+            del self._workers[entry]
+        self._done += 1
+        self._holdings.strays.pop(entry.raw_id, None)
+        if turn.worker.cancelling():
+            await absorb_cancellation()
+        now = self._now()
+        return fate_after(Ended(error_of(error, left), close(delivery), now - turn.began), entry, route, now)
+
+    async def _settle(self, entry: Entry, fate: Fate, admitted: Route | Fate) -> None:
+        """Write the fate. The entry then leaves its lane, unless it waits there to be handled again."""
+        if fate is ACK:
+            acknowledge(self._settlement, entry, admitted)
+        elif isinstance(fate, AwaitCopy):
+            wait_aside(self._schedule, entry, fate)
+        elif await carry_out(self._settlement, [Decided(entry, fate, admitted)]):
+            self._schedule.delay(entry)
+            return
+        self._schedule.leave(entry)
+
+    async def _ask_again(self, copy: Entry) -> None:
         """Ask the state of a copy that was set aside, together with all other copies that are due."""
         others = duplicates.copies_to_ask_after(self._holdings, self._schedule, self._now())
-        await duplicates.ask_again(self._holdings, self._schedule, self._acks, [copy, *others])
+        await duplicates.ask_again(self._holdings, self._schedule, self._settlement, [copy, *others])
 
-    async def _fate_before(self, delivery: Delivery, route: Route) -> Fate | None:
-        """Return the fate of a delivery whose handler must not be called; `None` to call it."""
-        if (fate := known_fate(delivery)) is not None:
-            return fate
-        if is_suspect(delivery):
-            await self._acks.flush_if_possible()
-        [fate] = await begin(self._holdings, [delivery], route)
-        return ABANDON if fate is None and delivery.lost else fate
+    async def _fate_before(self, entry: Entry, route: Route) -> Fate | None:
+        """Return the fate of an entry whose handler must not be called; `None` to call it."""
+        if entry.is_suspect:
+            await self._settlement.acks.flush_if_possible()
+        [fate] = await begin(self._holdings, [entry], route)
+        return ABANDON if fate is None and entry.lost else fate
 
-    def abandon(self, delivery: Delivery) -> None:
-        """Drop the delivery without settling it. Another consumer takes it over when the lease expires."""
-        self._holdings.drop(delivery)
-        self._schedule.leave(delivery)
+    def abandon(self, unit: Entry | Page) -> None:
+        """Drop the entry without settling it. Another consumer takes it over when the lease expires."""
+        if isinstance(unit, Entry):  # a row that became an entry is abandoned by `handle`
+            self._settlement.abandon(unit)
+            self._schedule.leave(unit)
 
-    def lost(self, delivery: Delivery) -> None:
-        """Cancel the handler of a lost delivery if `on_lost` says so, or continue the lane of a waiting one."""
-        if (worker := self._workers.get(delivery)) is not None:
-            if wants_cancelling(delivery, self._routes):
-                worker.cancel()
+    def lost(self, entry: Entry) -> None:
+        """Cancel the handler of a lost entry if `on_lost` says so, or continue the lane of a waiting one."""
+        worker = self._workers.get(entry) or self._rows.worker_of(entry)
+        if worker is None:
+            self._schedule.forget(entry)
+        elif wants_cancelling(entry, self._routes):
+            worker.cancel()
         else:
-            self._schedule.forget(delivery)
+            self._holdings.strays[entry.raw_id] = entry
+
+    def unfold(self, raw_id: bytes) -> Entry | None:
+        """Make an entry of a row of a page; `None` if the row is handled, and its acknowledgement on the way."""
+        if (entry := self._rows.begun(raw_id)) is not None:
+            return entry
+        self._schedule.dissolve()
+        held = self._holdings.by_id.get(raw_id)
+        return held if isinstance(held, Entry) else None
 
 
-def acknowledge(acks: Acknowledgements, delivery: Delivery, admitted: Route | Fate) -> None:
-    """Acknowledge a handled delivery with the next group."""
-    if isinstance(admitted, Route) and not admitted.shows_delivery:
-        delivery.payload = None  # nothing can read it any longer, and the garbage collector has less to do
-    acks.add(delivery)
-
-
-def known_fate(delivery: Delivery) -> Fate | None:
-    """Return the fate that Redis could not accept earlier; `None` if the fate is not decided."""
-    return cast("Fate | None", delivery.fate)
-
-
-async def begin(holdings: Holdings, deliveries: Sequence[Delivery], route: Route) -> list[Fate | None]:
-    """Return for each delivery `None` to call its handler, or the fate of a copy."""
+async def begin(holdings: Holdings, entries: Sequence[Entry], route: Route) -> list[Fate | None]:
+    """Return for each entry `None` to call its handler, or the fate of a copy."""
     if route.deduplicate is None:
-        return [None] * len(deliveries)
-    return await duplicates.begin(holdings, deliveries)
+        return [None] * len(entries)
+    return await duplicates.begin(holdings, entries)
 
 
-def wait_aside(schedule: Schedule, delivery: Delivery, fate: AwaitCopy) -> None:
+def wait_aside(schedule: Schedule, entry: Entry, fate: AwaitCopy) -> None:
     """Let a copy wait until its state is asked again. The caller makes it leave its lane."""
-    if not delivery.lost:
-        delivery.fate = fate
-        schedule.set_aside(delivery, fate.until)
+    if not entry.lost:
+        entry.wait(fate.until, fate)
+        schedule.set_aside(entry)
 
 
-async def carry_out(settlement: Settlement, delivery: Delivery, fate: Fate, admitted: Route | Fate) -> bool:
-    """Write a fate, and return whether the delivery must be handled again when it is `due`.
-
-    If Redis permanently refuses a follow-up of the handler, that counts as the handler's failure.
-    """
-    try:
-        return await to_its_end(lambda: settlement.settle(delivery, fate))
-    except ServerError as error:
-        if not isinstance(admitted, Route):
-            raise
-        failure = fate_after(error, delivery, admitted, now=settlement.clock.now)
-    return await carry_out(settlement, delivery, failure, admitted)
-
-
-def wants_cancelling(delivery: Delivery, routes: RouteTable) -> bool:
-    """Whether the handler of a lost delivery must be cancelled."""
-    route = routes.find(delivery.fields)
+def wants_cancelling(entry: Entry, routes: RouteTable) -> bool:
+    """Whether the handler of a lost entry must be cancelled."""
+    route = routes.find(entry.fields)
     return route is not None and route.on_lost == "cancel"

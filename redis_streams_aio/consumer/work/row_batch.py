@@ -1,0 +1,72 @@
+"""`RowBatch`: rows of pages that a batch handler gets together. They become entries only where there is more to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+from ...handlers.routes import Route
+from ..entry import Entry
+from ..page import Page, Row
+
+
+class RowBatch(Sequence[Entry]):
+    """Rows that were taken from their pages. As a sequence, it has their entries, which are made when one is needed."""
+
+    __slots__ = ("_entries", "_parts", "_payloads", "_rows", "lane", "route")
+
+    def __init__(self, parts: Sequence[tuple[Page, Sequence[Row]]]) -> None:
+        self._parts = parts
+        self._rows = [row for _, rows in parts for row in rows]
+        self._payloads: list[object] = []
+        self._entries: list[Entry] | None = None
+        self.route: Route = parts[0][0].route
+        self.lane: object = parts[0][0].lane
+
+    @property
+    def ids(self) -> list[bytes]:
+        """The ids of the entries."""
+        return [raw_id for raw_id, _, _ in self._rows]
+
+    def payloads(self) -> list[object]:
+        """Return the decoded payloads. Raises the errors of the decoder."""
+        decode = self._parts[0][0].decode
+        self._payloads = [decode(payload) for _, payload, _ in self._rows]
+        return self._payloads
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the rows have become entries."""
+        return self._entries is not None
+
+    def entries(self) -> list[Entry]:
+        """Make entries of all rows. They have not begun."""
+        if self._entries is None:
+            self._entries = [page.entry_of(raw_id) for page, rows in self._parts for raw_id, _, _ in rows]
+            for entry, payload in zip(self._entries, self._payloads, strict=False):
+                entry.payload, entry.prepared = payload, True
+        return self._entries
+
+    def begun(self) -> list[Entry]:
+        """Make entries of all rows whose handler is running, or has ended."""
+        if self._entries is None:
+            for entry in self.entries():
+                entry.begin()
+        return self.entries()
+
+    def shown(self) -> Sequence[Entry]:
+        """Return the rows as entries, for those who only look. Can be called from any thread."""
+        return self._entries or [page.shown(raw_id) for page, rows in self._parts for raw_id, _, _ in rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        return self.begun()[index]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.begun())
