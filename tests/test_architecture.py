@@ -47,7 +47,7 @@ LAYERS: list[list[str]] = [
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],
     ["consumer.settle"],
     ["consumer.intake", "consumer.work"],
-    ["consumer.group_consumer", "consumer.halting", "consumer.room"],
+    ["consumer.group_consumer", "consumer.halting", "consumer.room", "consumer.starvation"],
     ["consumer.reading"],
     ["consumer.subscription"],
     ["consumer.stream_consumer"],

@@ -31,6 +31,7 @@ from .page import Page
 from .periodic import repeat, wait_for
 from .progress import Progress
 from .room import Room
+from .starvation import Starvation
 
 UNBLOCK_AGAIN = 0.05
 """Seconds between attempts to end a read: one that had not yet begun is missed."""
@@ -101,6 +102,7 @@ class Reading:
         self._taken_over = 0
         """The number of entries that the last look has taken over."""
         self.progress: Progress = Progress()
+        self._starvation = Starvation(holdings, room)
         self._came_at = 0.0
         self.is_active: bool = False
         """Whether a read may be under way."""
@@ -128,6 +130,11 @@ class Reading:
 
     def _step(self, step: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         return partial(unless_refused, step) if self._ends_when_refused else step
+
+    @property
+    def good(self) -> bool:
+        """Whether reads come back, and begin: the subscription does not starve. Any thread may ask."""
+        return self.progress.good and not self._starvation.is_told
 
     def look(self) -> None:
         """Search for abandoned entries now, because entries were released, or may have been, or it is halted."""
@@ -164,7 +171,8 @@ class Reading:
         waited = False
         while not self._halt.is_set() and not (count := self._room_to_read()):
             waited = True
-            await self._wait_freed()
+            await self._starvation.wait(self._freed)
+        self._starvation.end(reads=not self._halt.is_set())
         if self._halt.is_set():
             return
         if waited and self._room.done > done:

@@ -1,9 +1,15 @@
 """Count how many entries a subscription may ask for now.
 
-Held = running + buffered + delayed. New entries are read only into free room, so waiting entries cause backpressure.
-Entries that are already pending, here or at consumers that are gone, are also taken when waiting entries fill the room:
-a waiting entry may wait for one of them, or for so long that nobody would take over from a dead consumer. This at most
-doubles the number of held entries.
+There are two caps. **Entries that run or could run** fill the work of the handlers, and a buffer in front of them.
+**Entries that wait** (for a retry, for a wish, or behind another entry of their lane) take no room from these: up to
+`MOST_WAITING` may wait beside them, or as many as fit into `WAITING_BYTES`. Only where one lane holds everything
+(`order="stream"`), reading on would be useless, so waiting entries fill the buffer there.
+
+Entries that are already pending, here or at consumers that are gone, are also taken when waiting entries fill their
+cap: a waiting entry may wait for one of them, or for so long that nobody would take over from a dead consumer. This
+adds at most as many entries as could run.
+
+Acknowledgements that Redis does not accept take room beyond `MOST_UNWRITTEN`: a crash would repeat all these events.
 """
 
 from __future__ import annotations
@@ -17,6 +23,12 @@ from .work.schedule import Schedule
 
 BUFFERED_BYTES = 8 * 1024 * 1024
 """The most bytes that wait for a worker."""
+MOST_WAITING = 10_000
+"""The most entries that wait beside those that could run."""
+WAITING_BYTES = 64 * 1024 * 1024
+"""The most bytes of entries that wait."""
+MOST_UNWRITTEN = 1_000
+"""The number of acknowledgements without an answer, beyond a full room, from which on they take room."""
 
 
 class Room:
@@ -53,13 +65,32 @@ class Room:
     @property
     def for_new(self) -> int:
         """The number of new entries to read."""
-        return self._within(self._most_held - self._held)
+        return self._within(self._most_held)
 
     @property
     def for_old(self) -> int:
         """The number of pending entries to take; at first at most `few`."""
-        could_run = self._schedule.ready + self._workers.busy * self._size
-        return self._within(min(self._most_held - could_run, 2 * self._most_held - self._held))
+        return self._within(2 * self._most_held)
+
+    @property
+    def waiting(self) -> int:
+        """The number of entries that are held, and could not run now."""
+        return max(0, self._held - self._could_run)
+
+    @property
+    def unwritten(self) -> int:
+        """The number of acknowledgements that Redis has not confirmed yet."""
+        return len(self._acks)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing runs, and nothing could run."""
+        return not (self._could_run or self.asked)
+
+    @property
+    def due(self) -> float | None:
+        """When the next waiting entry is due, on the broker's clock."""
+        return self._schedule.next_due
 
     def few(self, count: int) -> int:
         """Return the upper bound for entries taken over at once.
@@ -79,11 +110,22 @@ class Room:
         """The number of entries that are held and not settled."""
         return len(self._holdings) - len(self._acks)
 
-    def _within(self, free: int) -> int:
+    @property
+    def _could_run(self) -> int:
+        return self._schedule.runnable + self._workers.busy * self._size
+
+    @property
+    def _most_waiting(self) -> int:
+        return 0 if self._in_one_lane else min(MOST_WAITING, self._handful.within(WAITING_BYTES))
+
+    def _within(self, most: int) -> int:
+        """Return the number of entries to ask for, where `most` may be held beside the waiting ones."""
+        free = min(self._most_held - self._could_run, most + self._most_waiting - self._held)
+        refused = max(0, len(self._acks) - self._most_held - MOST_UNWRITTEN)
         idle = (self._concurrency - self._workers.busy) * self._size
         # an entry behind another one of its lane is not work for a free worker; in stream order there is one lane
         buffered = self._schedule.buffered if self._in_one_lane else self._schedule.ready
         return min(
             self._handful.size,
-            room(free=free - self.asked, limit=self._limit, buffered=buffered, idle=idle),
+            room(free=free - refused - self.asked, limit=self._limit, buffered=buffered, idle=idle),
         )

@@ -105,8 +105,8 @@ class Subscription:
 
     @property
     def ready(self) -> bool:
-        """Whether reads come back."""
-        return self._reading.progress.good
+        """Whether reads come back, and it does not starve."""
+        return self._reading.good
 
     @property
     def is_handling(self) -> bool:
@@ -250,6 +250,7 @@ class Subscription:
     async def _write_once(self) -> None:
         await self._settlement.acks.overdue()
         await self._settlement.acks.flush()
+        self._freed.set()  # there may be room again
 
     def accept(self, found: Page | Sequence[Entry]) -> None:
         """Have entries handled that the source has given."""

@@ -141,8 +141,26 @@ class LoopBlocked(Fact, frozen=True, kw_only=True):
         return f" by handler {self.handler}" if self.handler else ""
 
 
+class Starved(GroupFact, frozen=True, kw_only=True):
+    """A subscription has read nothing for longer than a lease, because all that it holds waits. It is not `ready`.
+
+    What to do: look at the failures or wishes of the events that wait; see docs/ordering.md. `ReadingAgain` ends it.
+    """
+
+    level: ClassVar[int] = logging.WARNING
+    line: ClassVar[str] = "starving: {0.waiting} entries wait, {0.unwritten} acknowledgements are unwritten{0.until}"
+    waiting: int
+    unwritten: int
+    seconds: float | None  # until the first of them is due; `None` if none waits for a time
+
+    @property
+    def until(self) -> str:
+        """When the first one is due, in words."""
+        return "" if self.seconds is None else f", the first is due in {self.seconds:.3g} s"
+
+
 class ReadingAgain(GroupFact, frozen=True, kw_only=True):
-    """A read succeeded after others had failed: the outage is over for this subscription."""
+    """A read succeeded after others had failed, or began after the subscription starved: that is over."""
 
     level: ClassVar[int] = logging.INFO
     line: ClassVar[str] = "reading again after {0.seconds:.3g} s"

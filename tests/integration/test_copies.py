@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, RetryLater, RetryPolicy, Settings
+from redis_streams_aio.consumer import room
 from redis_streams_aio.events import keys
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
@@ -188,8 +189,9 @@ async def test_p11_p25_the_original_keeps_its_retry_whichever_of_the_copies_it_i
 @pytest.mark.parametrize("how", ["drain", "crash"])
 @pytest.mark.parametrize("order", ORDERS)
 async def test_p2_p25_copies_that_fill_the_cap_leave_room_for_their_original(
-    url: str, other: Other, order: str, how: str, batch: int | None
+    url: str, other: Other, order: str, how: str, batch: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(room, "MOST_WAITING", 0)
     await publish(url, 1, event_id="x")
     got: list[int] = []
     [original] = await other.read()
@@ -207,9 +209,10 @@ async def test_p2_p25_copies_that_fill_the_cap_leave_room_for_their_original(
 
 @pytest.mark.parametrize("order", ORDERS)
 async def test_p5_p25_copies_that_fill_the_cap_leave_room_for_an_original_whose_answer_was_lost(
-    url: str, redis: Redis, other: Other, order: str
+    url: str, redis: Redis, other: Other, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is pending for this very consumer, which does not hold it: as after a read whose answer never came."""
+    monkeypatch.setattr(room, "MOST_WAITING", 0)
     await publish(url, 1, event_id="x")
     got: list[int] = []
     [original] = await other.read()
@@ -274,8 +277,11 @@ async def _has_grown(redis: Redis, command: str, calls: int) -> bool:
 
 
 @pytest.mark.parametrize("order", ["key", "none"])
-async def test_p2_what_waits_for_hours_leaves_room_for_those_who_are_gone(url: str, other: Other, order: str) -> None:
+async def test_p2_what_waits_for_hours_leaves_room_for_those_who_are_gone(
+    url: str, other: Other, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also while as much waits as may be held."""
+    monkeypatch.setattr(room, "MOST_WAITING", 0)
     await publish(url, *range(5))
     left = await other.read(5)
     got: list[int] = []

@@ -270,6 +270,14 @@ def test_every_fact_is_one_line_and_has_attributes_that_collide_with_no_record(
             "s/g: a, b, one at a time, in batches of 50, in order",
         ),
         (telemetry.ReadingAgain(stream="s", group="g", seconds=12.34), "s/g: reading again after 12.3 s"),
+        (
+            telemetry.Starved(stream="s", group="g", waiting=300, unwritten=0, seconds=60),
+            "s/g: starving: 300 entries wait, 0 acknowledgements are unwritten, the first is due in 60 s",
+        ),
+        (
+            telemetry.Starved(stream="s", group="g", waiting=0, unwritten=2000, seconds=None),
+            "s/g: starving: 0 entries wait, 2000 acknowledgements are unwritten",
+        ),
         (LagHigh(report=LagReport("s", "g", 7, 3, None)), "s/g: has fallen behind: 10 entries"),
         (
             telemetry.EntriesVanished(stream="s", group="g", ids=tuple("abcdefg")),

@@ -34,8 +34,7 @@ class Schedule:
     def __init__(self) -> None:
         self._ready: deque[Entry] = deque()
         self._behind: dict[object, deque[Entry]] = {}  # a lane is in here while one of it is ready, running or delayed
-        self._delayed = Timetable()
-        self._aside = Timetable()
+        self._delayed, self._aside = Timetable(), Timetable()
         self._first_due = math.inf  # of both timetables; read for each event
         self._waiting = 0
         self._pages: deque[Page] = deque()
@@ -49,6 +48,11 @@ class Schedule:
     def ready(self) -> int:
         """The number of entries that a worker could begin."""
         return len(self._ready) + (sum(map(len, self._pages)) if self._pages else 0)
+
+    @property
+    def runnable(self) -> int:
+        """The number of entries that a worker could begin now: without rows that wait behind an entry of their lane."""
+        return self.ready if self._first_page() is not None else len(self._ready)
 
     @property
     def delayed(self) -> int:
@@ -274,9 +278,8 @@ class Schedule:
         first = [*self._ready, *self._delayed.clear()]
         everything = [*first, *chain(*self._behind.values()), *rows, *self._aside.clear()]
         self._pages.clear()
-        self._ready.clear()
-        for behind in self._behind.values():
-            behind.clear()
+        for waiting in (self._ready, *self._behind.values()):
+            waiting.clear()
         for entry in first:
             self._behind.pop(entry.lane, None)
         self._waiting = 0
