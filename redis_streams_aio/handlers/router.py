@@ -130,6 +130,8 @@ class Router:
         """Take over another router's handlers; see `Broker.include`. Raises `HandlerDefinitionError`."""
         self._check_time("a router is included")
         _check_router(router)
+        if router is self:
+            raise HandlerDefinitionError("router: is this router itself; include it in another router, or in a broker")
         if wrong := prefix_problem(prefix):
             raise HandlerDefinitionError(wrong)
         mine = msgspec.structs.replace(self._defaults, prefix=self._defaults.prefix + exact(prefix))

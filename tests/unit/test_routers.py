@@ -252,3 +252,9 @@ def test_a_wrong_prefix_is_refused_when_a_router_is_included(handlers: int, pref
             owner.include(router, prefix=prefix)
         assert str(raised.value).startswith(problem)
     assert not router.included
+
+
+def test_a_router_that_includes_itself_is_refused() -> None:
+    router = Router()
+    with pytest.raises(HandlerDefinitionError, match="is this router itself"):
+        router.include(router)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,10 +13,6 @@ from ..replies import Reply, reads
 from .consumer import Consumer
 from .records import FORGET
 from .script import Script, Step
-from .sending import send_one
-
-if TYPE_CHECKING:
-    from ..connection import Connection
 
 COMPLETE = Script(
     FORGET
@@ -101,11 +96,6 @@ def completion(who: Consumer, done: Completion) -> Step[Completed]:
     touched = (who.stream, keys.failures(who.stream, who.group), mark, *(each[1] for each in done.follow_ups))
     added = [argument for each in done.follow_ups for argument in (len(each) - 2, *each[2:])]
     return Step(COMPLETE, touched, (who.group, done.id, vanished, remember, *added), completed)
-
-
-async def complete(connection: Connection, who: Consumer, done: Completion) -> Completed:
-    """Run `completion` alone. Raises `RedisUnavailableError`, `ServerError`."""
-    return await send_one(connection.link("settle", who.stream), completion(who, done))
 
 
 @reads

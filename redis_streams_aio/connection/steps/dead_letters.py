@@ -14,7 +14,6 @@ from ..replies import Reply, checked_id, clock, reads
 from .consumer import NOT_OURS, Consumer, NotOurs
 from .records import FORGET
 from .script import Script, Step
-from .sending import send_one
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -90,13 +89,6 @@ def letter(
     searched = NEWEST if tried else 0
     arguments = (who.group, who.name, moved, most, kept_ms, searched, IDENTITY, *fields)
     return Step(DEAD_LETTER, touched, arguments, dead_lettered)
-
-
-async def move_to_dead_letters(
-    connection: Connection, who: Consumer, moved: bytes, fields: Sequence[Argument], options: DeadLetterOptions
-) -> str | NotOurs:
-    """Run `letter` alone. Raises `RedisUnavailableError`, `ServerError`."""
-    return await send_one(connection.link("settle", who.stream), letter(who, moved, fields, options))
 
 
 @reads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ...events import keys
 from ..packing import Argument
@@ -12,10 +12,6 @@ from ..replies import Reply, integer, reads, words
 from .consumer import NOT_OURS, Consumer, NotOurs
 from .records import COMPOSE
 from .script import Script, Step
-from .sending import send_one
-
-if TYPE_CHECKING:
-    from ..connection import Connection
 
 RETRY = Script(
     COMPOSE
@@ -64,11 +60,6 @@ def failures(who: Consumer, failed: Sequence[Failed]) -> Step[list[int | NotOurs
     arguments: list[Argument] = [argument for one in failed for argument in one]
     touched = (who.stream, keys.failures(who.stream, who.group))
     return Step(RETRY, touched, (who.group, who.name, *arguments), partial(failures_written, len(failed)))
-
-
-async def write_failures(connection: Connection, who: Consumer, failed: Sequence[Failed]) -> list[int | NotOurs]:
-    """Run `failures` alone. Raises `RedisUnavailableError`, `ServerError`."""
-    return await send_one(connection.link("settle", who.stream), failures(who, failed))
 
 
 @reads
