@@ -32,6 +32,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from contextvars import Context
 from typing import Literal
 
 import anyio
@@ -262,7 +263,10 @@ class Subscription:
                 self._schedule.add(entry)
         if self._halt.is_set():
             self._freed.set()  # they are released
-        self._workers.wake()
+        if len(found) < self._room.asked:
+            self._workers.wake()
+        else:  # more wait in Redis: ask for them first, and Redis works while handlers run
+            asyncio.get_running_loop().call_soon(self._workers.wake, context=Context())
 
     def _tell(self, error: RedisStreamsError) -> None:
         self.holdings.telemetry.emit(StepFailed.of(f"release entries of {self.name}", error, LONGEST))
