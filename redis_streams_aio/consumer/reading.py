@@ -210,7 +210,7 @@ class Reading:
         self._is_idle = not came
         if came and self._room.done - done >= came:  # all were handled in the turn in which they came
             self._room.pace.measured(came, asyncio.get_running_loop().time() - self._came_at)
-        if 0 < came < count:
+        elif 0 < came < count:
             await asyncio.sleep(0)  # no more entries wait in Redis: let workers run before the next read
 
     async def _take_over(self, count: int) -> int:

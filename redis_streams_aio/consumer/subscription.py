@@ -57,6 +57,9 @@ from .work.turns import Worker
 
 State = Literal["closed", "running", "paused", "draining"]
 
+FEW = 8
+"""Entries of a read that are begun before the next read leaves: they would wait longer for it than they take."""
+
 
 class Subscription:
     """All handlers of one stream and one group in this process."""
@@ -263,7 +266,7 @@ class Subscription:
                 self._schedule.add(entry)
         if self._halt.is_set():
             self._freed.set()  # they are released
-        if len(found) < self._room.asked:
+        if len(found) < max(self._room.asked, FEW):
             self._workers.wake()
         else:  # more wait in Redis: ask for them first, and Redis works while handlers run
             asyncio.get_running_loop().call_soon(self._workers.wake, context=Context())
