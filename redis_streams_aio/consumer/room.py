@@ -65,17 +65,18 @@ class Room:
     @property
     def for_new(self) -> int:
         """The number of new entries to read."""
-        return self._within(self._most_held)
+        return self._within(self._most_held - self._at_work)
 
     @property
     def for_old(self) -> int:
         """The number of pending entries to take; at first at most `few`."""
-        return self._within(2 * self._most_held)
+        could_run = self._schedule.runnable + self._workers.busy * self._size
+        return self._within(min(self._most_held - could_run, 2 * self._most_held - self._at_work))
 
     @property
     def waiting(self) -> int:
-        """The number of entries that are held, and could not run now."""
-        return max(0, self._held - self._could_run)
+        """The number of entries that wait for a time, or behind another entry of their lane."""
+        return self._schedule.delayed + self._schedule.buffered - self._schedule.runnable
 
     @property
     def unwritten(self) -> int:
@@ -85,7 +86,7 @@ class Room:
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing runs, and nothing could run."""
-        return not (self._could_run or self.asked)
+        return not (self._workers.busy or self.asked or self._held > self.waiting)
 
     @property
     def due(self) -> float | None:
@@ -111,16 +112,13 @@ class Room:
         return len(self._holdings) - len(self._acks)
 
     @property
-    def _could_run(self) -> int:
-        return self._schedule.runnable + self._workers.busy * self._size
+    def _at_work(self) -> int:
+        """The number of held entries, without the waiting ones that take no room."""
+        if self._in_one_lane:
+            return self._held
+        return self._held - min(self.waiting, MOST_WAITING, self._handful.within(WAITING_BYTES))
 
-    @property
-    def _most_waiting(self) -> int:
-        return 0 if self._in_one_lane else min(MOST_WAITING, self._handful.within(WAITING_BYTES))
-
-    def _within(self, most: int) -> int:
-        """Return the number of entries to ask for, where `most` may be held beside the waiting ones."""
-        free = min(self._most_held - self._could_run, most + self._most_waiting - self._held)
+    def _within(self, free: int) -> int:
         refused = max(0, len(self._acks) - self._most_held - MOST_UNWRITTEN)
         idle = (self._concurrency - self._workers.busy) * self._size
         # an entry behind another one of its lane is not work for a free worker; in stream order there is one lane
