@@ -19,6 +19,8 @@ HEADROOM = 1.03
 OTHER_BUILD = 1.10
 """Machine instructions: compilers and C libraries differ by so much."""
 FAR_BELOW = 0.90
+SLACK = 2
+"""Instructions more or less that say nothing, in stages that have only a few."""
 RENEW = "'python -m tests.budget --renew' writes what is measured into the table"
 LOOP = {
     "tasks": "tasks started",
@@ -65,13 +67,13 @@ def write(budgets: Budgets) -> None:
 
 def too_much(what: str, measured: float, budget: float, headroom: float = HEADROOM) -> Iterator[str]:
     """Tell of a figure that is above its budget."""
-    if measured > budget * headroom + 0.5:
+    if measured > budget * headroom + SLACK:
         yield f"{what}: {measured:,g} is more than the budget of {budget:,g}, with {headroom - 1:.0%} of headroom"
 
 
 def too_little(what: str, measured: float, budget: float) -> Iterator[str]:
     """Tell of a figure that is so far below its budget that what was gained could be lost again."""
-    if measured < budget * FAR_BELOW - 1:
+    if measured < budget * FAR_BELOW - SLACK:
         yield f"{what}: {measured:,g} is far below the budget of {budget:,g}: lower it. {RENEW}"
 
 
