@@ -47,6 +47,7 @@ LAYERS: list[list[str]] = [
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],
     ["consumer.settle"],
     ["consumer.intake", "consumer.work"],
+    ["consumer.parking"],
     ["consumer.group_consumer", "consumer.halting", "consumer.room", "consumer.starvation"],
     ["consumer.reading"],
     ["consumer.subscription"],

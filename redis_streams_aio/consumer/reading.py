@@ -171,7 +171,7 @@ class Reading:
         waited = False
         while not self._halt.is_set() and not (count := self._room_to_read()):
             waited = True
-            await self._starvation.wait(self._freed)
+            await self._make_room()
         self._starvation.end(reads=not self._halt.is_set())
         if self._halt.is_set():
             return
@@ -185,6 +185,14 @@ class Reading:
         if failing_since is not None:
             seconds = round(loop.time() - failing_since, 3)
             self._telemetry.emit(ReadingAgain(stream=self._stream, group=self._group, seconds=seconds))
+
+    async def _make_room(self) -> None:
+        """Park entries that wait, or wait until an entry has ended."""
+        if await self._room.make():
+            self._freed.set()  # also for take-overs
+            self._look.set()  # to learn when the next parked entry is due
+        else:
+            await self._starvation.wait(self._freed)
 
     @property
     def _wait(self) -> float:

@@ -3,7 +3,8 @@
 There are two caps. **Entries that run or could run** fill the work of the handlers, and a buffer in front of them.
 **Entries that wait** (for a retry, for a wish, or behind another entry of their lane) take no room from these: up to
 `MOST_WAITING` may wait beside them, or as many as fit into `WAITING_BYTES`. Only where one lane holds everything
-(`order="stream"`), reading on would be useless, so waiting entries fill the buffer there.
+(`order="stream"`), reading on would be useless, so waiting entries fill the buffer there. Beyond their cap, waiting
+entries are parked in Redis where their order allows it (`parking`).
 
 Entries that are already pending, here or at consumers that are gone, are also taken when waiting entries fill their
 cap: a waiting entry may wait for one of them, or for so long that nobody would take over from a dead consumer. This
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from ..handlers.subscription_options import SubscriptionOptions
 from .intake.source import Source
+from .parking import Parking
 from .settle.acknowledgements import Acknowledgements
 from .work.handling import Workers
 from .work.pace import Pace, room
@@ -53,6 +55,7 @@ class Room:
         self._acks = acks
         self._schedule = schedule
         self._workers = workers
+        self._parking = Parking(source.holdings, schedule)
         self.pace: Pace = Pace(buffer)
         self.asked: int = 0
         """The number of entries that were requested; their room is reserved until they arrive."""
@@ -93,6 +96,14 @@ class Room:
         """When the next waiting entry is due, on the broker's clock."""
         return self._schedule.next_due
 
+    async def make(self) -> bool:
+        """Park waiting entries in Redis if too many wait here; return whether there were any to park.
+
+        Raises `RedisUnavailableError`.
+        """
+        most = self._most_waiting
+        return self.waiting > most and await self._parking.park(max(1, most // 10))
+
     def few(self, count: int) -> int:
         """Return the upper bound for entries taken over at once.
 
@@ -116,7 +127,11 @@ class Room:
         """The number of held entries, without the waiting ones that take no room."""
         if self._in_one_lane:
             return self._held
-        return self._held - min(self.waiting, MOST_WAITING, self._handful.within(WAITING_BYTES))
+        return self._held - min(self.waiting, self._most_waiting)
+
+    @property
+    def _most_waiting(self) -> int:
+        return min(MOST_WAITING, self._handful.within(WAITING_BYTES))
 
     def _within(self, free: int) -> int:
         refused = max(0, len(self._acks) - self._most_held - MOST_UNWRITTEN)

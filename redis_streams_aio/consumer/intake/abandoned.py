@@ -7,8 +7,8 @@ stream (`keys.leases`), so a deploy that changes the lease takes over no live ev
 lease, the longest lease in the group counts.
 
 Entries of the reserved consumer name `keys.RELEASED` have no owner, and are taken over at once. Entries of the name
-`keys.PARKED` wait until they are due (`steps.parking`). They are taken over here only where the set that lists them has
-lost them.
+`keys.PARKED` wait until they are due (`steps.parking`), and are taken then, the longest due first. Before that they are
+taken over only where the set that lists them has lost them.
 
 A living consumer may abandon entries too: Redis refused their fate permanently, or a person made them claimable. So
 once per lease all pending entries are searched, one page with each look.
@@ -27,10 +27,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...connection import replies
-from ...connection.replies import Reply
+from ...connection.replies import RawEntry, Reply
 from ...connection.steps.claims import Claim
 from ...connection.steps.leases import known_leases, note_lease
-from ...connection.steps.parking import due_times, unlisted
+from ...connection.steps.parking import due_times, take_due, unlisted
+from ...connection.steps.sending import send_one
 from ...events import entry_ids, keys
 from ...exceptions import PermissionDeniedError, StreamTypeError
 from ...models import ConsumerInfo, PendingMessage
@@ -80,11 +81,12 @@ class Reclaimer:
         self._page_from = "-"
         self._page_due = 0.0
         self._next_gone = 0.0
+        self._next_parked = math.inf
 
     @property
     def next_look(self) -> float:
         """The time on the event loop's clock before which a look finds nothing, except released entries."""
-        return min(self._next_gone, self._page_due)
+        return min(self._next_gone, self._page_due, self._next_parked)
 
     async def run(self, room: int) -> AsyncIterator[list[Entry]]:
         """Take over up to `room` entries with expired leases, oldest first, and yield them part by part.
@@ -98,9 +100,12 @@ class Reclaimer:
         async for taken in self._take_from(_gone(others, leases), leases, room):
             room -= len(taken)
             yield taken
-        if now >= self._page_due and room > 0:
-            async for taken in self._take_page(leases, room):
-                yield taken
+        self._next_parked = now if _are_parked(others) else math.inf
+        async for taken in self._take_parked(room):
+            room -= len(taken)
+            yield taken
+        async for taken in self._take_page(leases, room):
+            yield taken
 
     async def _look(self) -> tuple[list[ConsumerInfo], Leases]:
         """Return the consumers of the group, and their leases."""
@@ -152,9 +157,26 @@ class Reclaimer:
         found = [message for page in pages for message in replies.pending(page)]
         return [leases.claim(message) for message in sorted(found, key=lambda one: entry_ids.parse(one.id))[:count]]
 
+    async def _take_parked(self, room: int) -> AsyncIterator[list[Entry]]:
+        """Take parked entries that are due, and learn when the next one is."""
+        holdings, loop = self._holdings, asyncio.get_running_loop()
+        link = holdings.connection.link("control", holdings.stream)
+        while self._next_parked <= loop.time() and room > 0:
+            try:
+                due = await send_one(link, take_due(holdings.who, min(room, AT_ONCE)))
+            except (PermissionDeniedError, StreamTypeError):
+                self._next_parked = math.inf  # `_take_page` takes them
+                return
+            holdings.report_vanished(due.gone)
+            yield (taken := await self._counted(due.entries))
+            room -= len(taken)
+            self._next_parked = math.inf if due.next_ms is None else loop.time() + (due.next_ms - due.now_ms) / 1000
+
     async def _take_page(self, leases: Leases, room: int) -> AsyncIterator[list[Entry]]:
-        """Take over abandoned entries from the next page of all pending entries."""
+        """Take over abandoned entries from the next page of all pending entries, if it is time for it."""
         holdings = self._holdings
+        if asyncio.get_running_loop().time() < self._page_due or room <= 0:
+            return
         reply = await holdings.connection.call("XPENDING", holdings.stream, holdings.group, self._page_from, "+", PAGE)
         left = await self._abandoned(reply, leases)
         rows = replies.rows(reply)
@@ -203,6 +225,11 @@ class Reclaimer:
         found = await claim(holdings, claims)
         for entry_id in uncertain:
             holdings.uncertain.pop(entry_id, None)
+        return await self._counted(found)
+
+    async def _counted(self, found: Iterable[RawEntry]) -> list[Entry]:
+        """Hold entries that were claimed, and count their delivery."""
+        holdings = self._holdings
         taken = await take_pending(holdings, found, counts=True)
         if taken:
             holdings.telemetry.emit(Reclaimed(stream=holdings.stream, group=holdings.group, count=len(taken)))
@@ -213,6 +240,10 @@ def _gone(others: Iterable[ConsumerInfo], leases: Leases) -> list[str]:
     """Return the dead consumers with entries: first the released entries, then the longest dead."""
     gone = [each for each in others if each.pending and each.idle >= leases.of(each.name)]
     return [each.name for each in sorted(gone, key=lambda each: (each.name != keys.RELEASED, -each.idle))]
+
+
+def _are_parked(others: Iterable[ConsumerInfo]) -> bool:
+    return any(each.name == keys.PARKED and each.pending for each in others)
 
 
 def _left(others: Iterable[ConsumerInfo], leases: Leases) -> Iterator[float]:

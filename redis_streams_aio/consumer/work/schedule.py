@@ -4,15 +4,14 @@ Every entry has a *lane*; entries of one lane are handled one after another, in 
 orders differ only in the lanes: `"stream"` has one lane for all, `"key"` one for each key, `"none"` has no lanes:
 
 * An entry is *ready* when no earlier entry of its lane is left.
-* A failed entry is *delayed* until its retry is due. It keeps its lane, so later entries of the lane wait.
+* A failed entry is *delayed* until its retry is due. It keeps its lane, so later ones wait.
 * A copy of an event that another process is handling is *aside* until its state is asked again. It has left its lane,
   because the original may come here and need the lane, and no other entry should wait. When the copy may be handled,
   it *queues up* first in its lane again.
 * When its fate is settled, an entry *leaves*, and the next one of its lane is ready.
 
-A batch may contain several entries of one lane, in order; they hold the lane together until the batch has ended.
-Entries to be retried then go back to the front of their lane, in order, and come back together: due entries go first.
-Rows of pages come after all entries that are here; an entry that comes later makes entries of them, to keep the order.
+Entries of one lane in a batch hold it together until the batch has ended. Entries to be retried then go back to its
+front, in order: due ones go first. Rows of pages come last; an entry that comes later makes entries of them.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ class Schedule:
         self._ready: deque[Entry] = deque()
         self._behind: dict[object, deque[Entry]] = {}  # a lane is in here while one of it is ready, running or delayed
         self._delayed, self._aside = Timetable(), Timetable()
+        self.last_due = self._delayed.last  # `forget` removes them
         self._first_due = math.inf  # of both timetables; read for each event
         self._waiting = 0
         self._pages: deque[Page] = deque()
@@ -244,7 +244,7 @@ class Schedule:
             self._ready.appendleft(entry)
 
     def forget(self, entry: Entry) -> None:
-        """Remove a lost entry that waits for its time; the next one of its lane is ready."""
+        """Remove an entry that waits for its time; the next one of its lane is ready."""
         kept_its_lane = not self._aside.discard(entry) and self._delayed.discard(entry)
         self._timed()
         if kept_its_lane:

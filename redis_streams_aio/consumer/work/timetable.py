@@ -39,6 +39,11 @@ class Timetable:
         """Return the first entry. Raises `IndexError`."""
         return self._rows[0][2]
 
+    def last(self, most: int) -> list[Entry]:
+        """Return up to `most` entries that are due last, and hold no lane and no fate that is still to be written."""
+        free = (entry for entry in self._numbers if entry.lane is None and entry.fate is None)
+        return heapq.nlargest(most, free, key=lambda entry: entry.until)
+
     def pop(self) -> Entry:
         """Remove and return the first entry. Raises `IndexError`."""
         entry = heapq.heappop(self._rows)[2]
