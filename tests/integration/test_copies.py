@@ -13,8 +13,9 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_streams_aio import Broker, RetryLater, RetryPolicy, Settings
-from redis_streams_aio.consumer import room
+from redis_streams_aio.consumer import parking, room
 from redis_streams_aio.events import keys
+from redis_streams_aio.exceptions import PermissionDeniedError
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
 
@@ -280,8 +281,13 @@ async def _has_grown(redis: Redis, command: str, calls: int) -> bool:
 async def test_p2_what_waits_for_hours_leaves_room_for_those_who_are_gone(
     url: str, other: Other, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also while as much waits as may be held."""
+    """Also while as much waits as may be held, and nothing can be parked."""
     monkeypatch.setattr(room, "MOST_WAITING", 0)
+
+    async def refused(*_: object) -> None:
+        raise PermissionDeniedError("not permitted")
+
+    monkeypatch.setattr(parking, "send", refused)
     await publish(url, *range(5))
     left = await other.read(5)
     got: list[int] = []
