@@ -112,6 +112,8 @@ class Line:
             return []
         self._answers, self._awaited = [], len(commands)
         self._came.clear()
+        if self.wire.lost.done():  # with the last answers, so that nothing else would wake us
+            self.wire.lost.result()
         self.wire.greet(b"".join(map(pack, commands)))
         await self._came.wait()
         if len(self._answers) < len(commands):
