@@ -31,6 +31,8 @@ OWNER = """
 import asyncio, os, signal, sys
 from redis_streams_aio import Broker
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with it ignored
+
 async def main():
     async with Broker(sys.argv[1]) as broker:
         await broker.publish("orders", {"number": 1}, event_type="Order")

@@ -14,7 +14,7 @@ class BatchCall:
     __slots__ = ("_left", "_members", "entries")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
+        self.entries: Sequence[Entry] = entries
         self._members: frozenset[Entry] | None = None
         self._left = 0
 

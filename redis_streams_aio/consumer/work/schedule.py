@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 from ..entry import Entry
@@ -34,7 +34,7 @@ class Schedule:
         self._ready: deque[Entry] = deque()
         self._behind: dict[object, deque[Entry]] = {}  # a lane is in here while one of it is ready, running or delayed
         self._delayed, self._aside = Timetable(), Timetable()
-        self.last_due = self._delayed.last  # `forget` removes them
+        self.last_due: Callable[[int], list[Entry]] = self._delayed.last  # `forget` removes them
         self._first_due = math.inf  # of both timetables; read for each event
         self._waiting = 0
         self._pages: deque[Page] = deque()
