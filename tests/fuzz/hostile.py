@@ -25,8 +25,27 @@ class HostileServer:
         self.url = ""
         self.accepted = 0
         self.requests = 0
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            with contextlib.suppress(asyncio.CancelledError):  # asyncio's streams log it otherwise
+                await self._serve(reader, writer)
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def close(self) -> None:
+        """End all connections, also those that are only being made."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._target)
         forward = asyncio.create_task(self._forward(reader, back_writer))
@@ -40,7 +59,6 @@ class HostileServer:
                     await writer.drain()
         finally:
             forward.cancel()
-            writer.transport.abort()
             back_writer.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,6 +80,7 @@ async def hostile(target: int, seed: str) -> AsyncIterator[HostileServer]:
         yield made
     finally:
         listener.close()
+        await made.close()
 
 
 def written(reply: Reply) -> bytes:
