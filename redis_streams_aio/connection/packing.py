@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import hiredis
 
@@ -15,6 +15,14 @@ pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignme
 
 Raises `TypeError` for other types, `UnicodeEncodeError` for text that is not Unicode.
 """
+
+
+def pack_ids(first: Command, ids: Sequence[bytes]) -> bytes:
+    """Pack a command that ends with entry ids, which nearly always have the same length: half the time."""
+    if len(set(map(len, ids))) != 1:
+        return pack((*first, *ids))
+    before = b"\r\n$%d\r\n" % len(ids[0])
+    return b"*%d\r\n%b%b\r\n" % (len(first) + len(ids), pack_part(first)[:-2], before + before.join(ids))
 
 
 def pack_part(arguments: Command) -> bytes:

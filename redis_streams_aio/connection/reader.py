@@ -22,7 +22,7 @@ from ..exceptions import PermissionDeniedError, RedisStreamsError, WrongNodeErro
 from . import errors
 from .home import Home, Socket
 from .node import Node
-from .packing import Command, pack
+from .packing import pack
 from .replies import Answer, Reply, new_entries
 from .steps.consumer import Consumer
 from .wire.answers import Answered
@@ -84,13 +84,13 @@ class Reader:
         count: int,
         block: float,
         parse: Callable[[Reply], T] = new_entries,  # type: ignore[assignment]  # T is a list of `NewEntry` then
-        ahead: Sequence[Command] = (),
+        ahead: Sequence[bytes] = (),
         answered: Answered = _nothing,
     ) -> T:
         """`XREADGROUP ... >`: return what `parse` makes of up to `count` new entries, after at most `block` seconds.
 
         `parse` is called with the raw reply when it arrives, before any waiting task runs; of a reply without entries
-        it makes something empty. Commands to send `ahead` leave in the same write, and are `answered` before.
+        it makes something empty. Packed commands to send `ahead` leave in the same write, and are `answered` before.
 
         Raises `RedisUnavailableError`, `GroupNotFoundError`, `StreamTypeError` and other `ServerError`.
         """
@@ -100,7 +100,7 @@ class Reader:
             ahead, answered = self._asking(ahead, answered)
         began = self._home.loop.time()
         command = self._command(who, count, block)
-        packed = b"".join((*map(pack, ahead), command)) if ahead else command
+        packed = b"".join((*ahead, command)) if ahead else command
         try:
             answer = await talk.exchange(packed, block + self._timeout, len(ahead), answered, parse)
         except errors.LOST_CONNECTION as error:
@@ -126,7 +126,7 @@ class Reader:
         if self._home.loop.time() - began < block / 2:
             await asyncio.sleep(min(POLL, block))
 
-    def _asking(self, ahead: Sequence[Command], answered: Answered) -> tuple[Sequence[Command], Answered]:
+    def _asking(self, ahead: Sequence[bytes], answered: Answered) -> tuple[Sequence[bytes], Answered]:
         """Ask with the first read whether the user may end reads: none waits yet, so nothing happens."""
 
         def learn(answers: list[Answer]) -> None:
@@ -134,7 +134,7 @@ class Reader:
             if ahead:
                 answered(answers[1:])
 
-        return [("CLIENT", "UNBLOCK", self._client_id), *ahead], learn
+        return [pack(("CLIENT", "UNBLOCK", self._client_id)), *ahead], learn
 
     def _command(self, who: Consumer, count: int, block: float) -> bytes:
         """The packed read, which is nearly always the same as the last one."""

@@ -10,6 +10,7 @@ again meanwhile, it is regained: the handler goes on, and the event is not handl
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypedDict
 
@@ -165,6 +166,16 @@ class Holdings:
     def settled(self, ids: Sequence[bytes]) -> None:
         """Stop holding entries whose fates are written, and count them."""
         held = self.by_id
+        if all(isinstance(each, Page) for each in set(map(held.get, ids))):
+            deque(map(held.pop, ids), 0)
+        else:
+            self._settle_each(ids)
+        self.settled_count += len(ids)
+        if self.telemetry.active:
+            self.telemetry.emit(Settled(stream=self.stream, group=self.group, count=len(ids)))
+
+    def _settle_each(self, ids: Sequence[bytes]) -> None:
+        held = self.by_id
         for raw_id in ids:
             entry = held.get(raw_id)
             if isinstance(entry, Page):
@@ -172,9 +183,6 @@ class Holdings:
             elif entry is not None and entry.state is WRITING:
                 del held[raw_id]
                 entry.settle()
-        self.settled_count += len(ids)
-        if self.telemetry.active:
-            self.telemetry.emit(Settled(stream=self.stream, group=self.group, count=len(ids)))
 
     def lose(self, entry: Entry) -> None:
         """Drop an entry that another consumer has now, or that is gone; its handler sees that it is lost."""

@@ -31,6 +31,19 @@ def error_of(raised: BaseException | None, returned: object) -> BaseException | 
     return TypeError(f"the handler returned a {kind}, which nobody awaits: write 'await' before the call that makes it")
 
 
+class OfPayload:
+    """The call of a handler whose first parameter is the payload, and which takes no delivery."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler: Handler = handler
+
+    def __call__(self, given: object, _: Shown) -> Awaitable[object]:
+        """Call the handler."""
+        return self.handler(given)
+
+
 def call_of(
     handler: Handler, parameters: Sequence[Parameter], payload: Parameter | None, delivery: Parameter | None
 ) -> Call:
@@ -38,7 +51,7 @@ def call_of(
     by_place = [each for each in parameters if each.kind is not Parameter.KEYWORD_ONLY]
     if payload is not None and by_place[:1] == [payload]:
         if delivery is None:
-            return lambda given, _: handler(given)
+            return OfPayload(handler)
         if by_place[1:2] == [delivery]:
             return handler
     return _call_by_place(handler, parameters, payload, delivery)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -17,7 +17,7 @@ from ..events import entry_ids, wire_format
 from ..events.wire_format import Fields
 from ..exceptions import HandlerDefinitionError
 from .around import wrapped
-from .calls import Call, with_timeout
+from .calls import Call, OfPayload, with_timeout
 from .declaration import Declaration
 from .error_texts import describe, message_of
 from .options import FILLED, WITHIN, Handler, HandlerOptions, OnLost
@@ -38,11 +38,13 @@ class Route(msgspec.Struct, frozen=True):
     on_lost: OnLost
     deduplicate: float | None
     shows_delivery: bool
+    """Whether the handler or a middleware gets the delivery, so that it may read the payload at any time."""
+    alone: Callable[[object], Awaitable[object]]
+    """`call` with the payload alone, for a handler that is shown no delivery."""
     plain: Callable[[bytes], object] | None = None
     """Decodes the payload of an entry that names no format, from its bytes alone; `None` if the codec needs more."""
     max_payload: int = 0
     """The most bytes that `plain` decodes."""
-    """Whether the handler or a middleware gets the delivery, so that it may read the payload at any time."""
 
 
 class RouteTable(msgspec.Struct, frozen=True):
@@ -219,6 +221,7 @@ def _route(declared: Declaration, max_payload_bytes: int) -> Route:
         options.on_lost,
         options.deduplicate,
         declared.takes_delivery or bool(options.middleware),
+        call.handler if isinstance(call, OfPayload) else lambda payload: call(payload, None),
         *((decode.plain, decode.limit) if isinstance(decode, PayloadDecoder) else ()),
     )
 

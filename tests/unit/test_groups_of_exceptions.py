@@ -176,7 +176,7 @@ async def nothing(_: object, __: object) -> None: ...
 
 
 def route(policy: RetryPolicy, decode: Callable[[list[bytes]], object] = len) -> Route:
-    return Route("bill", nothing, decode, nothing, policy, "cancel", None, shows_delivery=True)
+    return Route("bill", nothing, decode, nothing, policy, "cancel", None, shows_delivery=True, alone=nothing)
 
 
 def entry(failures: int = 0) -> Entry:

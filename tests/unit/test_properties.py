@@ -43,7 +43,9 @@ errors = st.sampled_from([ValueError("x"), KeyError("x"), Reject("no"), RetryLat
 def route(deduplicate: float | None = None) -> Route:
     async def call(_: object, __: object) -> None: ...
 
-    return Route("handle", call, lambda fields: fields, call, POLICY, "cancel", deduplicate, shows_delivery=True)
+    return Route(
+        "handle", call, lambda fields: fields, call, POLICY, "cancel", deduplicate, shows_delivery=True, alone=call
+    )
 
 
 RECEIVER = Receiver("s", "g", "c", "handle")

@@ -34,7 +34,9 @@ def route(
     decode: Callable[[list[bytes]], object] = len,
 ) -> Route:
     call = handler if timeout is None else with_timeout(handler, timeout)
-    return Route(name, handler, decode, call, RetryPolicy(max_deliveries=3), "cancel", None, shows_delivery=True)
+    return Route(
+        name, handler, decode, call, RetryPolicy(max_deliveries=3), "cancel", None, shows_delivery=True, alone=handler
+    )
 
 
 def entry(*fields: bytes, deliveries: int = 1) -> Entry:

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from ...connection.packing import Command
+from ...connection.packing import pack, pack_ids
 from ...connection.replies import Answer
 from ...exceptions import RedisStreamsError
 from ...telemetry.logs import log
@@ -33,6 +33,8 @@ class Acknowledgements:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._gathered: list[bytes] = []
+        self.gather: Callable[[bytes], None] = self._gather_first
+        """Acknowledges an entry that has no failure record, as `add` does. All but the first of a group only append."""
         self._recorded: set[bytes] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._overdue = asyncio.Event()
@@ -48,11 +50,9 @@ class Acknowledgements:
 
         `recorded`: Redis may have a failure record of the entry, which is deleted then.
         """
-        self._gathered.append(raw_id)
         if recorded:
             self._recorded.add(raw_id)
-        if self._alarm is None:
-            self._set_alarm()
+        self.gather(raw_id)
 
     def extend(self, ids: Sequence[bytes]) -> None:
         """Acknowledge entries that have no failure records with the next group."""
@@ -75,7 +75,8 @@ class Acknowledgements:
                 continue
             try:
                 link = self._holdings.connection.link("settle", self._holdings.stream)
-                answers = await link.call_many(group.commands())
+                commands = group.commands()
+                answers = await link.send(b"".join(commands), len(commands))
             except BaseException:
                 group.stay()
                 raise
@@ -106,14 +107,20 @@ class Acknowledgements:
         if self._gathered and self._alarm is None:
             self._set_alarm()
 
+    def _gather_first(self, raw_id: bytes) -> None:
+        self._gathered.append(raw_id)
+        self._set_alarm()
+
     def _set_alarm(self) -> None:
         """Start a timer; a sleeping task would wake up for nothing whenever a read takes the acknowledgements along."""
+        self.gather = self._gathered.append
         self._alarm = asyncio.get_running_loop().call_later(LONGEST_WAIT, self._overdue.set)
 
     def _stop_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = None
+        self.gather = self._gather_first
         self._overdue.clear()
 
 
@@ -131,12 +138,12 @@ class Group:
         self._recorded = recorded
         self._returned: Callable[[int], None] | None = returned
 
-    def commands(self) -> list[Command]:
-        """Return the commands that write the acknowledgements."""
+    def commands(self) -> list[bytes]:
+        """Return the packed commands that write the acknowledgements."""
         holdings = self._holdings
-        commands: list[Command] = [("XACK", holdings.stream, holdings.group, *self._ids)]
+        commands = [pack_ids(("XACK", holdings.stream, holdings.group), self._ids)]
         if self._recorded:
-            commands.append(holdings.forget_command(self._recorded))
+            commands.append(pack(holdings.forget_command(self._recorded)))
         return commands
 
     def arrive(self, answers: Sequence[Answer]) -> RedisStreamsError | None:

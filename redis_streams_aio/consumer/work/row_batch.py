@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import overload
 
 from ...handlers.routes import Route
 from ..entry import Entry
 from ..page import Page, Row
+
+_ID, _PAYLOAD = itemgetter(0), itemgetter(1)
 
 
 class RowBatch(Sequence[Entry]):
@@ -17,7 +21,7 @@ class RowBatch(Sequence[Entry]):
 
     def __init__(self, parts: Sequence[tuple[Page, Sequence[Row]]]) -> None:
         self._parts = parts
-        self._rows = [row for _, rows in parts for row in rows]
+        self._rows = list(chain.from_iterable(rows for _, rows in parts))
         self._payloads: list[object] = []
         self._entries: list[Entry] | None = None
         self.route: Route = parts[0][0].route
@@ -26,12 +30,12 @@ class RowBatch(Sequence[Entry]):
     @property
     def ids(self) -> list[bytes]:
         """The ids of the entries."""
-        return [raw_id for raw_id, _, _ in self._rows]
+        return list(map(_ID, self._rows))
 
     def payloads(self) -> list[object]:
         """Return the decoded payloads. Raises the errors of the decoder."""
         decode = self._parts[0][0].decode
-        self._payloads = [decode(payload) for _, payload, _ in self._rows]
+        self._payloads = list(map(decode, map(_PAYLOAD, self._rows)))
         return self._payloads
 
     @property

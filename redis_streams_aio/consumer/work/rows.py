@@ -11,7 +11,6 @@ Several workers may handle one page. A slot says which row a worker has.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from ...handlers.calls import error_of
@@ -99,10 +98,7 @@ class Rows:
         """Handle rows until the page or the turn is over, or until a row is left to be handled as an entry."""
         slot = self._slots[turn.worker] = _Slot(page, turn)
         try:
-            if page.lanes is None:
-                left = await self._handle(page.rows, slot, self._acks.add)
-            else:
-                left = await self._handle(self._startable(page), slot, partial(self._ended_in_lane, slot))
+            left = await self._handle(page.rows if page.lanes is None else self._startable(page), slot)
         finally:
             del self._slots[turn.worker]
         if left is None:
@@ -116,29 +112,27 @@ class Rows:
             if row[2] is None or schedule.may_begin(page, row[0], row[2]):
                 yield row
 
-    async def _handle(self, rows: Iterator[Row], slot: _Slot, ended: Callable[[bytes], None]) -> Left | None:
-        page, turn, worker = slot.page, slot.turn, slot.turn.worker
-        call, decode, time = page.route.call, page.decode, self._now
+    async def _handle(self, rows: Iterator[Row], slot: _Slot) -> Left | None:
+        turn, worker, acks = slot.turn, slot.turn.worker, self._acks
+        call, decode, time = slot.page.route.alone, slot.page.decode, self._now
         for slot.raw_id, payload, slot.lane in rows:
             value, error, left = _UNDECODED, None, None
             try:
                 value = decode(payload)
-                left = await call(value, None)
+                left = await call(value)
             except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fate
                 error = _as_value(raised, slot, is_decoded=value is not _UNDECODED)
-            if error is not left or slot.entry is not None or worker.cancelling():  # both are `None` after a success
+            if worker.cancelling() or not (error is left is slot.entry):  # all three are `None` after a success
                 return self._left(slot, error_of(error, left), is_decoded=value is not _UNDECODED)
             self.done += 1
-            ended(slot.raw_id)
+            acks.gather(slot.raw_id)
+            if slot.lane is not None:
+                self._schedule.leave_lane(slot.lane)
             turn.freed()
             turn.began = now = time()
             if now > turn.until or turn.has_changed():
                 return None
         return None
-
-    def _ended_in_lane(self, slot: _Slot, raw_id: bytes) -> None:
-        self._acks.add(raw_id)
-        self._schedule.leave_lane(slot.lane)
 
     def _left(self, slot: _Slot, error: BaseException | None, *, is_decoded: bool) -> Left:
         if not is_decoded:  # the attempt decodes it again, and decides
