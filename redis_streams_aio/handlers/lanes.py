@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from types import CoroutineType
+from collections.abc import Hashable, Sequence
+from types import CoroutineType, NoneType
+
+
+def lanes_of(keys: Sequence[object]) -> Sequence[Hashable]:
+    """Return the lane of each key. Raises `TypeError`."""
+    if {NoneType, CoroutineType}.isdisjoint(map(type, keys)):
+        return list(map(hash, keys))
+    return [lane_of(key) for key in keys]
 
 
 def lane_of(key: object) -> Hashable:

@@ -12,7 +12,7 @@ from contextvars import Context
 
 from ...connection.replies import NewEntry, Reply, new_entries
 from ...events.wire_format import CONTENT_TYPE, EVENT_TYPE, KEY, PAYLOAD
-from ...handlers.lanes import lane_of
+from ...handlers.lanes import lanes_of
 from ...handlers.routes import Plan, Route
 from ..page import Page
 
@@ -99,6 +99,6 @@ def _decoded(
     assert decode is not None  # noqa: S101  # pages have no other routes
     try:
         values = list(map(decode, payloads))
-        return values, [lane_of(key(value)) for value in values]
+        return values, lanes_of(list(map(key, values)))
     except Exception as error:
         raise ValueError from error

@@ -98,19 +98,12 @@ class Rows:
         """Handle rows until the page or the turn is over, or until a row is left to be handled as an entry."""
         slot = self._slots[turn.worker] = _Slot(page, turn)
         try:
-            left = await self._handle(page.rows if page.lanes is None else self._startable(page), slot)
+            left = await self._handle(page.rows if page.lanes is None else self._schedule.startable_rows(page), slot)
         finally:
             del self._slots[turn.worker]
         if left is None:
             self._schedule.leave_lane(page.lane)
         return left  # it keeps the lane of its page until it is settled
-
-    def _startable(self, page: Page) -> Iterator[Row]:
-        """Yield the rows that wait for no other one; a row whose lane is busy waits there as an entry."""
-        schedule = self._schedule
-        for row in page.rows:
-            if row[2] is None or schedule.may_begin(page, row[0], row[2]):
-                yield row
 
     async def _handle(self, rows: Iterator[Row], slot: _Slot) -> Left | None:
         turn, worker, acks = slot.turn, slot.turn.worker, self._acks

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from ..entry import Entry
@@ -32,7 +32,8 @@ class Schedule:
 
     def __init__(self) -> None:
         self._ready: deque[Entry] = deque()
-        self._behind: dict[object, deque[Entry]] = {}  # a lane is in here while one of it is ready, running or delayed
+        self.busy: dict[object, deque[Entry] | tuple[()]] = {}
+        """Lanes that have an entry, or a row, which is ready, running or delayed; each with the entries behind it."""
         self._delayed, self._aside = Timetable(), Timetable()
         self.last_due: Callable[[int], list[Entry]] = self._delayed.last  # `forget` removes them
         self._first_due = math.inf  # of both timetables; read for each event
@@ -75,11 +76,10 @@ class Schedule:
         lane = entry.lane
         if lane is None:
             self._start(entry)
-        elif (behind := self._behind.get(lane)) is not None:
-            behind.append(entry)
-            self._waiting += 1
+        elif lane in self.busy:
+            self._queue(lane).append(entry)
         else:
-            self._behind[lane] = deque()
+            self.busy[lane] = ()
             self._start(entry)
 
     def add_page(self, page: Page) -> None:
@@ -103,14 +103,14 @@ class Schedule:
     def _take_page(self) -> Page | None:
         page = self._first_page()
         if page is not None and page.lane is not None:
-            self._behind[page.lane] = deque()
+            self.busy[page.lane] = ()
         return page
 
     def _first_page(self) -> Page | None:
         """Return the first page with rows that can begin now. All rows of a page with a lane wait for each other."""
         while self._pages and not len(self._pages[0]):
             self._pages.popleft()
-        if not self._pages or self._pages[0].lane in self._behind:
+        if not self._pages or self._pages[0].lane in self.busy:
             return None
         return self._pages[0]
 
@@ -126,14 +126,17 @@ class Schedule:
                 self._pages.popleft()
         return RowBatch(parts)
 
-    def may_begin(self, page: Page, raw_id: bytes, lane: object) -> bool:
-        """Whether a row that was taken can be handled now; else it waits, as an entry, behind another of its lane."""
-        if (behind := self._behind.get(lane)) is None:
-            self._behind[lane] = deque()
-            return True
-        behind.append(page.entry_of(raw_id))
-        self._waiting += 1
-        return False
+    def startable_rows(self, page: Page) -> Iterator[Row]:
+        """Take the rows of a page that can be handled now, one by one; a row whose lane is busy waits as an entry."""
+        busy = self.busy
+        for row in page.rows:
+            lane = row[2]
+            if lane in busy:
+                self._queue(lane).append(page.entry_of(row[0]))
+                continue
+            if lane is not None:
+                busy[lane] = ()
+            yield row
 
     def dissolve(self) -> None:
         """Make entries of all rows that nobody has begun."""
@@ -161,7 +164,7 @@ class Schedule:
         """Whether entries that could begin now fill a batch; those behind a busy lane could not."""
         count = 0
         for entry in self._ready:
-            count += 1 + (0 if entry.lane is None else len(self._behind[entry.lane]))
+            count += 1 + (0 if entry.lane is None else len(self.busy[entry.lane]))
             if count >= most:
                 return True
         return self._first_page() is not None and count + sum(map(len, self._pages)) >= most
@@ -202,7 +205,7 @@ class Schedule:
     ) -> None:
         """Add the next entries of these lanes to the batch; with `back`, only those that come back."""
         for lane in lanes:
-            behind = self._behind.get(lane)
+            behind = self.busy.get(lane)
             while behind and len(batch) < most and not behind[0].is_suspect and behind[0].until <= now:
                 if back and not behind[0].until:
                     break
@@ -234,13 +237,11 @@ class Schedule:
     def queue_up(self, entries: Sequence[Entry]) -> None:
         """Let copies that were aside be handled in this order: at once, or next in their lane."""
         for entry in reversed(entries):
-            lane = entry.lane
-            if lane is not None and (behind := self._behind.get(lane)) is not None:
-                behind.appendleft(entry)
-                self._waiting += 1
+            if (lane := entry.lane) in self.busy:
+                self._queue(lane).appendleft(entry)
                 continue
             if lane is not None:
-                self._behind[lane] = deque()
+                self.busy[lane] = ()
             self._ready.appendleft(entry)
 
     def forget(self, entry: Entry) -> None:
@@ -252,13 +253,14 @@ class Schedule:
 
     def leave(self, entry: Entry) -> None:
         """End a taken entry; the next one of its lane is ready."""
-        if entry.lane is not None:
-            self._start_next(entry.lane)
+        self.leave_lane(entry.lane)
 
     def leave_lane(self, lane: object) -> None:
         """End rows that had this lane; the next one of the lane is ready."""
-        if lane is not None:
-            self._start_next(lane)
+        if lane is not None and (behind := self.busy.pop(lane, None)):
+            self.busy[lane] = behind
+            self._waiting -= 1
+            self._start(behind.popleft())
 
     def end_batch(self, batch: Sequence[Entry], again: Sequence[Entry]) -> None:
         """End a taken batch, except for the entries to handle `again` when they are due."""
@@ -267,31 +269,29 @@ class Schedule:
                 self._start(entry)
         for entry in reversed(again):
             if entry.lane is not None:
-                self._behind[entry.lane].appendleft(entry)
-                self._waiting += 1
+                self._queue(entry.lane).appendleft(entry)
         for lane in dict.fromkeys(entry.lane for entry in batch if entry.lane is not None):
-            self._start_next(lane)
+            self.leave_lane(lane)
 
     def clear(self) -> list[Entry]:
         """Remove and return all entries that have not begun, in any order. Running entries keep their lanes."""
         rows = [entry for page in self._pages for entry in page.dissolve()]
         first = [*self._ready, *self._delayed.clear()]
-        everything = [*first, *chain(*self._behind.values()), *rows, *self._aside.clear()]
+        everything = [*first, *chain(*self.busy.values()), *rows, *self._aside.clear()]
         self._pages.clear()
-        for waiting in (self._ready, *self._behind.values()):
-            waiting.clear()
+        self._ready.clear()
         for entry in first:
-            self._behind.pop(entry.lane, None)
+            self.busy.pop(entry.lane, None)
+        self.busy.update(dict.fromkeys(self.busy, ()))
         self._waiting = 0
         self._timed()
         return everything
 
-    def _start_next(self, lane: object) -> None:
-        if behind := self._behind.get(lane):
-            self._waiting -= 1
-            self._start(behind.popleft())
-        else:
-            self._behind.pop(lane, None)
+    def _queue(self, lane: object) -> deque[Entry]:
+        """Return the entries behind a busy lane, for the caller to add one."""
+        self._waiting += 1
+        behind = self.busy[lane] = self.busy[lane] or deque()
+        return behind
 
     def _start(self, entry: Entry) -> None:
         if entry.until and not entry.lost:  # nobody waits for a lost one: it is dropped at its turn
