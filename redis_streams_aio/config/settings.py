@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Options by stream name."""
     block_ms: Annotated[int, Meta(ge=10, le=60_000)] = 2_000
     """The time that one read waits for new entries, in milliseconds."""
-    count: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    count: Annotated[int, Meta(ge=1, le=10_000)] = 200
     """The most entries that one read asks for."""
     max_payload_bytes: Annotated[int, Meta(ge=1, le=512 * 1024 * 1024)] = MAX_PAYLOAD_BYTES
     """The largest encoded payload that `publish` accepts and handlers get.

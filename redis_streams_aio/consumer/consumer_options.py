@@ -15,7 +15,7 @@ class ConsumerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The consumer's name, the same after a restart; `None` for a new name at each start."""
     block: float = 2.0
     """The longest time that a read waits for new entries."""
-    count: int = 100
+    count: int = 200
     """The most entries in one read."""
     buffer: int = 200
     """The most entries that are held and wait for a worker."""

@@ -80,7 +80,7 @@ class StreamConsumer(Generic[T]):
         start: str | datetime = entry_ids.BEGINNING,
         lease: float = 30.0,
         block: float = 2.0,
-        count: int = 100,
+        count: int = 200,
         reclaim_interval: float = 0.5,
         checkpoints: CheckpointStore | None = None,
         checkpoint_interval: float = 1.0,

@@ -169,7 +169,7 @@ async def test_p13_a_crash_of_the_broker_counts_the_delivery_that_caused_it(
 ) -> None:
     from redis_streams_aio.consumer.settle.acknowledgements import Acknowledgements
 
-    def broken(self: Acknowledgements, raw_id: bytes, *, recorded: bool = False) -> None:
+    def broken(self: Acknowledgements, raw_id: bytes) -> None:
         raise ZeroDivisionError("a bug")
 
     broker = Broker(url, group="g")
@@ -177,7 +177,7 @@ async def test_p13_a_crash_of_the_broker_counts_the_delivery_that_caused_it(
     @broker.handler("orders")
     async def handle(order: Order) -> None: ...
 
-    monkeypatch.setattr(Acknowledgements, "add", broken)
+    monkeypatch.setattr(Acknowledgements, "_gather_first", broken)
     with pytest.raises(ZeroDivisionError):
         async with broker:
             await broker.publish("orders", Order(1))

@@ -247,7 +247,7 @@ def test_the_environment_of_the_process_counts(tmp_path: Path, monkeypatch: pyte
     path.write_text("redis_streams:\n", encoding="utf-8")
     monkeypatch.setenv("REDIS_STREAMS_COUNT", "7")
     assert config.load(path).count == 7
-    assert config.load(str(path), {}).count == 100
+    assert config.load(str(path), {}).count == 200
 
 
 @pytest.mark.parametrize(
