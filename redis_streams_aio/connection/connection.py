@@ -11,12 +11,10 @@ It belongs to the event loop and the process that opened it (`Home`), and is ref
 
 from __future__ import annotations
 
-from asyncio import gather
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from itertools import chain
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -37,6 +35,7 @@ from .naming import about_script, key_of, with_keys, with_stream
 from .node import Dialled, Node
 from .packing import Argument, Command
 from .replies import Answer, Reply, Server
+from .spreading import spread
 from .steps.script import Script
 from .topology import OneNode, Topology
 
@@ -227,16 +226,9 @@ class Connection:
     async def call_many(self, commands: Sequence[Command], *, purpose: Purpose = "control") -> list[Answer]:
         """Send commands together, in one round trip to each node; an error reply takes the place of its reply.
 
-        Raises the errors of `Link`.
+        So does, with several nodes, the error of a connection. Raises the errors of `Link` if only one node is asked.
         """
-        by_link: dict[Link, list[int]] = {}
-        for at, command in enumerate(commands):
-            by_link.setdefault(self.link(purpose, key_of(command)), []).append(at)
-        parts = [link.call_many([commands[at] for at in places]) for link, places in by_link.items()]
-        answers = dict(
-            zip(chain.from_iterable(by_link.values()), chain.from_iterable(await gather(*parts)), strict=True)
-        )
-        return [answers[at] for at in range(len(commands))]
+        return await spread(partial(self.link, purpose), commands)
 
     async def run(
         self, script: Script, *arguments: Argument, keys: int | None = None, purpose: Purpose = "control"

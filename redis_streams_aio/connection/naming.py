@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-from ..exceptions import PermissionDeniedError, RedisStreamsError, ServerError, StreamNotFoundError, StreamTypeError
+from ..exceptions import PermissionDeniedError, RedisStreamsError, StreamNotFoundError, StreamTypeError
 from .packing import Argument
+
+ErrorT = TypeVar("ErrorT", bound=RedisStreamsError)
 
 _KEYS_NAMED = 5
 
@@ -38,7 +41,7 @@ def _text(name: Argument) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
-def with_stream(error: ServerError, stream: Argument = "") -> ServerError:
+def with_stream(error: ErrorT, stream: Argument = "") -> ErrorT:
     """The error with the stream's name."""
     name = _text(stream)
     return error if name in str(error) else type(error)(f"stream {name!r}: {error}")

@@ -96,9 +96,8 @@ class LagWatcher:
         """Measure these groups, as `run_once` does, and forget the signals of all others."""
         self._behind.intersection_update(groups)
         streams = list(dict.fromkeys(stream for stream, _ in groups))
-        commands: list[Command] = [("TIME",), *(("XINFO", "GROUPS", stream) for stream in streams)]
-        clock, *listed = await self._connection.call_many(commands)
-        measure = partial(self._measure_stream, replies.clock(_reply(clock)), groups)
+        listed = await self._connection.call_many([("XINFO", "GROUPS", stream) for stream in streams])
+        measure = partial(self._measure_stream, groups)
         measured = await asyncio.gather(*map(measure, streams, listed), return_exceptions=True)
         reports = [report for found in measured if isinstance(found, list) for report in found]
         self._signal_all(reports)
@@ -111,22 +110,21 @@ class LagWatcher:
         for report in reports:
             self._signal(report)
 
-    async def _measure_stream(
-        self, now: float, groups: Sequence[Group], stream: str, listed: Answer
-    ) -> list[LagReport]:
+    async def _measure_stream(self, groups: Sequence[Group], stream: str, listed: Answer) -> list[LagReport]:
         try:
             watched = _watched(groups, stream, listed)
             if any(group.lag != 0 or group.pending > 0 for group in watched):
-                return await self._measure_closely(now, groups, stream)
+                return await self._measure_closely(groups, stream)
         except StreamNotFoundError:
             return []
         return [LagReport(stream, group.name, 0, 0, None) for group in watched]
 
-    async def _measure_closely(self, now: float, groups: Sequence[Group], stream: str) -> list[LagReport]:
-        """Measure a stream with open work or unknown lag: read stream and groups at the same moment."""
-        link = self._connection.link("control", stream)
-        described, listed = await link.call_many([("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)])
+    async def _measure_closely(self, groups: Sequence[Group], stream: str) -> list[LagReport]:
+        """Measure a stream with open work or unknown lag: read stream, groups and its node's time at one moment."""
+        commands: list[Command] = [("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream), ("TIME",)]
+        described, listed, clock = await self._connection.link("control", stream).call_many(commands)
         info, watched = replies.stream_info(stream, _reply(described)), _watched(groups, stream, listed)
+        now = replies.clock(_reply(clock))
         return list(await asyncio.gather(*(self._measure_group(info, group, now) for group in watched)))
 
     async def _measure_group(self, stream: StreamInfo, group: GroupInfo, now: float) -> LagReport:

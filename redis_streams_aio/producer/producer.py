@@ -16,7 +16,8 @@ from ..config import Settings
 from ..connection import Connection
 from ..connection.replies import Answer
 from ..events.outgoing import NO_HEADERS
-from .publisher import UNASKED, Publisher, ids
+from .insisting import UNASKED
+from .publisher import Publisher, ids
 
 
 class Publishes(Protocol):
@@ -56,7 +57,7 @@ async def publish(
     answers: list[Answer] = [UNASKED]
     if event_id is not None and publisher.once.is_possible(stream):
         answers = [await publisher.once.send(link, packed, stream, give_up)]
-    elif publisher.gate.is_open:
+    elif not publisher.insisting.shut or publisher.insisting.is_open(stream):
         answers = await link.send(packed, 1)
         if type(answers[0]) is bytes and answers[0].isascii():
             return answers[0].decode()

@@ -7,7 +7,6 @@ not repeated, because Redis may have executed it; an event with an event id is, 
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -17,7 +16,6 @@ from typing import cast
 from ..codecs import PayloadCodec
 from ..config import Settings
 from ..connection import Connection, replies
-from ..connection.backoff import Gate
 from ..connection.replies import Answer, Reply
 from ..exceptions import (
     PartialPublishError,
@@ -28,9 +26,9 @@ from ..exceptions import (
     StreamTypeError,
 )
 from .composer import Composer
+from .insisting import UNASKED, Insisting
 from .once import Once
 
-UNASKED = RedisRefusedError("not asked yet")
 _PART = 1000
 """The most events in one round trip."""
 _PART_BYTES = 256 * 1024
@@ -42,11 +40,9 @@ class Publisher:
 
     def __init__(self, connection: Connection, codec: PayloadCodec, settings: Settings) -> None:
         self.connection: Connection = connection
-        self._insisting = 0
         self.composer: Composer = Composer(codec, settings)
         self.command_timeout: float = settings.command_timeout
-        self.gate: Gate = Gate()
-        """Whether Redis takes events."""
+        self.insisting: Insisting = Insisting(connection)
         self.once: Once = Once(connection, self._insist_on_one, settings.command_timeout)
 
     async def send(self, packed: list[bytes], stream: str) -> list[str]:
@@ -66,45 +62,18 @@ class Publisher:
     async def _send_part(self, packed: list[bytes], stream: str, give_up: float) -> list[Answer]:
         """Send commands in one round trip, and send those again that Redis refuses."""
         answers: list[Answer] = [UNASKED] * len(packed)
-        if self.gate.is_open:
+        if self.insisting.is_open(stream):
             answers = await self._ask(packed, stream)
         return answers if _are_ids(answers) else await self.insist(packed, answers, stream, give_up)
 
     async def insist(self, packed: list[bytes], answers: list[Answer], stream: str, give_up: float) -> list[Answer]:
-        """Send those commands again whose answers are refusals, in order, until `command_timeout` is over.
-
-        While Redis refuses, only one call at a time tries, and the others wait. Each call tries once before it gives
-        up.
-        """
-        if not _refused(answers):
-            return answers
-        self._insisting += 1
-        try:
-            while refused := _refused(answers):
-                if answers[refused[0]] is not UNASKED:
-                    self.gate.refused(monotonic())
-                    if monotonic() >= give_up:
-                        return answers
-                await self._turn(give_up)
-                again = await self._ask([packed[index] for index in refused], stream)
-                for index, answer in zip(refused, again, strict=True):
-                    answers[index] = answer
-            self.gate.passed()
-            return answers
-        finally:
-            self._insisting -= 1
-            if not self._insisting:
-                self.gate.passed()  # no call is waiting: the next one may try at once
+        """Send those commands again whose answers are refusals, in order, until the time `give_up`."""
+        return await self.insisting.insist(self._ask, packed, answers, stream, give_up)
 
     async def _insist_on_one(self, packed: bytes, stream: str, give_up: float) -> Answer:
         """Send one command, and again while Redis refuses it."""
         [answer] = await self.insist([packed], [UNASKED], stream, give_up)
         return answer
-
-    async def _turn(self, give_up: float) -> None:
-        """Wait until this call may try, or until its time is over."""
-        while (wait := self.gate.wait(monotonic())) and (left := give_up - monotonic()) > 0:  # noqa: ASYNC110  # by time
-            await asyncio.sleep(min(wait, left))
 
     async def _ask(self, packed: list[bytes], stream: str) -> list[Answer]:
         """Send commands in one round trip. If it is lost, each command gets that error."""
@@ -143,11 +112,6 @@ def _errors(answers: Sequence[Answer]) -> list[RedisStreamsError]:
     if _are_ids(answers):
         return []
     return [answer for answer in answers if isinstance(answer, RedisStreamsError)]
-
-
-def _refused(answers: Sequence[Answer]) -> list[int]:
-    """Return the places of the events that Redis refuses for the moment."""
-    return [index for index, answer in enumerate(answers) if isinstance(answer, RedisRefusedError)]
 
 
 def _failure(answers: Sequence[Answer], failed: list[RedisStreamsError], stream: str) -> RedisStreamsError:

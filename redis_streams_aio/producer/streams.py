@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from ..checks import functions, names, values
 from ..connection import Connection, replies
+from ..connection.naming import with_stream
+from ..connection.steps.streams import create_stream
 from ..exceptions import InvalidEventError, RedisStreamsError, StreamNotFoundError
 from ..models import StreamInfo
 from ..telemetry import SILENT, StreamPastBound, Telemetry
 
-_MAKER = "redis_streams_aio:create_stream"
 LengthCallback = Callable[[str, int], None]
 """A function that is called with the stream's name and its length."""
 
@@ -33,17 +34,7 @@ class StreamManager:
         Raises `StreamTypeError` if the key holds something else.
         """
         stream = _checked(stream)
-        if replies.integer(await self._connection.call("EXISTS", stream)) == 0:
-            # Redis creates a stream with its first entry or group; a destroyed group leaves no trace
-            commands = [
-                ("MULTI",),
-                ("XGROUP", "CREATE", stream, _MAKER, "$", "MKSTREAM"),
-                ("XGROUP", "DESTROY", stream, _MAKER),
-                ("EXEC",),
-            ]
-            for answer in await self._connection.link("control", stream).call_many(commands):
-                if isinstance(answer, RedisStreamsError):
-                    raise answer
+        await create_stream(self._connection, stream)
         return await self.get_stream_info(stream)
 
     async def delete_stream(self, stream: str) -> bool:
@@ -84,18 +75,29 @@ class StreamManager:
         self._bounds[_checked(stream)] = (values.whole("bound", bound, 1), callback)
 
     async def check_lengths(self) -> dict[str, int]:
-        """Measure the watched streams, and report each that exceeds its bound, once until it is within it again."""
-        lengths = {stream: await self.length(stream) for stream in self._bounds}
+        """Measure the watched streams, and report each that exceeds its bound, once until it is within it again.
+
+        Streams that cannot be measured are left out, and their first error is raised after all reports.
+        """
+        answers = await self._connection.call_many([("XLEN", stream) for stream in self._bounds])
+        measured = dict(zip(self._bounds, answers, strict=True))
+        failed = [with_stream(each, stream) for stream, each in measured.items() if isinstance(each, RedisStreamsError)]
+        lengths = {stream: each for stream, each in measured.items() if isinstance(each, int)}
         for stream, length in lengths.items():
-            bound, callback = self._bounds[stream]
-            if length <= bound:
-                self._past.discard(stream)
-            elif stream not in self._past:
-                self._past.add(stream)
-                self._telemetry.emit(StreamPastBound(stream=stream, length=length, bound=bound))
-                if callback is not None:
-                    self._telemetry.guard(callback, stream, length)
+            self._compare(stream, length)
+        if failed:
+            raise failed[0]
         return lengths
+
+    def _compare(self, stream: str, length: int) -> None:
+        bound, callback = self._bounds[stream]
+        if length <= bound:
+            self._past.discard(stream)
+        elif stream not in self._past:
+            self._past.add(stream)
+            self._telemetry.emit(StreamPastBound(stream=stream, length=length, bound=bound))
+            if callback is not None:
+                self._telemetry.guard(callback, stream, length)
 
 
 def _checked(stream: str) -> str:

@@ -75,7 +75,8 @@ async def age_marks(connection: Connection, stream: str, group: str, seconds: fl
     pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
     cursor: str | bytes = "0"
     while True:
-        reply = replies.rows(await connection.call("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE))
+        link = connection.link("control", stream)  # the marks are on its node
+        reply = replies.rows(await link.call("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE))
         for key in map(replies.text, replies.rows(reply[1])):
             left_ms = replies.integer(await connection.call("PTTL", key))
             if 0 <= left_ms <= passed_ms:

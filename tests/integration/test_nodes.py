@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 from collections.abc import Callable
 
 import pytest
 
-from redis_streams_aio import Connection, NotOpenError, WrongNodeError
+from redis_streams_aio import (
+    Broker,
+    Connection,
+    ConsumerGroupManager,
+    Delivery,
+    LagWatcher,
+    NotOpenError,
+    RedisRefusedError,
+    RedisUnavailableError,
+    Settings,
+    StreamManager,
+    StreamProducer,
+    WrongNodeError,
+)
 from redis_streams_aio.connection.node import Node
 from redis_streams_aio.connection.packing import Argument
 from redis_streams_aio.connection.reader import Reader
@@ -66,3 +80,74 @@ async def test_each_command_goes_to_the_node_of_its_key(new_server: Callable[...
     for closed in links:
         with pytest.raises(NotOpenError):
             await closed.call("PING")
+
+
+async def test_p31_follow_ups_that_are_sent_before_go_each_to_the_node_of_its_stream(
+    new_server: Callable[..., Server],
+) -> None:
+    one, other = new_server(), new_server()
+    broker = Broker(one.url, group="g")
+    handled = asyncio.Event()
+
+    @broker.handler("a")
+    async def follow(order: dict[str, int], delivery: Delivery) -> None:
+        for stream in ("b1", "a1", "b1"):
+            delivery.publish(stream, order, event_type="Order", atomic=False)
+        handled.set()
+
+    async with Connection(other.url) as second, broker:
+        broker.connection._lead_to(TwoNodes(broker.connection.node_of(), second.node_of()))
+        await broker.publish("a", {"n": 1}, event_type="Order")
+        await asyncio.wait_for(handled.wait(), 10)
+    async with Connection(one.url) as first, Connection(other.url) as second:
+        assert await first.call("XPENDING", "a", "g") == [0, None, None, None], "acknowledged behind them"
+        assert await first.call("XLEN", "a1") == 1
+        assert await second.call("XLEN", "b1") == 2
+
+
+async def test_a_node_that_refuses_or_is_gone_stands_in_the_way_of_no_other(new_server: Callable[..., Server]) -> None:
+    """Publishing to the others goes on at once; commands over all nodes have an error in the place of its answers."""
+    one, other = new_server(), new_server()
+    async with Connection(one.url, command_timeout=2) as connection, Connection(other.url) as second:
+        connection._lead_to(TwoNodes(connection.node_of(), second.node_of()))
+        await second.call("CONFIG", "SET", "maxmemory", "1")
+        producer = StreamProducer(connection, settings=Settings(command_timeout=2))
+        refused = asyncio.create_task(producer.publish("b", b"x", event_type="E"))
+        while not producer._publisher.insisting.shut:  # within its first answer
+            await asyncio.sleep(0)
+        assert not producer._publisher.insisting.is_open("b")
+        for _ in range(10):
+            await producer.publish("a", b"x", event_type="E")
+            await producer.publish_many("a", [b"x", b"y"], event_type="E")
+        assert not refused.done()
+        with pytest.raises(RedisRefusedError, match="OOM"):
+            await refused
+        assert producer._publisher.insisting.shut == {}, "nobody waits: the next one tries at once"
+
+        manager = StreamManager(connection)
+        for stream in ("b", "a"):
+            manager.watch_length(stream, 10, lambda stream, _: told.append(stream))
+        told: list[str] = []
+        other.stop(signal.SIGKILL)
+        with pytest.raises(RedisUnavailableError):
+            await manager.check_lengths()
+        assert told == ["a"], "the length of the one that answers is told"
+        [gone, length] = await connection.call_many([("XLEN", "b"), ("XLEN", "a")])
+        assert (isinstance(gone, RedisUnavailableError), length) == (True, 30)
+
+
+async def test_streams_are_made_and_measured_at_the_node_of_their_key(new_server: Callable[..., Server]) -> None:
+    one, other = new_server(), new_server()
+    async with Connection(one.url) as connection, Connection(other.url) as second:
+        connection._lead_to(TwoNodes(connection.node_of(), second.node_of()))
+        for stream in ("a", "b"):
+            assert (await StreamManager(connection).create_stream(stream)).groups == 0
+            assert (await StreamManager(connection).create_stream(stream)).length == 0, "it is there already"
+            await ConsumerGroupManager(connection).create_group(stream, "g", start="0")
+            await connection.call("XADD", stream, "*", "f", "v")
+        assert await second.call("EXISTS", "a") == 0
+        reports = await LagWatcher(connection, [("a", "g"), ("b", "g")]).run_once()
+        assert [(each.stream, each.lag, each.oldest_age is not None) for each in reports] == [
+            ("a", 1, True),
+            ("b", 1, True),
+        ]

@@ -103,7 +103,8 @@ async def trim_dead_letters(connection: Connection, options: DeadLetterOptions) 
     Raises `RedisUnavailableError`, `ServerError`.
     """
     if options.retention is not None:
-        oldest = int(clock(await connection.call("TIME"))) - options.retention
+        now = clock(await connection.link("control", options.stream).call("TIME"))  # of the node that made their ids
+        oldest = int(now) - options.retention
         await connection.call("XTRIM", options.stream, "MINID", "=", max(0, round(oldest * 1000)))
     if options.maxlen is not None:
         await connection.call("XTRIM", options.stream, "MAXLEN", "=", options.maxlen)

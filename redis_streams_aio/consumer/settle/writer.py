@@ -101,9 +101,7 @@ class Writer:
         if not sent:
             return {}
         try:
-            answers = await self._holdings.connection.link("settle", self._holdings.stream).call_many(
-                [command for _, command in sent]
-            )
+            answers = await self._holdings.connection.call_many([command for _, command in sent], purpose="settle")
         except RedisUnavailableError as error:
             answers = [error] * len(sent)
         return {
