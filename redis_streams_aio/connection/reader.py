@@ -7,6 +7,9 @@ reply that needs minutes on a slow line arrives. A read is never cancelled to st
 then would be stranded in the pending list. `unblock()` ends it from outside where the server allows that
 (`may_unblock`), and the block should be short where it does not.
 
+While entries wait in Redis, the next read can leave as soon as an answer comes (`read_on`). Redis works on it while
+that answer is parsed and handled.
+
 After any failure the connection is closed, the next read makes a new one, and `interrupted` is true until the
 caller has picked up what a lost reply may have left in its pending list. A reply that says that this is the wrong node
 (`WrongNodeError`) has the same effect.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from ..exceptions import PermissionDeniedError, RedisStreamsError, WrongNodeError
 from . import errors
@@ -47,6 +50,15 @@ T = TypeVar("T")
 
 def _nothing(_: list[Answer]) -> None:
     """Nothing was sent ahead."""
+
+
+class Asked(NamedTuple, Generic[T]):
+    """A read that was sent, and that nothing but `Reader.answer` may follow."""
+
+    answered: Awaitable[T | RedisStreamsError]
+    block: float
+    began: float
+    """When it was sent, on the event loop's clock."""
 
 
 class Reader:
@@ -98,16 +110,43 @@ class Reader:
             talk = await self._connect()
         if self.may_unblock is None:
             ahead, answered = self._asking(ahead, answered)
-        began = self._home.loop.time()
-        command = self._command(who, count, block)
-        packed = b"".join((*ahead, command)) if ahead else command
+        began, packed = self._home.loop.time(), self._packed_read(who, count, block, ahead)
+        return await self.answer(
+            Asked(talk.exchange(packed, block + self._timeout, len(ahead), answered, parse), block, began)
+        )
+
+    @property
+    def may_read_on(self) -> bool:
+        """Whether `read_on` is possible: after the first read of a connection of our own kind."""
+        return isinstance(self._talk, Conversation) and self.may_unblock is not None and self.is_connected
+
+    def read_on(
+        self,
+        who: Consumer,
+        *,
+        count: int,
+        block: float,
+        parse: Callable[[Reply], T],
+        ahead: Sequence[bytes],
+        answered: Answered,
+    ) -> Asked[T]:
+        """Send the next read now, and return what to wait for. Called by the `parse` of the last read."""
+        talk = self._talk
+        assert isinstance(talk, Conversation)  # noqa: S101  # `may_read_on` says so
+        packed = self._packed_read(who, count, block, ahead)
+        within = block + self._timeout
+        return Asked(talk.exchange(packed, within, len(ahead), answered, parse), block, self._home.loop.time())
+
+    async def answer(self, asked: Asked[T]) -> T:
+        """Wait for the answer to a read. Raises as `read` does."""
+        answered, block, began = asked
         try:
-            answer = await talk.exchange(packed, block + self._timeout, len(ahead), answered, parse)
+            answer = await answered
         except errors.LOST_CONNECTION as error:
-            await self._leave()
+            await self.leave()
             raise errors.from_lost(error, self._node.where) from None
         except BaseException:
-            await self._leave()
+            await self.leave()
             raise
         if isinstance(answer, RedisStreamsError):
             raise await self._refused(answer)
@@ -136,6 +175,10 @@ class Reader:
 
         return [pack(("CLIENT", "UNBLOCK", self._client_id)), *ahead], learn
 
+    def _packed_read(self, who: Consumer, count: int, block: float, ahead: Sequence[bytes]) -> bytes:
+        command = self._command(who, count, block)
+        return b"".join((*ahead, command)) if ahead else command
+
     def _command(self, who: Consumer, count: int, block: float) -> bytes:
         """The packed read, which is nearly always the same as the last one."""
         asked = (who, count, block, self._may_block)
@@ -151,17 +194,17 @@ class Reader:
         """Return an error reply, after leaving a node that says that it is the wrong one."""
         if isinstance(answer, WrongNodeError):
             self._node.heard(self._turn, answer)
-            await self._leave()
+            await self.leave()
         return answer
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
         """Close the connection; what it was about to bring is in our own pending list."""
         self.interrupted = True
         await self.close()
 
     async def _connect(self) -> Conversation | ByTurns:
         if self._connection is not None:  # it was lost, or leads to the wrong node
-            await self._leave()
+            await self.leave()
         await self._node.until_open()
         self._turn = self._node.turn
         connection, greeted = await self._node.dial()

@@ -71,6 +71,14 @@ def entries(reply: Reply) -> list[RawEntry]:
     return [entry(entry_id, fields) for entry_id, fields in map(_row, _rows(reply))]
 
 
+def first_id(reply: Reply, count: int) -> bytes | None:
+    """Return the first id in a reply to `XREADGROUP` with `count` entries of a stream; `None` for any other reply."""
+    match reply:
+        case [[_, [[bytes(first), _], *_] as found]] if len(found) == count:
+            return first
+    return None
+
+
 @reads
 def new_entries(reply: Reply) -> list[NewEntry]:
     """`XREADGROUP ... >` over one stream: `[[stream, [[id, fields], ...]]]`, or nothing.

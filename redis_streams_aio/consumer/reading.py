@@ -7,6 +7,10 @@ that is restarted, or had lost an answer, goes on where it was.
 read that waits in Redis at the halt is ended by the server (`unblock`). A read that is cancelled strands the entries of
 its answer in the own pending list, so only a read that is overdue is cancelled.
 
+While entries wait in Redis, the next read leaves as soon as the answer to the last one is here, if there is room for
+both: Redis works on it while these entries are taken in and handled. The step that follows waits for it. An answer that
+is not full ends this, so acknowledgements of few events leave with the next read.
+
 A read that follows an empty one waits ten times as long, where the server lets us end it. Redis is heard meanwhile by
 the search for released entries, so silence is noticed as soon as with short reads.
 
@@ -91,6 +95,8 @@ class Reading:
         self._block = settings.block
         self._interval = settings.reclaim_interval
         self._ends_when_refused = settings.ends_when_refused
+        self._sent = 0
+        """The number of entries that a read asks for which has left, and which nobody waits for yet."""
         self._is_idle = False
         """Whether the last read brought nothing."""
         holdings = source.holdings
@@ -124,7 +130,13 @@ class Reading:
         try:
             read = self._step(self._read_once)
             await repeat(f"read {self._stream}/{self._group}", read, 0, self._telemetry.emit, self._halt)
+            if self._sent:
+                await self._read_on()
+        except RedisStreamsError:
+            pass  # of a read that was under way at the halt: its entries are pending
         finally:
+            self._room.asked -= self._sent
+            self._sent = 0
             self.is_active = False
             self._freed.set()
 
@@ -162,6 +174,9 @@ class Reading:
         self._look.clear()
 
     async def _read_once(self) -> None:
+        await (self._read_on() if self._sent else self._read_into_room())
+
+    async def _read_into_room(self) -> None:
         """Wait for room, and read into it.
 
         The time of the wait, in which work was always there, measures the pace.
@@ -185,6 +200,21 @@ class Reading:
         if failing_since is not None:
             seconds = round(loop.time() - failing_since, 3)
             self._telemetry.emit(ReadingAgain(stream=self._stream, group=self._group, seconds=seconds))
+
+    async def _read_on(self) -> None:
+        """Wait for the read that left when the last answer came."""
+        count, self._sent = self._sent, 0
+        self._room.asked -= count  # it is reserved again
+        with self.progress.step(self._block, silence=self._block):
+            await self._fetch(count, self._block)
+
+    def _more(self) -> int:
+        """Return how many entries to ask for beside those that arrive now, and reserve their room."""
+        if self._halt.is_set() or self._more_to_reclaim or not self._source.caught_up:
+            return 0
+        self._sent = self._room.for_more
+        self._room.asked += self._sent
+        return self._sent
 
     async def _make_room(self) -> None:
         """Park entries that wait, or wait until an entry has ended."""
@@ -214,7 +244,7 @@ class Reading:
     async def _fetch(self, count: int, wait: float) -> None:
         done = self._room.done
         self._is_idle = False  # after a failure a short read shows soon that Redis is back
-        came = await self._reserving(count, partial(self._source.fetch, wait=wait))
+        came = await self._reserving(count, partial(self._source.fetch, wait=wait, more=self._more))
         self._is_idle = not came
         if came and self._room.done - done >= came:  # all were handled in the turn in which they came
             self._room.pace.measured(came, asyncio.get_running_loop().time() - self._came_at)

@@ -71,6 +71,11 @@ class Room:
         return self._within(self._most_held - self._at_work)
 
     @property
+    def for_more(self) -> int:
+        """The number of new entries to read next, in the moment in which all that were requested arrive."""
+        return self._within(self._most_held - self._at_work, arriving=self.asked)
+
+    @property
     def for_old(self) -> int:
         """The number of pending entries to take; at first at most `few`."""
         could_run = self._schedule.runnable + self._workers.busy * self._size
@@ -133,12 +138,12 @@ class Room:
     def _most_waiting(self) -> int:
         return min(MOST_WAITING, self._handful.within(WAITING_BYTES))
 
-    def _within(self, free: int) -> int:
+    def _within(self, free: int, *, arriving: int = 0) -> int:
         refused = max(0, len(self._acks) - self._most_held - MOST_UNWRITTEN)
         idle = (self._concurrency - self._workers.busy) * self._size
         # an entry behind another one of its lane is not work for a free worker; in stream order there is one lane
         buffered = self._schedule.buffered if self._in_one_lane else self._schedule.ready
         return min(
             self._handful.size,
-            room(free=free - refused - self.asked, limit=self._limit, buffered=buffered, idle=idle),
+            room(free=free - refused - self.asked, limit=self._limit, buffered=buffered + arriving, idle=idle),
         )

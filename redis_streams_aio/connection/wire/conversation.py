@@ -62,6 +62,8 @@ class Conversation:
     def close(self) -> None:
         """End the alarm, and call `on_lost` no longer. The owner of the connection closes it."""
         self._on_lost = _silent
+        if self._last is not None:
+            self._last.add_done_callback(_noted)  # nobody may wait for it
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -102,6 +104,11 @@ class Conversation:
         self._on_lost()
         if reason is not None and self._last is not None and not self._last.done():
             self._last.set_exception(reason)
+
+
+def _noted(answer: asyncio.Future[Any]) -> None:
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _nothing(_: object) -> None:

@@ -8,31 +8,43 @@ continues.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...connection.handful import Handful
-from ...connection.replies import NewEntry, Reply, new_entries
+from ...connection.replies import Answer, NewEntry, Reply, first_id, new_entries
 from ...exceptions import GroupNotFoundError, NotOpenError, RedisUnavailableError, StreamNotFoundError
 from ...telemetry import Fetched, GroupRecreated
 from ..consumer_options import ConsumerOptions
 from ..entry import Entry
 from ..holdings import Holdings
 from ..page import Page
-from ..settle.acknowledgements import Acknowledgements
+from ..settle.acknowledgements import Acknowledgements, Group
 from .abandoned import Reclaimer
 from .checkpoint import GroupPosition
 from .own import recover_own
 from .returning import Returning
-from .source import Take, TakeNew
+from .source import More, Take, TakeNew, no_more
 
 if TYPE_CHECKING:
     from ...connection.reader import Reader  # imports redis-py
 
 Parse = Callable[[Reply], Page | Sequence[NewEntry]]
 """Turns the reply of a read into a page, or into its entries. Raises `ServerError`."""
+
+
+class _Read(NamedTuple):
+    """A read of up to `most` entries, with the acknowledgements that leave with it."""
+
+    most: int
+    answer: Callable[[], Awaitable[int]]
+    group: Group | None
+
+
+def _nothing(_: Sequence[Answer]) -> None:
+    """Nothing was sent ahead of the read."""
 
 
 class GroupSource:
@@ -56,6 +68,8 @@ class GroupSource:
         self._returning = Returning(holdings)
         self._first_time = True
         self._reader: Reader | None = None
+        self._sent: _Read | None = None
+        """The read that left with the answer to the last one; the next `fetch` waits for it."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -89,7 +103,7 @@ class GroupSource:
         """Whether the server lets us end a read that is waiting."""
         return self._reader is not None and self._reader.may_unblock is True
 
-    async def fetch(self, room: int, take: TakeNew, *, wait: float | None = None) -> int:
+    async def fetch(self, room: int, take: TakeNew, *, wait: float | None = None, more: More = no_more) -> int:
         """Wait for new entries, and take up to `room` of them.
 
         Raises `NotOpenError`, `RedisUnavailableError`, `ServerError`. After a failure entries may be pending without
@@ -97,25 +111,65 @@ class GroupSource:
         """
         while not self._idle.is_set():
             await self._idle.wait()  # the reader's connection is busy with another caller's read
-        reader, count = self._open_reader(), min(room, self.handful.size)
-        block = self._block if wait is None else wait
-        read = partial(reader.read, self.holdings.who, count=count, block=block, parse=partial(self._arrived, take))
-        group = self._acks.depart() if reader.is_connected else None  # connecting may take long
         self._idle.clear()
         try:
-            with self.handful.asking_for(count):
-                came = await (read() if group is None else read(ahead=group.commands(), answered=group.arrive))
+            return await self._fetch(self._sent or self._read(room, take, more, wait), take)
         except GroupNotFoundError:
             await self._recreate_group()
             return 0
+        except BaseException:
+            await self._drop_sent()
+            raise
         finally:
             self._idle.set()
-            if group is not None:
-                group.stay()  # if no answer came
+
+    async def _fetch(self, read: _Read, take: TakeNew) -> int:
+        self._sent = None
+        try:
+            with self.handful.asking_for(read.most):
+                came = await read.answer()
+        finally:
+            if read.group is not None:
+                read.group.stay()  # if no answer came
         if self._returning:
             came += await self._take_returning(take)
         self.handful.came(came)
         return came
+
+    def _read(self, room: int, take: TakeNew, more: More, wait: float | None) -> _Read:
+        """Return a read that is sent when its answer is awaited. Raises `NotOpenError`."""
+        reader, count = self._open_reader(), min(room, self.handful.size)
+        block = self._block if wait is None else wait
+        parse = partial(self._arrived, take, more, count)
+        read = partial(reader.read, self.holdings.who, count=count, block=block, parse=parse)
+        group = self._acks.depart() if reader.is_connected else None  # connecting may take long
+        if group is not None:
+            read = partial(read, ahead=group.commands(), answered=group.arrive)
+        return _Read(count, read, group)
+
+    def _read_on(self, take: TakeNew, more: More) -> None:
+        """Send the next read now if there is room, because the answer to the last one is here, and full."""
+        reader = self._reader
+        if reader is None or not reader.may_read_on or not (count := more()):
+            return
+        group = self._acks.depart()
+        asked = reader.read_on(
+            self.holdings.who,
+            count=count,
+            block=self._block,
+            parse=partial(self._arrived, take, more, count),
+            ahead=() if group is None else group.commands(),
+            answered=_nothing if group is None else group.arrive,
+        )
+        self._sent = _Read(count, partial(reader.answer, asked), group)
+
+    async def _drop_sent(self) -> None:
+        """Forget a read that was sent and that nobody will wait for."""
+        sent, self._sent = self._sent, None
+        if sent is not None and self._reader is not None:
+            if sent.group is not None:
+                sent.group.stay()
+            await self._reader.leave()
 
     async def own(self, room: int, take: Take) -> int:
         """Take up to `room` own pending entries that are not held, oldest first."""
@@ -147,6 +201,7 @@ class GroupSource:
 
     async def close(self) -> None:
         """Close the connection of the reads."""
+        await self._drop_sent()
         reader, self._reader = self._reader, None
         if reader is not None:
             await self.holdings.connection.release(reader)
@@ -158,8 +213,16 @@ class GroupSource:
             raise NotOpenError("the consumer is not open: use 'async with consumer:' around it")
         return self._reader
 
-    def _arrived(self, take: TakeNew, reply: Reply) -> int:
-        """Hold the entries of a reply that are not held yet, hand them over, and return how many these are."""
+    def _arrived(self, take: TakeNew, more: More, asked: int, reply: Reply) -> int:
+        """Hold the entries of a reply that are not held yet, hand them over, and return how many these are.
+
+        Where the reply has all entries that were `asked` for, the next read leaves before.
+        """
+        if (first := first_id(reply, asked)) is not None and self._returning.is_new(first):
+            self._read_on(take, more)
+        return self._take_in(take, reply)
+
+    def _take_in(self, take: TakeNew, reply: Reply) -> int:
         holdings = self.holdings
         found = self._parse(reply)
         ids = found.ids if isinstance(found, Page) else [raw_id for raw_id, _ in found]

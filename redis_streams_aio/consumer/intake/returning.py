@@ -47,6 +47,13 @@ class Returning:
         with suppress(StreamNotFoundError):  # the next read recreates the group
             self._last, self._known_until = await position(self._holdings.connection, self._holdings.who)
 
+    def is_new(self, raw_id: bytes) -> bool:
+        """Whether a read whose first entry has this id brings entries for the first time. Garbage is not new."""
+        try:
+            return is_later(raw_id, self._known_until)
+        except ValueError:
+            return False
+
     def are_new(self, ids: Sequence[bytes]) -> bool:
         """Whether the entries of a read come for the first time; else give them to `keep`."""
         if not is_later(ids[0], self._known_until):

@@ -30,6 +30,13 @@ Take = Callable[[Sequence[Entry]], None]
 """Is given entries as they come."""
 TakeNew = Callable[[Page | Sequence[Entry]], None]
 """Is given new entries as they come, as a page where all of them are plain."""
+More = Callable[[], int]
+"""Returns how many entries to ask for in the next read, whose room is reserved; 0: no further read now."""
+
+
+def no_more() -> int:
+    """Ask for no further read."""
+    return 0
 
 
 class Source(Protocol):
@@ -69,8 +76,11 @@ class Source(Protocol):
         """Whether the server lets us end a `fetch` that is waiting."""
         ...
 
-    async def fetch(self, room: int, take: TakeNew, *, wait: float | None = None) -> int:
+    async def fetch(self, room: int, take: TakeNew, *, wait: float | None = None, more: More = no_more) -> int:
         """Wait `wait` seconds for new entries (`None`: as it is set up), and take up to `room` of them.
+
+        When as many came as were asked for, `more` is called before they are taken. Where it returns a number, the next
+        read leaves at once, and the next `fetch` waits for its answer, whatever its own arguments are.
 
         Raises `NotOpenError`.
         """
