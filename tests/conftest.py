@@ -9,6 +9,7 @@ import gc
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
 
 import pytest
 from _pytest.unraisableexception import collect_unraisable
@@ -16,6 +17,8 @@ from hypothesis import Phase, settings
 from redis.asyncio import Redis
 
 from redis_streams_aio import Connection
+from redis_streams_aio.testing.clusters import Cluster
+from redis_streams_aio.testing.sentinels import SentinelSet
 from redis_streams_aio.testing.servers import Server
 
 settings.register_profile("gate", derandomize=True, deadline=None)
@@ -78,6 +81,68 @@ def new_server() -> Iterator[Callable[..., Server]]:
     yield start
     for one in servers:
         one.remove()
+
+
+T = TypeVar("T", Cluster, SentinelSet)
+
+
+class Kept:
+    """Clusters and sets of Sentinels, started when a test asks for one, and kept for the tests that follow."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[type, str | None], Cluster | SentinelSet] = {}
+
+    def take(self, shape: type[T], kind: str | None) -> T:
+        """An empty one that is well and has its first size: the one there is, or a new one in its place."""
+        found = self._kept.get((shape, kind))
+        if not (isinstance(found, shape) and self._is_whole(found)):
+            if found is not None:
+                found.remove()
+            found = self._kept[shape, kind] = shape(kind)
+            found.start()
+        found.empty()
+        return found
+
+    def _is_whole(self, found: Cluster | SentinelSet) -> bool:
+        if isinstance(found, Cluster) and (len(found.nodes) != CLUSTER_NODES or not all(n.runs for n in found.nodes)):
+            return False
+        try:
+            found.until_well(TIME_TO_GET_WELL)
+        except TimeoutError:
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Kill all of them."""
+        for one in self._kept.values():
+            one.remove()
+
+
+CLUSTER_NODES = 6
+TIME_TO_GET_WELL = 4.0
+"""Seconds; a new one takes half of it."""
+
+
+@pytest.fixture(scope="session")
+def _kept() -> Iterator[Kept]:
+    kept = Kept()
+    yield kept
+    kept.remove()
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, _kept: Kept) -> Cluster:
+    """An empty Cluster of three primaries with a replica each, shared by tests, which may break it in any way.
+
+    `@pytest.mark.parametrize("cluster", ["valkey-9.1", "redis-7.0"], indirect=True)` says of which kind.
+    """
+    return _kept.take(Cluster, getattr(request, "param", None))
+
+
+@pytest.fixture
+def sentinels(request: pytest.FixtureRequest, _kept: Kept) -> SentinelSet:
+    """An empty primary, two replicas and three Sentinels, shared by tests as `cluster` is."""
+    return _kept.take(SentinelSet, getattr(request, "param", None))
 
 
 @pytest.fixture

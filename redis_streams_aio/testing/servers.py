@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -70,15 +71,32 @@ KINDS = tuple(_BINARIES)
 
 
 class Server:
-    """One server process. `restart` keeps its port, and its data when it has an append-only file."""
+    """One server process. `restart` keeps its port, and its data when it has an append-only file.
 
-    def __init__(self, *options: str, kind: str | None = None, appendonly: bool = False) -> None:
+    `options` go to its command line. `config` is the first text of a configuration file that it may rewrite, which a
+    Sentinel needs.
+    """
+
+    def __init__(
+        self, *options: str, kind: str | None = None, appendonly: bool = False, config: str | None = None
+    ) -> None:
         self.kind: str = kind or os.environ.get("RSA_TEST_SERVER", DEFAULT)
         self.folder: Path = Path(tempfile.mkdtemp(prefix="rsa-test-"))
-        self.port: int = _free_port()
-        self._options = options
+        self.port: int = free_port()
+        self.options: tuple[str, ...] = options
         self._appendonly = appendonly
         self._process: subprocess.Popen[bytes] | None = None
+        self._file: Path | None = None if config is None else self.folder / "server.conf"
+        if self._file is not None:
+            self._file.write_text(config or "", encoding="utf-8")
+
+    def __repr__(self) -> str:
+        return f"<Server {self.kind} {self.port}>"
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started, and nobody has ended it."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def url(self) -> str:
@@ -99,6 +117,7 @@ class Server:
         """
         command = [
             str(binary(self.kind)),
+            *([str(self._file)] if self._file is not None else []),
             "--port",
             str(self.port),
             "--bind",
@@ -111,7 +130,7 @@ class Server:
             "yes" if self._appendonly else "no",
             "--appendfsync",
             "always",
-            *self._options,
+            *self.options,
         ]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
@@ -164,7 +183,17 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """Return a port that nobody listens on. Clients' own ports lie above: they do not take one between two starts."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port := _LOWEST_PORT + secrets.randbelow(_PORTS)))
+            except OSError:
+                continue
+            return port
+
+
+_LOWEST_PORT = 11_000
+_PORTS = 21_000
+"""Chosen at random, and not by what tests may seed: tests that run at once do not choose the same."""
