@@ -182,9 +182,9 @@ class PermissionDeniedError(ServerError):
 
 
 class UnsupportedServerError(ServerError):
-    """The server is neither Redis 7.0 or later nor Valkey.
+    """The server is neither Redis 7.0 or later nor Valkey, or too old for an option that the text names.
 
-    What to do: update the server.
+    What to do: update the server, or leave the option out.
     """
 
 
@@ -243,6 +243,23 @@ class PartialPublishError(RedisStreamsError):
         super().__init__(f"{len(errors)} of {len(ids)} events were not published; first error: {errors[0]}")
         self.ids = ids
         self.errors = errors
+
+
+class NotDurableError(RedisStreamsError):
+    """The events are in the stream, with fewer copies than `durability` asks for: `reached` of `asked`.
+
+    `ids` has the entry ids: handlers get these events, unless Redis loses them. `reason` says why.
+
+    What to do: check the replicas (or the disk). Publish again only with the same `event_id` and `deduplicate`.
+    """
+
+    def __init__(self, ids: list[str], reason: str, reached: int, asked: int) -> None:
+        number = "1 event is in the stream" if len(ids) == 1 else f"{len(ids)} events are in the stream"
+        super().__init__(f"{number}, but not as durable as asked: {reason}")
+        self.ids, self.reason, self.reached, self.asked = ids, reason, reached, asked
+
+    def __reduce__(self) -> tuple[type[NotDurableError], tuple[list[str], str, int, int]]:
+        return type(self), (self.ids, self.reason, self.reached, self.asked)
 
 
 class HandlerSignal(RedisStreamsError):  # noqa: N818  # a signal, not an error

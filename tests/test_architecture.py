@@ -96,6 +96,7 @@ TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}
 
 TASK_STARTERS = {
     "connection/link.py": "the link's one task, ended by close()",
+    "producer/rounds.py": "a task while events wait for their copies, which ends with their answers",
     "broker/host.py": "the host of the supervisor, awaited when the broker is left",
     "broker/supervisor.py": "a task for each subscription and each duty for all of them, in its task groups",
     "broker/lease_keeping.py": "a task for each lease, in its task group",

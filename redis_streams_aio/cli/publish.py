@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from ..config import Settings
-from ..exceptions import InvalidEventError, PartialPublishError
+from ..exceptions import InvalidEventError, NotDurableError, PartialPublishError
 from ..producer import StreamProducer
 from .session import connect, stream_named
 
@@ -66,7 +66,7 @@ async def publish_lines(settings: Settings, event: Event) -> None:
 async def _publish_many(producer: StreamProducer, event: Event, payloads: Sequence[msgspec.Raw]) -> None:
     try:
         _print(await producer.publish_many(event.stream, payloads, event_type=event.event_type, headers=event.headers))
-    except PartialPublishError as error:
+    except (PartialPublishError, NotDurableError) as error:
         _print(entry_id for entry_id in error.ids if entry_id is not None)
         raise
 

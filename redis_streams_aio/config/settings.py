@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from ..checks import names, values
+from ..events.outgoing import Durability
 from ..exceptions import ConfigError
 from .hints import unit
 
@@ -32,6 +33,13 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
     alert_length: Annotated[int, Meta(ge=1)] | None = None
     """Warn (fact `StreamPastBound`) when the stream has more entries than this."""
+    durability: Durability = "memory"
+    """Where an event must be when `publish` returns: in the `memory` of the primary, `replicated`, or on its `disk`.
+
+    If that is not reached, `publish` raises `NotDurableError`; the event is in the stream.
+    """
+    replicas: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    """The number of replicas that must have an event with `durability: replicated`."""
 
     def __post_init__(self) -> None:
         _check_fields(self)

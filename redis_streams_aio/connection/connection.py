@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .reader import Reader
     from .wire.line import Factory
 
-Purpose = Literal["publish", "settle", "control"]
+Purpose = Literal["publish", "durable", "settle", "control"]
 
 
 class Connection:

@@ -59,7 +59,8 @@ class Node:
         """How often connections turned out to lead to the wrong server."""
         self.capabilities: frozenset[str] = frozenset()
         """The newer commands that the server has, as far as they are known: none before the first connection."""
-        self._server = ("", "")
+        self.server: tuple[str, str] = ("", "")
+        """Name and version of the server, as far as they are known."""
         self._reason: RedisUnavailableError = RedisUnavailableError(f"{where}: no connection yet")
         self._not_before = 0.0
         self._away = 0.0
@@ -85,8 +86,8 @@ class Node:
 
     def _note_server(self, server: Server) -> None:
         """Learn what the server can, unless it is the one of before, which may have been found to lack something."""
-        if self._server != (server.name, server.version):
-            self._server = (server.name, server.version)
+        if self.server != (server.name, server.version):
+            self.server = (server.name, server.version)
             self.capabilities = capabilities.found(server)
 
     def lacks(self, capability: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import msgspec
 
 NO_HEADERS: Mapping[str, str] = {}
 Command = tuple[str | bytes | float, ...]
+Durability = Literal["memory", "replicated", "disk"]
+"""Where an event must be when publishing it returns: in the primary's memory, in replicas, or on the primary's disk."""
 
 
 class Addressed(msgspec.Struct, frozen=True):

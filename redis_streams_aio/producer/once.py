@@ -35,8 +35,8 @@ from ..exceptions import RedisStreamsError, RedisUnavailableError, ServerError, 
 if TYPE_CHECKING:
     from ..connection.link import Link
 
-Ask = Callable[[bytes, str, float], Awaitable[Answer]]
-"""Sends a packed command to a stream, and again while Redis refuses it, until a time."""
+Insist = Callable[[bytes], Awaitable[Answer]]
+"""Sends a packed command to the stream, and again while Redis refuses it, until the call gives up."""
 
 _OF_EACH = 100
 """The number of events that go by one producer name in turn: as many as a stream remembers by default."""
@@ -90,9 +90,8 @@ class Memories:
 class Once:
     """Sends events with identities for one publisher."""
 
-    def __init__(self, connection: Connection, ask: Ask, command_timeout: float) -> None:
+    def __init__(self, connection: Connection, command_timeout: float) -> None:
         self._connection = connection
-        self._ask = ask
         self._command_timeout = command_timeout
         self._by_link: WeakKeyDictionary[Link, tuple[Numbers, Memories]] = WeakKeyDictionary()
 
@@ -100,28 +99,29 @@ class Once:
         """Whether the server of a stream recognises repetitions, as far as it is known."""
         return IDMP in self._connection.node_of(stream).capabilities
 
-    async def send(self, link: Link, packed: bytes, stream: str, give_up: float) -> Answer:
-        """Send an event, and again while it is unanswered."""
+    async def send(self, insist: Insist, packed: bytes, stream: str, give_up: float) -> Answer:
+        """Send an event, and again while it is unanswered. Raises `NotOpenError`."""
+        link = self._connection.link("publish", stream)
         if (of_link := self._by_link.get(link)) is None:
             of_link = self._by_link[link] = (Numbers(), Memories(self._connection))
         numbers, memories = of_link
         number = numbers.next()
         named = identified(packed, numbers.identity(number))
-        answer = await self._ask(named, stream, give_up)
+        answer = await insist(named)
         if type(answer) is ServerError:
-            return await self._without(packed, stream, give_up)
+            return await self._without(insist, packed, stream)
         waits = delays()
         while isinstance(answer, UnansweredError) and await self._may_repeat(memories, stream, give_up, waits):
             if not numbers.is_recent(number):
                 break
-            again = await self._ask(named, stream, give_up)
+            again = await insist(named)
             if not isinstance(again, UnansweredError):
                 return again if isinstance(again, bytes) else answer
         return answer
 
-    async def _without(self, packed: bytes, stream: str, give_up: float) -> Answer:
+    async def _without(self, insist: Insist, packed: bytes, stream: str) -> Answer:
         """Send an event without an identity, to a server that refused one."""
-        answer = await self._ask(packed, stream, give_up)
+        answer = await insist(packed)
         if isinstance(answer, bytes):
             self._connection.node_of(stream).lacks(IDMP)
         return answer

@@ -14,9 +14,7 @@ from ..checks import values
 from ..codecs import JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
-from ..connection.replies import Answer
-from ..events.outgoing import NO_HEADERS
-from .insisting import UNASKED
+from ..events.outgoing import NO_HEADERS, Durability
 from .publisher import Publisher, ids
 
 
@@ -36,6 +34,7 @@ async def publish(
     key: str | None = None,
     event_id: str | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
+    durability: Durability | None = None,
 ) -> str:
     """Add one event to a stream, and return its entry id.
 
@@ -43,24 +42,25 @@ async def publish(
     * `key`: handlers with `order="key"` handle the events of one key one after another.
     * `event_id`: names the event; handlers with `deduplicate` drop its copies.
     * `headers`: text beside the payload; handlers find it in `delivery.event.headers`.
+    * `durability`: wait until replicas have the event too (`"replicated"`), or the disk (`"disk"`); by default as the
+      settings of the stream say, else not (`"memory"`).
 
     The calls of one task keep their order in the stream.
 
     Raises `InvalidEventError` before anything is sent; `NotOpenError` if the broker or the connection is not open;
     `RedisUnavailableError` if the event was not sent, or refused for `command_timeout` seconds; `UnansweredError` if
-    it was sent and may or may not be in the stream; `ServerError`.
+    it was sent and may or may not be in the stream; `NotDurableError` if it is in the stream, and not as durable as
+    asked; `ServerError`.
     """
     publisher = self._publisher
     link = publisher.connection.link("publish", stream)  # refuses another event loop or process before all else
     packed = publisher.composer.pack(stream, payload, event_type, key=key, event_id=event_id, headers=headers)
+    if event_id is not None or durability is not None or publisher.durable or publisher.shut:
+        return await publisher.send_one(packed, stream, durability, is_named=event_id is not None)
     give_up = monotonic() + publisher.command_timeout
-    answers: list[Answer] = [UNASKED]
-    if event_id is not None and publisher.once.is_possible(stream):
-        answers = [await publisher.once.send(link, packed, stream, give_up)]
-    elif not publisher.insisting.shut or publisher.insisting.is_open(stream):
-        answers = await link.send(packed, 1)
-        if type(answers[0]) is bytes and answers[0].isascii():
-            return answers[0].decode()
+    answers = await link.send(packed, 1)
+    if type(answers[0]) is bytes and answers[0].isascii():
+        return answers[0].decode()
     return ids(await publisher.insist([packed], answers, stream, give_up), stream)[0]
 
 
@@ -71,20 +71,25 @@ async def publish_many(
     *,
     event_type: str | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
+    durability: Durability | None = None,
 ) -> list[str]:
     """Add events to a stream, in order and in few round trips, and return their entry ids.
 
-    `event_type` and `headers` are those of `publish`, for all events. A round trip has up to 1,000 events or 256 KiB,
-    and its own `command_timeout`. All events are checked before the first is sent. Other tasks run meanwhile, so do
-    not change the payloads before the call returns. This is not a transaction: events of other publishers may be in
-    between.
+    `event_type`, `headers` and `durability` are those of `publish`, for all events. A round trip has up to 1,000 events
+    or 256 KiB, and its own `command_timeout`. All events are checked before the first is sent. Other tasks run
+    meanwhile, so do not change the payloads before the call returns. This is not a transaction: events of other
+    publishers may be in between.
 
     Raises the errors of `publish`, and `PartialPublishError` (with the ids of the published events) if some were not
-    published.
+    published; then durability is not told.
     """
     publisher = self._publisher
     publisher.connection.link("publish", stream)  # refuses another event loop or process before all else
     packed = await publisher.composer.pack_many(stream, payloads, event_type, headers)
+    if durability is not None or publisher.durable:
+        confirming = publisher.durably.confirming(stream, durability)
+        if confirming is not None:
+            return await publisher.send_confirmed(confirming, packed, stream)
     return await publisher.send(packed, stream)
 
 

@@ -8,7 +8,8 @@ not repeated, because Redis may have executed it; an event with an event id is, 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from time import monotonic
 from typing import cast
@@ -16,7 +17,9 @@ from typing import cast
 from ..codecs import PayloadCodec
 from ..config import Settings
 from ..connection import Connection, replies
+from ..connection.node import Node
 from ..connection.replies import Answer, Reply
+from ..events.outgoing import Durability
 from ..exceptions import (
     PartialPublishError,
     PermissionDeniedError,
@@ -26,7 +29,8 @@ from ..exceptions import (
     StreamTypeError,
 )
 from .composer import Composer
-from .insisting import UNASKED, Insisting
+from .durably import Confirming, Durably
+from .insisting import UNASKED, Ask, Insisting
 from .once import Once
 
 _PART = 1000
@@ -43,39 +47,70 @@ class Publisher:
         self.composer: Composer = Composer(codec, settings)
         self.command_timeout: float = settings.command_timeout
         self.insisting: Insisting = Insisting(connection)
-        self.once: Once = Once(connection, self._insist_on_one, settings.command_timeout)
+        self.once: Once = Once(connection, settings.command_timeout)
+        self.durably: Durably = Durably(connection, settings, self.ask)
+        self.durable: Collection[str] = self.durably.streams
+        """Streams whose events wait for copies."""
+        self.shut: Collection[Node] = self.insisting.shut
+        """Nodes that refuse now."""
 
-    async def send(self, packed: list[bytes], stream: str) -> list[str]:
+    async def send(self, packed: list[bytes], stream: str, ask: Ask | None = None) -> list[str]:
         """Send commands in few round trips, and return the entry ids.
 
         Raises the error of the first where all failed, and `PartialPublishError` where some did.
         """
         answers: list[Answer] = []
         for part in _parts(packed):
-            answered = await self._send_part(part, stream, monotonic() + self.command_timeout)
+            answered = await self._send_part(ask or self.ask, part, stream)
             answers += answered
             if failed := _errors(answered):
                 answers += [_not_sent_after(failed[-1])] * (len(packed) - len(answers))
                 break
         return ids(answers, stream)
 
-    async def _send_part(self, packed: list[bytes], stream: str, give_up: float) -> list[Answer]:
-        """Send commands in one round trip, and send those again that Redis refuses."""
-        answers: list[Answer] = [UNASKED] * len(packed)
-        if self.insisting.is_open(stream):
-            answers = await self._ask(packed, stream)
-        return answers if _are_ids(answers) else await self.insist(packed, answers, stream, give_up)
+    async def send_confirmed(self, confirming: Confirming, packed: list[bytes], stream: str) -> list[str]:
+        """Send commands as `send` does, and wait for copies of their events. Raises also `NotDurableError`."""
+        sent = await self.send(packed, stream, confirming.ask)
+        confirming.check(sent, stream)
+        return sent
+
+    async def send_one(self, packed: bytes, stream: str, durability: Durability | None, *, is_named: bool) -> str:
+        """Send an event that may have an event id (`is_named`), or may wait for copies.
+
+        Raises the errors of `send`, `InvalidEventError`, `UnsupportedServerError`, `NotDurableError`.
+        """
+        confirming = self.durably.confirming(stream, durability)
+        ask = self.ask if confirming is None else confirming.ask
+        if is_named and self.once.is_possible(stream):
+            give_up = monotonic() + self.command_timeout
+            answers = [
+                await self.once.send(partial(self._insist_on_one, ask, stream, give_up), packed, stream, give_up)
+            ]
+        else:
+            answers = await self._send_part(ask, [packed], stream)
+        sent = ids(answers, stream)
+        if confirming is not None:
+            confirming.check(sent, stream)
+        return sent[0]
 
     async def insist(self, packed: list[bytes], answers: list[Answer], stream: str, give_up: float) -> list[Answer]:
         """Send those commands again whose answers are refusals, in order, until the time `give_up`."""
-        return await self.insisting.insist(self._ask, packed, answers, stream, give_up)
+        return await self.insisting.insist(self.ask, packed, answers, stream, give_up)
 
-    async def _insist_on_one(self, packed: bytes, stream: str, give_up: float) -> Answer:
+    async def _send_part(self, ask: Ask, packed: list[bytes], stream: str) -> list[Answer]:
+        """Send commands in one round trip, and send those again that Redis refuses."""
+        give_up = monotonic() + self.command_timeout
+        answers: list[Answer] = [UNASKED] * len(packed)
+        if self.insisting.is_open(stream):
+            answers = await ask(packed, stream)
+        return answers if _are_ids(answers) else await self.insisting.insist(ask, packed, answers, stream, give_up)
+
+    async def _insist_on_one(self, ask: Ask, stream: str, give_up: float, packed: bytes) -> Answer:
         """Send one command, and again while Redis refuses it."""
-        [answer] = await self.insist([packed], [UNASKED], stream, give_up)
+        [answer] = await self.insisting.insist(ask, [packed], [UNASKED], stream, give_up)
         return answer
 
-    async def _ask(self, packed: list[bytes], stream: str) -> list[Answer]:
+    async def ask(self, packed: list[bytes], stream: str) -> list[Answer]:
         """Send commands in one round trip. If it is lost, each command gets that error."""
         try:
             return await self.connection.link("publish", stream).send(b"".join(packed), len(packed))

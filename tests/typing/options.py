@@ -68,6 +68,8 @@ async def publishing(producer: StreamProducer, delivery: Delivery, harness: Harn
     entry_id = await producer.publish(stream="orders", payload=Order(1), key=None)
     entry_id = await harness.publish("orders", Order(1))
     ids: list[str] = await broker.publish_many("orders", [Order(1)], event_type="Order", headers={})
+    await broker.publish("orders", Order(1), durability="replicated")
+    await producer.publish_many("orders", [Order(1)], durability="disk")
     delivery.publish("orders", Order(len(entry_id)), key="ada", atomic=bool(ids))
 
     await broker.publish("orders")  # type: ignore[call-arg]
@@ -75,6 +77,7 @@ async def publishing(producer: StreamProducer, delivery: Delivery, harness: Harn
     await broker.publish("orders", {}, kye="ada")  # type: ignore[call-arg]
     await producer.publish("orders", {}, headers={"a": 1})  # type: ignore[dict-item]
     await harness.publish(3, {})  # type: ignore[arg-type]
+    await broker.publish("orders", {}, durability="tape")  # type: ignore[arg-type]
     await broker.publish_many("orders", [], key="ada")  # type: ignore[call-arg]
     await producer.publish_many("orders", 3)  # type: ignore[arg-type]
     delivery.publish("orders", {}, "Order")  # type: ignore[call-arg]

@@ -11,16 +11,23 @@ import pytest
 
 from redis_streams_aio import Broker, Delivery, Router, StreamProducer
 from redis_streams_aio.events.delivery import WithAcknowledgement
-from redis_streams_aio.events.outgoing import Outgoing
+from redis_streams_aio.events.outgoing import Durability, Outgoing
 from redis_streams_aio.handlers.options import HandlerOptions
 from redis_streams_aio.testing.running import Harness
+
+
+class Published(Outgoing, frozen=True, kw_only=True):
+    """The options of `publish`: those of the event, and what the call waits for."""
+
+    durability: Durability | None = None
+
 
 DOORS: list[tuple[Callable[..., object], type[msgspec.Struct]]] = [
     (Broker.handler, HandlerOptions),
     (Router.handler, HandlerOptions),
-    (Broker.publish, Outgoing),
-    (StreamProducer.publish, Outgoing),
-    (Harness.publish, Outgoing),
+    (Broker.publish, Published),
+    (StreamProducer.publish, Published),
+    (Harness.publish, Published),
     (Delivery.publish, WithAcknowledgement),
 ]
 """Methods that take the fields of a record."""

@@ -23,6 +23,7 @@ OPTIONS = {
     "broker.broker.Broker.__init__": "the broker's options",
     "consumer.stream_consumer.StreamConsumer.__init__": "a consumer's options",
     "handlers.router.Router.__init__": "what a router says for its handlers",
+    "producer.producer.publish": "the options of an event",
     "monitoring.lag.LagWatcher.__init__": "a watcher's options",
 }
 """Public signatures whose keyword options may be many: each is a choice of users, and has a default."""
