@@ -28,6 +28,7 @@ LAYERS: list[list[str]] = [
     ["telemetry"],
     ["codecs", "config"],
     ["handlers"],
+    ["connection.hosts"],
     ["connection.address", "connection.backoff", "connection.packing", "connection.verdicts"],
     ["connection.errors"],
     ["connection.handful", "connection.home", "connection.naming", "connection.replies"],

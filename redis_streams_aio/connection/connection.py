@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from .link import Link
+    from .places import Places
     from .reader import Reader
-    from .wire.line import Factory
 
 Purpose = Literal["publish", "durable", "settle", "control"]
 
@@ -75,7 +75,7 @@ class Connection:
             self._connect_timeout = values.seconds("connect_timeout", connect_timeout)
         self._command_timeout: float = values.seconds("command_timeout", command_timeout)
         self._stack = AsyncExitStack()
-        self._make: Factory | None = None
+        self._places: Places | None = None
         self._home: Home | None = None
         self._lead_to(OneNode(self._dial, self.shown))
         self._readers: set[Reader] = set()
@@ -93,17 +93,18 @@ class Connection:
     async def open(self) -> None:
         """Connect; see the class."""
         from .dial import first_contact  # noqa: PLC0415  # not needed by programs that only import us
-        from .places import open_place  # noqa: PLC0415
+        from .places import open_places  # noqa: PLC0415
 
         if self._home is not None and self._home.is_gone:
             await self.close()
-        if self._make is not None:
+        if self._places is not None:
             raise RuntimeError("the connection is open already")
         self._home = Home()
         self._lead_to(OneNode(self._dial, self.shown))
         self._stack = AsyncExitStack()
         try:
-            self._make = await self._stack.enter_async_context(open_place(self._address, self._client, __version__))
+            places = open_places(self._address, self._client, __version__)
+            self._places = await self._stack.enter_async_context(places)
             self._server = await first_contact(self._topology.node_of().dial, self._connect_timeout, self.shown)
         except BaseException:
             await self.close()
@@ -119,7 +120,7 @@ class Connection:
         if home is not None and not (home.is_here or home.is_gone):
             self._home = home
             raise home.elsewhere()
-        self._make = None  # from here on nobody gets a new link or reader
+        self._places = None  # from here on nobody gets a new link or reader
         readers, links, stack = (*self._readers,), self._all_links(), self._stack
         self._stack = AsyncExitStack()
         try:
@@ -138,7 +139,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether it was opened and not yet closed."""
-        return self._make is not None
+        return self._places is not None
 
     @property
     def server(self) -> str:
@@ -244,16 +245,16 @@ class Connection:
         """A new connection that is connected, authenticated and checked for its version."""
         from .dial import dial  # noqa: PLC0415
 
-        return await dial(self._check_open(), self._command_timeout, self.shown)
+        return await dial(self._check_open().to(None), self._command_timeout, self.shown)
 
-    def _check_open(self) -> Factory:
-        if self._make is None:
+    def _check_open(self) -> Places:
+        if self._places is None:
             raise NotOpenError(
                 "the connection is not open: use 'async with connection:' (or 'async with broker:') around it"
             )
         if self._home is not None and not self._home.is_of_this_process:
             raise self._home.elsewhere()
-        return self._make
+        return self._places
 
     def _check_here(self) -> None:
         if self._home is None or not self._home.is_here:
@@ -277,8 +278,8 @@ def _address(url: str | None, client: Redis | None) -> Address | None:
     if url is None:
         raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")
     address = parse(url)
-    if "?" in address.url and address.scheme in ("redis", "rediss", "unix"):
-        from .endpoints import factory_of  # noqa: PLC0415  # imports redis-py: it knows which options there are
+    if "?" in address.url and (address.hosts or address.scheme == "unix"):
+        from .endpoints import check_options  # noqa: PLC0415  # imports redis-py: it knows which options there are
 
-        factory_of(address, __version__)
+        check_options(address, __version__)
     return address

@@ -94,6 +94,18 @@ def factory_of(address: Address, version: str) -> Factory:
     return make
 
 
+def check_options(address: Address, version: str) -> None:
+    """Raise `ConfigError` for options in a URL that make no connection."""
+    if address.kind == "one":
+        factory_of(address, version)
+        return
+    plain = address.at(address.hosts[0])
+    try:
+        factory_of(plain, version)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(plain.shown, address.shown)) from None
+
+
 def pool_of(client: object) -> ConnectionPool:
     """The pool of a user's client, whose configuration is used. Raises `ConfigError` for anything else."""
     if not isinstance(client, Redis):
