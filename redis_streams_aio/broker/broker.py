@@ -17,6 +17,8 @@ from ..codecs import JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
 from ..consumer.status import SubscriptionStatus
+from ..events.keys import refused_on_a_cluster
+from ..exceptions import HandlerDefinitionError
 from ..handlers.decorator import HandlerDecorator, handler
 from ..handlers.options import HandlerOptions, Middleware
 from ..handlers.router import Router
@@ -98,7 +100,10 @@ class Broker:
     handler = handler
 
     def _declare(self, options: HandlerOptions, said: Collection[str]) -> HandlerDecorator:
-        return self._router._declare(options, said)  # noqa: SLF001  # `handler` calls it on both
+        declared = self._router._declare(options, said)  # noqa: SLF001  # `handler` calls it on both
+        if self.connection.is_cluster and (wrong := refused_on_a_cluster(options.stream, options.dead_letter)):
+            raise HandlerDefinitionError(wrong)
+        return declared
 
     def include(self, router: Router, prefix: str = "") -> None:
         """Take over a router's handlers, with `prefix` before the names of their streams.

@@ -147,6 +147,13 @@ class Connection:
         return f"{self._server.name} {self._server.version}" if self._server else ""
 
     @property
+    def is_cluster(self) -> bool:
+        """Whether it leads to a Cluster, as far as its URL or the server has said."""
+        if self._server is not None:
+            return self._server.mode == "cluster"
+        return self._address is not None and self._address.scheme.endswith("+cluster")
+
+    @property
     def shown(self) -> str:
         """Where it leads, without credentials."""
         return self._address.shown if self._address else "the client passed in"

@@ -33,8 +33,11 @@ def key_of(command: Sequence[Argument]) -> Argument | None:
 
 def with_keys(error: PermissionDeniedError, what: str, keys: Sequence[Argument]) -> PermissionDeniedError:
     """The error with the keys of the command or script: one of them may be the key that is not permitted."""
-    named = ", ".join(map(_text, keys[:_KEYS_NAMED])) + (", ..." if len(keys) > _KEYS_NAMED else "")
-    return PermissionDeniedError(f"{what} on {named}: {error}" if named else f"{what}: {error}")
+    return PermissionDeniedError(f"{what} on {_listed(keys)}: {error}" if keys else f"{what}: {error}")
+
+
+def _listed(keys: Sequence[Argument]) -> str:
+    return ", ".join(map(_text, keys[:_KEYS_NAMED])) + (", ..." if len(keys) > _KEYS_NAMED else "")
 
 
 def _text(name: Argument) -> str:
@@ -51,6 +54,8 @@ def about_script(error: RedisStreamsError, keys: Sequence[Argument]) -> RedisStr
     """The error of a script, with the keys that it may be about; the first key is the stream."""
     if isinstance(error, PermissionDeniedError):
         return with_keys(error, "a script", keys)
+    if str(error).startswith("CROSSSLOT"):
+        return type(error)(f"a script on {_listed(keys)}: {error}")
     if isinstance(error, StreamNotFoundError) or (isinstance(error, StreamTypeError) and len(keys) == 1):
         return with_stream(error, keys[0])
     return error

@@ -49,6 +49,8 @@ class Server(NamedTuple):
     name: str
     version: str
     client_id: int
+    mode: str = "standalone"
+    """`cluster` for a node of a Cluster, `sentinel` for a Sentinel."""
 
 
 def reads(parse: Callable[P, T]) -> Callable[P, T]:
@@ -287,13 +289,11 @@ def _inactive(reply: Reply) -> float | None:
 def server(reply: Reply) -> Server:
     """`HELLO`. Raises `UnsupportedServerError` for anything older than Redis 7.0."""
     known = mapping(reply)
-    found = Server(text(known["server"]), text(known["version"]), integer(known["id"]))
-    if found.name == "redis" and _version(found.version) < OLDEST_REDIS:
+    mode = text(known.get("mode", b"standalone"))
+    found = Server(text(known["server"]), text(known["version"]), integer(known["id"]), mode)
+    version = tuple(int(part) for part in found.version.split(".")[:2] if part.isdecimal())
+    if found.name == "redis" and version < OLDEST_REDIS:
         raise UnsupportedServerError(
             f"the server is Redis {found.version}; redis_streams_aio needs Redis 7.0 or later, or Valkey"
         )
     return found
-
-
-def _version(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())

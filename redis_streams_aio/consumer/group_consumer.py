@@ -13,7 +13,8 @@ from ..checkpoint import CheckpointStore
 from ..checks import names
 from ..connection.replies import new_entries
 from ..connection.steps.dead_letters import DeadLetterOptions
-from ..exceptions import CheckpointStoreError, GroupNotFoundError, RedisRefusedError, RedisStreamsError
+from ..events import keys
+from ..exceptions import CheckpointStoreError, ConfigError, GroupNotFoundError, RedisRefusedError, RedisStreamsError
 from ..handlers.subscription_options import SubscriptionOptions
 from ..telemetry.logs import log
 from .consumer_options import ConsumerOptions
@@ -49,6 +50,16 @@ class GroupConsumer:
         self.position: GroupPosition = GroupPosition(self.holdings, options.start, store)
         self.source: Source = GroupSource(self.holdings, self.settlement.acks, self.position, consumer, parse)
         self._cleaner = Cleaner(self.holdings)
+
+    async def open(self) -> None:
+        """Join the group.
+
+        Raises `ConfigError` for names that cannot work on a Cluster, `RedisUnavailableError`, `ServerError`.
+        """
+        options, is_cluster = self.options, self.holdings.connection.is_cluster
+        if is_cluster and (wrong := keys.refused_on_a_cluster(options.stream, options.dead_letter)):
+            raise ConfigError(wrong)
+        await self.source.open()
 
     async def clean_up(self, expiry: float) -> None:
         """Remove names that have been idle for `expiry` seconds, what others left beside the group, old dead letters.

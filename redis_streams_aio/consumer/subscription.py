@@ -122,8 +122,8 @@ class Subscription:
         return self._handling.work.in_handlers()
 
     async def open(self) -> None:
-        """Join the group. Raises `ServerError`, `RedisUnavailableError`."""
-        await self._source.open()
+        """Join the group. Raises `ConfigError`, `ServerError`, `RedisUnavailableError`."""
+        await self._consumer.open()
 
     async def run(self) -> None:
         """Work until the end of a drain, and close. Raises our own bugs, and `RefusedError` (`ends_when_refused`)."""

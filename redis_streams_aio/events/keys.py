@@ -30,6 +30,26 @@ def on_one_slot(first: str, second: str) -> bool:
     return _hash_tag(first) == _hash_tag(second)
 
 
+def refused_on_a_cluster(stream: str, other: str | None = None) -> str:
+    """Say why a stream cannot be consumed on a Cluster, with a name that would work; `""` if it can.
+
+    `other` is another stream to which its entries are moved in one step. Two names that only happen to be on one slot
+    are refused too: that they are cannot be seen.
+    """
+    if not on_one_slot(stream, sibling(stream, "")):
+        named = "".join(char for char in stream if char not in "{}") or "orders"
+        return (
+            f"stream {stream!r}: because of its braces no other key can be on its Cluster slot, so it cannot have a "
+            f"group; name it e.g. {named!r}"
+        )
+    if other is not None and not on_one_slot(stream, other):
+        return (
+            f"{other!r} is on another Cluster slot than {stream!r}, so no entry can be moved between the two in one "
+            f"step; name it e.g. {sibling(stream, other)!r}"
+        )
+    return ""
+
+
 def _hash_tag(key: str) -> str:
     opening = key.find("{")
     closing = key.find("}", opening + 1)

@@ -116,6 +116,7 @@ class DeadLetters:
         if rate is not None and (not times.is_number(rate) or not rate > 0):
             raise ConfigError(f"rate={values.shown(rate)}: expected a number of events a second, above 0")
         how_often = dict.fromkeys(Replayed, 0)
+        self._check_slots()
         began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay
         async for letter in self._chosen(ids, reason, since, until):
             if rate is not None and not dry_run:
@@ -223,6 +224,11 @@ class DeadLetters:
         return letter.group in (self._group, "") and letter.stream in (self._stream, "")
 
     # -- replaying --------------------------------------------------------------------------------------------
+
+    def _check_slots(self) -> None:
+        """Raise `ConfigError` where a Cluster cannot move the events in one step."""
+        if self._connection.is_cluster and (wrong := keys.refused_on_a_cluster(self._stream, self._key)):
+            raise ConfigError(wrong)
 
     async def _replay(self, letter: DeadLetterMessage) -> Replayed:
         history = dead_letter.history_of(letter)

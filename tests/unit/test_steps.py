@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.crc import key_slot
 
+from redis_streams_aio.checks import names
 from redis_streams_aio.connection import steps
 from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.events import keys
@@ -61,6 +64,36 @@ def test_all_keys_of_a_step_are_on_one_slot(script: str, stream: str, group: str
     declared = [key(name, stream, group) for name in SCRIPTS[script].keys]
     slots = {key_slot(one if isinstance(one, bytes) else one.encode()) for one in declared if one is not None}
     assert len(slots) == 1
+
+
+NAMES = st.text(st.sampled_from("a{}:.é-"), min_size=1, max_size=12).filter(lambda name: names.problem(name) is None)
+
+
+def slot(one: str | bytes) -> int:
+    return int(key_slot(one if isinstance(one, bytes) else one.encode()))
+
+
+@given(NAMES, NAMES, st.binary(max_size=8), NAMES)
+def test_p30_all_keys_of_all_steps_share_a_slot_or_the_stream_is_refused_on_a_cluster(
+    stream: str, group: str, event_id: bytes, other: str
+) -> None:
+    """And so do streams between which entries move in one step; the name that an error tells works."""
+    made = [keys.done(stream, group, event_id)]
+    for script in SCRIPTS.values():
+        made += [one for name in script.keys if (one := key(name, stream, group)) is not None]
+    slots = {slot(one) for one in made}
+    if keys.refused_on_a_cluster(stream):
+        assert "}" in stream
+        [better] = re.findall(r"name it e\.g\. '([^']*)'", keys.refused_on_a_cluster(stream))
+        assert keys.refused_on_a_cluster(better) == ""
+        return
+    assert slots == {slot(stream)}
+    if not keys.refused_on_a_cluster(stream, other):
+        assert slot(stream) == slot(other)
+        return
+    [better] = re.findall(r"name it e\.g\. '([^']*)'", keys.refused_on_a_cluster(stream, other))
+    assert keys.refused_on_a_cluster(stream, better) == ""
+    assert slot(stream) == slot(better)
 
 
 def test_no_two_keys_beside_a_stream_are_the_same() -> None:
