@@ -31,6 +31,7 @@ class Cluster:
         self._options = (*_OPTIONS, "--cluster-node-timeout", str(round(node_timeout * 1000)), *options)
         self._kind = kind
         self._shards = primaries
+        self._announced: dict[int, Server] = {}
         self.nodes: list[Server] = [self._node() for _ in range(primaries * (1 + replicas))]
 
     def _node(self) -> Server:
@@ -80,7 +81,7 @@ class Cluster:
 
     def _sees_all(self, node: Server) -> bool:
         seen = seen_by(node)
-        return {one.port for one in seen} == {each.port for each in self.nodes} and all(one.healthy for one in seen)
+        return {self._at(one.port) for one in seen} == set(self.nodes) and all(one.healthy for one in seen)
 
     def remove(self) -> None:
         """Kill the nodes, and delete their data."""
@@ -127,7 +128,7 @@ class Cluster:
         raise LookupError(f"{primary} has no replica that is in step with it")
 
     def _at(self, port: int) -> Server:
-        return next(node for node in self.nodes if node.port == port)
+        return self._announced.get(port) or next(node for node in self.nodes if node.port == port)
 
     def is_well(self) -> bool:
         """Whether all run and agree on who owns what and follows whom, no slot is on its way, replicas are in step."""
@@ -190,6 +191,16 @@ class Cluster:
         else:
             node.start()
         self.until_well()
+
+    def announce(self, node: Server, port: int) -> None:
+        """Have a node send all, replicas too, to another port that leads to it: that of a proxy which is to fail.
+
+        The node says so after restarts too, until it moves to a new port.
+        """
+        self._announced[port] = node
+        node.options = ("--cluster-announce-port", str(port), *node.options)
+        ask(node, "CONFIG", "SET", "cluster-announce-port", port)
+        until(lambda: all(port in {one.port for one in seen_by(each)} for each in self.running), f"all know {port}")
 
     def migration(self, slot: int, to: Server) -> Migration:
         """Return the migration of a slot, to be gone through step by step."""

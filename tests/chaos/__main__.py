@@ -12,6 +12,7 @@ from pathlib import Path
 from redis_streams_aio.testing.servers import DEFAULT, KINDS, binary
 from tests.chaos import history, picture, report, verdict
 from tests.chaos.run import run
+from tests.chaos.schedule import KINDS_ON
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,9 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     folder = options.out or Path(f"chaos-{time.strftime('%Y%m%d-%H%M%S')}-{options.seed}")
     folder.mkdir(parents=True)
-    sys.stdout.write(f"seed {options.seed}, {options.minutes:g} minutes of {options.server}; notes in {folder}\n")
-    asyncio.run(run(options.seed, options.minutes, options.server, folder))
-    return judge(folder, f"chaos, seed {options.seed}, {options.minutes:g} minutes, {options.server}")
+    where = options.server if options.topology == "one" else f"{options.server} ({options.topology})"
+    sys.stdout.write(f"seed {options.seed}, {options.minutes:g} minutes of {where}; notes in {folder}\n")
+    asyncio.run(run(options.seed, options.minutes, options.server, folder, options.topology))
+    return judge(folder, f"chaos, seed {options.seed}, {options.minutes:g} minutes, {where}")
 
 
 def judge(folder: Path, headline: str) -> int:
@@ -45,6 +47,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=1.0, help="how long faults go on (0.4: each kind once)")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="the same seed, the same schedule")
     parser.add_argument("--server", choices=KINDS, default=DEFAULT)
+    parser.add_argument("--topology", choices=list(KINDS_ON), default="one")
     parser.add_argument("--out", type=Path, help="a folder to be made, for histories, report.txt and timeline.svg")
     return parser.parse_args(arguments)
 

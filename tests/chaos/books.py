@@ -14,6 +14,10 @@ from tests.chaos.workload import is_poison
 Entry = tuple[str, str]
 """A line's name and an entry id."""
 End = Literal["", "handled", "failed", "cancelled"]
+LOSES_WRITES = ("kill_primary", "freeze_primary")
+"""A replica is promoted that may lack the last writes: acknowledgements too, so that their events come again."""
+JUST_BEFORE = 1.0
+"""Seconds that a replica may lag behind."""
 _ENDS: dict[str, End] = {"handled": "handled", "failed": "failed", "cancelled": "cancelled"}
 
 
@@ -61,6 +65,8 @@ class Books:
         self.lost: dict[tuple[str, Entry], list[float]] = defaultdict(list)
         """When which process noted that it had lost which entry."""
         self.names: dict[Entry, str] = {}
+        self.kept: set[Entry] | None = None
+        """Entries that a set of servers has in the end; `None`: nobody has looked, and one server keeps them all."""
         self.faults: list[Record] = []
         """Also what happened to processes unbidden: `blocked`, `stalled`."""
         for record in self.records:
@@ -87,6 +93,9 @@ class Books:
         match record.what:
             case "taken":
                 self.taken[entry] = record.name
+            case "kept":
+                self.kept = self.kept or set()
+                self.kept.add(entry)
             case "dead":
                 self.letters[entry].add(record.detail)
                 self.gave_up.setdefault(entry, "")
@@ -109,6 +118,18 @@ class Books:
     def handled(self) -> set[Entry]:
         """Entries whose handler returned at least once."""
         return {entry for entry, runs in self.runs.items() if any(run.end == "handled" for run in runs)}
+
+    def went_with_a_primary(self, entry: Entry) -> bool:
+        """Whether Redis lost it: it is not there in the end, and was acknowledged while a primary was replaced."""
+        if self.kept is None or entry in self.kept:
+            return False
+        times = [record.at for record in self.acknowledged_by if (record.line, record.id) == entry]
+        return any(
+            fault.at - JUST_BEFORE <= at <= fault.until
+            for fault in self.faults
+            if fault.name in LOSES_WRITES
+            for at in times
+        )
 
     def finished(self, entry: Entry) -> float | None:
         """When its fate was first known: its handler returned, or failed for good."""

@@ -15,9 +15,9 @@ from itertools import pairwise
 
 import msgspec
 
-from tests.chaos.books import Books, Run, actor_of
+from tests.chaos.books import LOSES_WRITES, Books, Run, actor_of
 from tests.chaos.history import Record
-from tests.chaos.schedule import ALL, KINDS, SERVER
+from tests.chaos.schedule import ALL, KINDS
 from tests.chaos.workload import COMMAND_TIMEOUT, LEASE, WITH_LEASE_THREAD
 
 AFTERMATH = COMMAND_TIMEOUT + LEASE
@@ -63,9 +63,9 @@ def _of_one_event(books: Books) -> Iterator[list[Run]]:
 
 def cause(books: Books, first: Run, again: Run) -> str:
     """The kind of fault that had it handled again."""
-    if first.process == again.process and first.entry == again.entry and not _lost_between(books, first, again):
-        return NO_CAUSE
     possible = [fault for fault in books.faults if _explains(fault, first, again)]
+    if first.process == again.process and first.entry == again.entry and not _lost_between(books, first, again):
+        possible = [fault for fault in possible if fault.name in LOSES_WRITES]
     return _kind(min(possible, key=_vagueness)) if possible else NO_CAUSE
 
 
@@ -94,7 +94,8 @@ def _explains(fault: Record, first: Run, again: Run) -> bool:
 def _hits(fault: Record, run: Run) -> bool:
     if fault.what == "fault":
         keeps_leases = fault.name == "block" and run.actor in WITH_LEASE_THREAD
-        return fault.detail in (SERVER, ALL, run.actor) and not keeps_leases
+        of_all = KINDS[fault.name].room == "server" or fault.detail == ALL
+        return (of_all or fault.detail == run.actor) and not keeps_leases
     if fault.what == "blocked" and run.actor in WITH_LEASE_THREAD:
         return False
     return actor_of(fault.process) in (run.actor, "nemesis")

@@ -37,10 +37,11 @@ What = Literal[
     "taken",
     "dead",
     "stuck",
+    "kept",
 ]
 """`attempted` to `refused`: of producers. `begun` to `recreated`: of consumers. The rest: of processes, and of the
 nemesis: `taken` is an entry that it took out of Redis before its group was done with it, `dead` a dead letter that it
-saw there."""
+saw there, `kept` an entry that a set of servers has in the end."""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -36,7 +36,11 @@ end
 return seen
 """
 
-ARGUMENTS = [part for line in LINES.values() for part in (line.stream, line.group, line.dead_letters)]
+
+def command(*names: str) -> tuple[object, ...]:
+    """The command that looks at some lines; at all, if none is named."""
+    lines = [LINES[name] for name in names or LINES]
+    return ("EVAL", SCRIPT, 0, *(part for line in lines for part in (line.stream, line.group, line.dead_letters)))
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -50,15 +54,15 @@ class Seen(msgspec.Struct, frozen=True):
     """By id of the dead letter the event's first id, and its name."""
 
 
-def parse(reply: Sequence[Any]) -> dict[str, Seen]:
+def parse(reply: Sequence[Any], names: Sequence[str] = tuple(LINES)) -> dict[str, Seen]:
     """The script's reply, by the line's name."""
     return {
         name: Seen(
-            open={entry_id: _name(fields) for entry_id, fields in entries},
+            open={entry_id: event_name(fields) for entry_id, fields in entries},
             pending=pending,
-            dead={entry_id: (_field(fields, "dead:id"), _name(fields)) for entry_id, fields in dead},
+            dead={entry_id: (_field(fields, "dead:id"), event_name(fields)) for entry_id, fields in dead},
         )
-        for name, (entries, pending, dead) in zip(LINES, reply, strict=True)
+        for name, (entries, pending, dead) in zip(names, reply, strict=True)
     }
 
 
@@ -67,7 +71,8 @@ def settled(seen: Iterable[Seen]) -> bool:
     return not any(one.open or one.pending for one in seen)
 
 
-def _name(fields: Sequence[str]) -> str:
+def event_name(fields: Sequence[str]) -> str:
+    """The name of the event that an entry is of."""
     return msgspec.json.decode(_field(fields, "payload"), type=Work).name
 
 

@@ -11,17 +11,20 @@ import asyncio
 import signal
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING
 
 from redis_streams_aio.connection import Connection
 from redis_streams_aio.consumer import ConsumerGroupManager
 from redis_streams_aio.exceptions import StreamNotFoundError
 from redis_streams_aio.testing.proxy import Proxy
+from redis_streams_aio.testing.servers import Server
 from tests.chaos import look
+from tests.chaos.client import client, send, together
 from tests.chaos.look import Seen
 from tests.chaos.schedule import ALL, Fault
+from tests.chaos.sets import SetFaults
 from tests.chaos.stage import Actor, Stage
 from tests.chaos.workload import LINES, PROCESSES
 
@@ -59,6 +62,10 @@ class Nemesis:
             "trim": self._trim,
             "remove_consumers": self._remove_consumers,
         }
+        self.sets: SetFaults | None = None
+        if not isinstance(stage.where, Server):
+            self.sets = SetFaults(stage.where, stage.of_nodes, self._note_taken)
+            self._steps.update(self.sets.steps)
 
     async def run(self, faults: Sequence[Fault]) -> None:
         """All faults in their time; returns when the last is over."""
@@ -118,7 +125,7 @@ class Nemesis:
 
     async def _client_kill(self, _fault: Fault) -> None:
         async with self._client() as redis:
-            await _send(redis, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await send(redis, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     async def _restart(self, fault: Fault) -> None:
         await asyncio.to_thread(self._stage.server.stop, signal.SIGKILL)
@@ -129,8 +136,8 @@ class Nemesis:
         """Killed and started without its file; while it is looked at, nothing is written."""
         server = self._stage.server
         async with self._client() as redis:
-            await _send(redis, "CLIENT", "PAUSE", _LONGER_THAN_IT_TAKES_MS, "WRITE")
-            seen = look.parse(await _send(redis, "EVAL_RO", look.SCRIPT, 0, *look.ARGUMENTS))
+            await send(redis, "CLIENT", "PAUSE", _LONGER_THAN_IT_TAKES_MS, "WRITE")
+            seen = look.parse(await send(redis, "EVAL_RO", *_LOOK[1:]))
             await asyncio.to_thread(server.stop, signal.SIGKILL)
         self._note_taken(seen)
         server.wipe()
@@ -144,18 +151,18 @@ class Nemesis:
 
     async def _flushall(self, _fault: Fault) -> None:
         async with self._client() as redis:
-            reply, *_ = await _together(redis, _LOOK, ("FLUSHALL",))
+            reply, *_ = await together(redis, _LOOK, ("FLUSHALL",))
         self._note_taken(look.parse(reply))
 
     async def _trim(self, fault: Fault) -> None:
         async with self._client() as redis:
             trim = ("XTRIM", LINES[fault.target].stream, "MAXLEN", KEPT)
-            before, _, after = await _together(redis, _LOOK, trim, _LOOK)
+            before, _, after = await together(redis, _LOOK, trim, _LOOK)
         self._note_taken({fault.target: look.parse(before)[fault.target]}, look.parse(after))
 
     async def _remove_consumers(self, _fault: Fault) -> None:
         """What an operator does who finds too many names: each is to go, also of those that run."""
-        async with Connection(self._stage.server.url) as connection:
+        async with Connection(self._stage.where.url) as connection:
             groups = ConsumerGroupManager(connection)
             for line in LINES.values():
                 try:
@@ -180,34 +187,16 @@ class Nemesis:
 
     async def look(self) -> dict[str, Seen]:
         """What Redis has now."""
+        if self.sets is not None:
+            return await self.sets.look()
         async with self._client() as redis:
-            return look.parse(await _send(redis, *_LOOK))
+            return look.parse(await send(redis, *_LOOK))
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[Redis]:
-        """A plain client, past all proxies."""
-        from redis.asyncio import Redis  # its import is slow
-
-        client = Redis.from_url(self._stage.server.url, protocol=2, decode_responses=True)
-        try:
-            yield client
-        finally:
-            await client.aclose()
+    def _client(self) -> AbstractAsyncContextManager[Redis]:
+        return client(self._stage.server.url)
 
 
-_LOOK = ("EVAL", look.SCRIPT, 0, *look.ARGUMENTS)
-
-
-async def _send(redis: Redis, *command: object) -> Any:  # whatever Redis says
-    return await redis.execute_command(*command)  # type: ignore[no-untyped-call]
-
-
-async def _together(redis: Redis, *commands: tuple[object, ...]) -> list[Any]:
-    """Commands in one transaction."""
-    async with redis.pipeline(transaction=True) as pipeline:
-        for command in commands:
-            pipeline.execute_command(*command)
-        return list(await pipeline.execute())
+_LOOK = look.command()
 
 
 def _touched(fault: Fault) -> Sequence[str]:

@@ -65,9 +65,40 @@ KINDS: dict[str, Kind] = {
     "flushall": Kind("server", (SERVER,)),
     "trim": Kind("server", PUBLISHED),
     "remove_consumers": Kind("server", (SERVER,)),
+    "failover": Kind("server", PUBLISHED),
+    "kill_primary": Kind("server", PUBLISHED, 0.0, 1.0),
+    "freeze_primary": Kind("server", PUBLISHED, 0.0, 1.0),
+    "migrate": Kind("server", PUBLISHED, 0.1, 1.0, times=2),
+    "reshard": Kind("server", PUBLISHED, 0.1, 1.0),
+    "new_ports": Kind("server", (SERVER,)),
+    "cut_node": Kind("server", PUBLISHED, 1.0, 2 * LEASE),
 }
+"""The target of those from `failover` on is the line whose shard they hit."""
 
-DEAL = tuple(name for name, kind in KINDS.items() for _ in range(kind.times))
+Topology = Literal["one", "sentinel", "cluster"]
+_OF_PROCESSES = tuple(name for name, kind in KINDS.items() if kind.room == "process")
+_OF_SENTINELS = (
+    *_OF_PROCESSES,
+    "client_kill",
+    "trim",
+    "remove_consumers",
+    "failover",
+    "kill_primary",
+    "freeze_primary",
+)
+_OF_CLUSTERS = (*_OF_SENTINELS, "migrate", "reshard", "new_ports", "cut_node")
+_BEYOND_ONE = ("failover", "kill_primary", "freeze_primary", "migrate", "reshard", "new_ports", "cut_node")
+KINDS_ON: dict[Topology, tuple[str, ...]] = {
+    "one": tuple(name for name in KINDS if name not in _BEYOND_ONE),
+    "sentinel": _OF_SENTINELS,
+    "cluster": _OF_CLUSTERS,
+}
+"""The kinds of faults that there are on each topology."""
+
+
+def deal(topology: Topology) -> tuple[str, ...]:
+    """All kinds of a topology, each as often as it is dealt at once."""
+    return tuple(name for name in KINDS_ON[topology] for _ in range(KINDS[name].times))
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -86,15 +117,15 @@ class Fault(msgspec.Struct, frozen=True):
         return KINDS[self.kind].room
 
 
-def schedule(seed: int, minutes: float) -> list[Fault]:
+def schedule(seed: int, minutes: float, topology: Topology = "one") -> list[Fault]:
     """The faults of a run, in the order of their times. Raises `ValueError` for no time."""
     if minutes * 60 <= SETTLING_IN:
         raise ValueError(f"minutes={minutes!r}: expected more than {SETTLING_IN / 60:.3f}")
     source = random.Random(seed)
     seconds = minutes * 60
-    slot = min(USUAL_PAUSE, (seconds - SETTLING_IN) / len(DEAL))
+    slot = min(USUAL_PAUSE, (seconds - SETTLING_IN) / len(deal(topology)))
     faults: list[Fault] = []
-    for number, kind in enumerate(_dealt(source)):
+    for number, kind in enumerate(_dealt(source, deal(topology))):
         if SETTLING_IN + (number + 1) * slot > seconds + _ROUNDING:
             return faults + [Fault(seconds, "kill", name, _PAUSE_IN_THE_END) for name in CONSUMERS]
         about = KINDS[kind]
@@ -104,6 +135,6 @@ def schedule(seed: int, minutes: float) -> list[Fault]:
     raise AssertionError("the deals do not end")
 
 
-def _dealt(source: random.Random) -> Iterator[str]:
+def _dealt(source: random.Random, kinds: tuple[str, ...]) -> Iterator[str]:
     while True:
-        yield from source.sample(DEAL, len(DEAL))
+        yield from source.sample(kinds, len(kinds))

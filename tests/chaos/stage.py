@@ -9,13 +9,16 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from redis_streams_aio.testing.clusters import Cluster
 from redis_streams_aio.testing.proxy import Proxy, proxy
+from redis_streams_aio.testing.sentinels import SentinelSet
 from redis_streams_aio.testing.servers import Server
 from tests.chaos.history import History
+from tests.chaos.schedule import Topology
 from tests.chaos.workload import CONSUMERS, PROCESSES, PRODUCERS
 
 _HERE = __package__
@@ -106,14 +109,34 @@ class Actor:
             await self._watching
 
 
+Where = Server | SentinelSet | Cluster
+
+
 class Stage:
     """What a run takes place on."""
 
-    def __init__(self, server: Server, networks: dict[str, Proxy], actors: dict[str, Actor], history: History) -> None:
-        self.server = server
+    def __init__(
+        self,
+        where: Where,
+        networks: dict[str, Proxy],
+        actors: dict[str, Actor],
+        history: History,
+        of_nodes: dict[int, Proxy],
+    ) -> None:
+        self.where = where
         self.networks = networks
+        """Before each process, if there is one server."""
         self.actors = actors
         self.history = history
+        self.of_nodes = of_nodes
+        """Before each node of a Cluster, by the node's port."""
+
+    @property
+    def server(self) -> Server:
+        """The one server. Raises `TypeError` where there are several."""
+        if not isinstance(self.where, Server):
+            raise TypeError(f"{self.where} is not one server")
+        return self.where
 
     async def drain(self, names: tuple[str, ...]) -> None:
         """End some of the cast with SIGTERM, all at once; one that does not end well is noted as `crashed`."""
@@ -124,15 +147,32 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_up(kind: str, folder: Path, seed: int, history: History) -> AsyncIterator[Stage]:
-    """A server with an append-only file, proxies, and all processes; gone at the end. Raises `LookupError`."""
-    server = Server(kind=kind, appendonly=True)
+async def set_up(topology: Topology, kind: str, folder: Path, seed: int, history: History) -> AsyncIterator[Stage]:
+    """Servers, proxies, and all processes; gone at the end. Raises `LookupError`."""
+    where = _MADE[topology](kind)
     async with AsyncExitStack() as stack:
-        stack.callback(server.remove)
-        await asyncio.to_thread(server.start)
-        networks = {name: await stack.enter_async_context(proxy(server.port)) for name in PROCESSES}
-        actors = {name: Actor(name, networks[name].url, folder, history, seed) for name in PROCESSES}
+        stack.callback(where.remove)
+        await asyncio.to_thread(where.start)
+        networks: dict[str, Proxy] = {}
+        of_nodes: dict[int, Proxy] = {}
+        if isinstance(where, Server):
+            networks = {name: await stack.enter_async_context(proxy(where.port)) for name in PROCESSES}
+        elif isinstance(where, Cluster):
+            for node in where.nodes:
+                of_nodes[node.port] = await stack.enter_async_context(proxy(node.port))
+                await asyncio.to_thread(where.announce, node, of_nodes[node.port].port)
+        actors = {
+            name: Actor(name, networks[name].url if networks else where.url, folder, history, seed)
+            for name in PROCESSES
+        }
         for name in (*CONSUMERS, *PRODUCERS):
             stack.push_async_callback(actors[name].kill)
             await actors[name].start()
-        yield Stage(server, networks, actors, history)
+        yield Stage(where, networks, actors, history, of_nodes)
+
+
+_MADE: dict[Topology, Callable[[str], Where]] = {
+    "one": lambda kind: Server(kind=kind, appendonly=True),
+    "sentinel": SentinelSet,
+    "cluster": Cluster,
+}

@@ -4,7 +4,8 @@ Every event whose publishing was acknowledged is accounted for in one of these w
 
 * its handler returned,
 * it always fails, and is among the dead letters,
-* its entry was taken out of Redis by the nemesis, which has noted it, before its group was done with it.
+* its entry was taken out of Redis by the nemesis, which has noted it, before its group was done with it,
+* Redis lost it with a primary that the nemesis had replaced, and does not have it in the end.
 
 Beside that nothing unexpected may come (an event that nobody published, a dead letter of one that would have gone
 well), nothing may be done twice that is promised to be done once (follow-ups, dead letters), order holds where it is
@@ -104,7 +105,7 @@ def _lost(books: Books) -> Iterator[str]:
     handled = books.handled
     paid = {books.names[entry] for entry in handled if entry[0] == "payments"}
     for entry, name in books.acknowledged.items():
-        if entry in books.taken or (name in paid and entry[0] == "payments"):
+        if entry in books.taken or (name in paid and entry[0] == "payments") or books.went_with_a_primary(entry):
             continue
         if entry not in (books.gave_up if books.expected_dead(entry) else handled):
             yield f"{entry[0]} {entry[1]} {name}"

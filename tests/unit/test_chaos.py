@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from tests.chaos import __main__ as program
 from tests.chaos import history, look, picture, report
 from tests.chaos.history import History, Record
-from tests.chaos.schedule import DEAL, KINDS, SETTLING_IN, USUAL_PAUSE, schedule
+from tests.chaos.schedule import KINDS, KINDS_ON, SETTLING_IN, USUAL_PAUSE, Topology, deal, schedule
 from tests.chaos.verdict import LATEST, Verdict, judge
 from tests.chaos.workload import CONSUMERS, LINES, PUBLISHED, SOLO, is_poison, make_work
 
@@ -29,6 +30,7 @@ from tests.chaos.workload import CONSUMERS, LINES, PUBLISHED, SOLO, is_poison, m
 
 seeds = st.integers(0, 10_000)
 lengths = st.floats(0.05, 2.0)
+topologies = st.sampled_from(list(KINDS_ON))
 
 
 @given(seeds, lengths)
@@ -36,9 +38,9 @@ def test_a_seed_and_a_length_give_the_same_schedule_each_time(seed: int, minutes
     assert schedule(seed, minutes) == schedule(seed, minutes)
 
 
-@given(seeds, lengths)
-def test_faults_are_what_their_kinds_allow(seed: int, minutes: float) -> None:
-    faults = schedule(seed, minutes)
+@given(seeds, lengths, topologies)
+def test_faults_are_what_their_kinds_allow(seed: int, minutes: float, topology: Topology) -> None:
+    faults = schedule(seed, minutes, topology)
     assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)
     for fault in faults:
         kind = KINDS[fault.kind]
@@ -46,14 +48,16 @@ def test_faults_are_what_their_kinds_allow(seed: int, minutes: float) -> None:
         assert fault.target in kind.targets
         assert kind.least <= fault.length <= kind.most
         assert fault.room == kind.room
+        assert fault.kind in KINDS_ON[topology]
 
 
-@given(seeds, st.floats(0.35, 2.0))
-def test_all_kinds_come_before_any_comes_again(seed: int, minutes: float) -> None:
-    kinds = [fault.kind for fault in schedule(seed, minutes)][: -len(CONSUMERS)]
-    for start in range(0, len(kinds), len(DEAL)):
-        assert not Counter(kinds[start : start + len(DEAL)]) - Counter(DEAL)
-    assert set(kinds) == set(KINDS), "a short run has them all"
+@given(seeds, st.floats(0.35, 2.0), topologies)
+def test_all_kinds_come_before_any_comes_again(seed: int, minutes: float, topology: Topology) -> None:
+    kinds = [fault.kind for fault in schedule(seed, minutes, topology)][: -len(CONSUMERS)]
+    all_kinds = deal(topology)
+    for start in range(0, len(kinds), len(all_kinds)):
+        assert not Counter(kinds[start : start + len(all_kinds)]) - Counter(all_kinds)
+    assert set(kinds) == set(KINDS_ON[topology]), "a short run has them all"
     assert len(kinds) >= (minutes * 60 - SETTLING_IN) / USUAL_PAUSE - 1
 
 
@@ -302,6 +306,41 @@ def twice(line: str, between: Callable[[Forger], None]) -> Forger:
 @given(st.sampled_from([line for line in PUBLISHED if line != "orders"]))
 def test_a_second_run_without_a_cause_is_a_violation(line: str) -> None:
     assert list(violated(twice(line, lambda _: None))) == ["unexplained duplicates"]
+
+
+def gone_with_a_primary(kind: str, later: float, kept: bool) -> Forger:
+    """An event that nobody handled, acknowledged so much later than the fault began."""
+    forger = Forger()
+    forger.live("clicks")
+    _, entry_id = forger.publish("clicks")
+    forger.note("fault", name=kind, detail="clicks", until=forger.now + 3)
+    forger.records[-1] = msgspec.structs.replace(forger.records[-1], at=forger.now - later)
+    for record in [record for record in forger.records if record.what == "acknowledged"]:
+        if kept or record.id != entry_id:
+            forger.note("kept", line="clicks", id=record.id, name=record.name)
+    return forger
+
+
+@pytest.mark.parametrize("kind", ["kill_primary", "freeze_primary"])
+def test_redis_may_lose_what_was_written_when_its_primary_went(kind: str) -> None:
+    assert violated(gone_with_a_primary(kind, 0.5, kept=False)) == {}
+    assert violated(gone_with_a_primary(kind, -0.5, kept=False)) == {}, "a replica lags behind a little"
+    assert list(violated(gone_with_a_primary(kind, 0.5, kept=True))) == ["lost"], "Redis still has it"
+    assert list(violated(gone_with_a_primary(kind, -2.0, kept=False))) == ["lost"], "long before"
+    assert list(violated(gone_with_a_primary("failover", 0.5, kept=False))) == ["lost"], "nothing may go by order"
+
+
+def test_an_acknowledgement_may_go_with_a_primary_too() -> None:
+    def between(kind: str) -> Forger:
+        forger = Forger()
+        event = forger.publish("clicks")
+        forger.run("clicks", event)
+        forger.fault(kind, "clicks")
+        forger.run("clicks", event)
+        return forger
+
+    assert judge(between("kill_primary").records).duplicates == {"kill_primary": 1}
+    assert list(violated(between("failover"))) == ["unexplained duplicates"]
 
 
 CAUSES = [kind for kind, about in KINDS.items() if about.room == "network"] + ["restart", "stop_server", "client_kill"]

@@ -11,7 +11,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--redis-url",
         metavar="URL",
-        help="the Redis for the conformance suite: redis://, rediss://, unix://, embedded:// or memory://",
+        help="the Redis for the conformance suite, with any scheme of `Broker`: redis://, rediss://, unix://, "
+        "redis+sentinel://, redis+cluster://, embedded:// or memory://",
     )
     group.addoption(
         "--restart-command",

@@ -17,11 +17,12 @@ from redis_streams_aio import Connection
 
 _SOCKET = "valkey.sock"
 _PATIENCE = 5.0
+"""Seconds in which the first contact has to come about."""
+_NO_NETWORK = "the network that fails is put before one server: needs a URL redis://host:port"
 _NOT_IN_MEMORY = {
     "processes": "memory:// is within one process: this needs several",
     "restart": "memory:// has no server that could be restarted",
 }
-"""Seconds in which the first contact has to come about."""
 
 
 class Target:
@@ -74,8 +75,8 @@ class Target:
     @property
     def shown(self) -> str:
         """The server's name and version, and what is in between."""
-        ours = f" ({self.scheme}://)" if self.scheme in ("embedded", "memory") else ""
-        return self._connection.server + ours
+        between = "" if self.scheme in ("redis", "rediss", "unix") else f" ({self.scheme}://)"
+        return self._connection.server + between
 
     @property
     def host(self) -> str:
@@ -95,7 +96,7 @@ class Target:
     def unavailable(self, what: str) -> str | None:
         """Why there are no `processes`, `network` or `restart` here; `None`: there are."""
         if what == "network":
-            return None if self.scheme == "redis" else "the network that fails is put before a URL redis://host:port"
+            return None if self.scheme == "redis" else _NO_NETWORK
         if self.scheme == "memory":
             return _NOT_IN_MEMORY[what]
         if what == "restart" and self.scheme != "embedded" and self._restart_command is None:
