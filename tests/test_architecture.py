@@ -66,7 +66,7 @@ LAYERS: list[list[str]] = [
     ["broker.lease_thread", "broker.loop_watch", "broker.releases", "broker.reports", "broker.slow_handlers"],
     ["broker.duties"],
     ["broker.supervisor"],
-    ["broker.host"],
+    ["broker.supervisor_task"],
     ["broker"],
     ["_public"],
     [""],
@@ -98,7 +98,7 @@ TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}
 TASK_STARTERS = {
     "connection/link.py": "the link's one task, ended by close()",
     "producer/rounds.py": "a task while events wait for their copies, which ends with their answers",
-    "broker/host.py": "the host of the supervisor, awaited when the broker is left",
+    "broker/supervisor_task.py": "the task of the supervisor, awaited when the broker is left",
     "broker/supervisor.py": "a task for each subscription and each duty for all of them, in its task groups",
     "broker/lease_keeping.py": "a task for each lease, in its task group",
     "consumer/stream_consumer.py": "the task beside the iterator, awaited by close()",

@@ -27,11 +27,11 @@ from ..producer.producer import publish, publish_many
 from ..producer.publisher import Publisher
 from ..telemetry import Observer
 from ..telemetry.logs import log
-from .host import Host, not_open
 from .in_force import settings_in_force
 from .parts import Parts, assemble
 from .signals import stop_on_signals
 from .supervisor import Supervisor
+from .supervisor_task import SupervisorTask, not_open
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ class Broker:
         self._router = Router.of_broker(
             settings.group, codec, middleware, settings.max_payload_bytes, lambda: self._is_open
         )
-        self._host: Host | None = None
+        self._task: SupervisorTask | None = None
         self._failed: BaseException | None = None
 
     @classmethod
@@ -114,7 +114,7 @@ class Broker:
 
     @property
     def _is_open(self) -> bool:
-        return self._host is not None and self._host.is_alive
+        return self._task is not None and self._task.is_alive
 
     # -- publishing -------------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class Broker:
         subscription whose handlers are all busy does not read, and stays as it was. A broker without handlers is
         ready while it is open.
         """
-        return self._host is not None and self._host.is_alive and self._host.supervisor.ready
+        return self._task is not None and self._task.is_alive and self._task.supervisor.ready
 
     @property
     def failed(self) -> BaseException | None:
@@ -161,12 +161,12 @@ class Broker:
         It does not come back by itself, as it does after an outage of Redis. Publishing raises `NotOpenError` from
         this error. Opening it again resets it.
         """
-        return self._host.failed if self._host is not None else self._failed
+        return self._task.failed if self._task is not None else self._failed
 
     @property
     def _supervisor(self) -> Supervisor | None:
         """The running supervisor; `None` while it is closed."""
-        return self._host.supervisor if self._host is not None else None
+        return self._task.supervisor if self._task is not None else None
 
     async def measure_lag(self) -> list[LagReport]:
         """Measure all groups now, beside the regular measurements. Raises `NotOpenError`, `RedisUnavailableError`."""
@@ -181,23 +181,23 @@ class Broker:
             raise RuntimeError("the broker is open already")
         self._failed = None
         plans = [self._parts.plan(plan) for plan in self._router.plans()]
-        self._host = Host(Supervisor(self._parts, plans), self._host)
+        self._task = SupervisorTask(Supervisor(self._parts, plans), self._task)
         try:
-            await self._host.open()
+            await self._task.open()
         except BaseException:
-            self._host = None
+            self._task = None
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (host := self._host) is not None:
+        if (task := self._task) is not None:
             try:
-                await host.close()
+                await task.close()
             finally:
-                if not host.is_alive and host is self._host:
-                    self._host, self._failed = None, host.failed
+                if not task.is_alive and task is self._task:
+                    self._task, self._failed = None, task.failed
 
     async def run(self) -> None:
         """Open the broker, and close it at SIGINT or SIGTERM: `asyncio.run(broker.run())`. A second signal gives

@@ -19,7 +19,7 @@ The order of a stop (a drain):
 A second stop cancels the handlers at once. An error other than a `RedisStreamsError` is our bug, in whichever
 subscription or duty: it cancels everything and comes out of `run`.
 
-`run` is one task of its own, which `Host` starts and awaits: the cancel scopes of task groups must be left by the task
+`run` is one task of its own, which `SupervisorTask` awaits: the cancel scopes of task groups must be left by the task
 that entered them, and frameworks and test fixtures may well enter and leave a broker in two different tasks. All tasks
 are in its own empty `contextvars` context, except the workers: each of these begins in a copy of the context in which
 the broker was opened.

@@ -1,7 +1,7 @@
 """How long to wait before the next try: exponential backoff with jitter, by the package `backoff`. Pure.
 
-`delays` is for one who tries alone, `longer` and `jittered` for one who keeps the last pause; a `Gate` is for many who
-would try at the same time.
+`delays` is for one who tries alone, `longer` and `jittered` for one who keeps the last pause; a `SharedBackoff` is for
+many who would try at the same time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def jittered(pause: float) -> float:
     return random.uniform(pause / 2, pause)
 
 
-class Gate:
+class SharedBackoff:
     """Lets one caller ask at every turn while Redis refuses, and has the others wait: many cost no more than one.
 
     Open until `refused`. Then it lets one through whenever the backoff is over, until one has `passed`.

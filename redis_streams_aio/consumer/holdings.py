@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypedDict
 
 from ..connection import Connection
-from ..connection.backoff import Gate
+from ..connection.backoff import SharedBackoff
 from ..connection.packing import Command
 from ..connection.replies import IdAndFields
 from ..connection.steps import records
@@ -74,7 +74,7 @@ class Holdings:
         self.uncertain: dict[bytes, bool] = {}
         """Entries whose claim was not answered yet, so that they may be pending for this consumer; the value tells
         whether the entry must still be counted."""
-        self.gate: Gate = Gate()
+        self.backoff: SharedBackoff = SharedBackoff()
         """Whether Redis accepts writes now."""
         self.settled_count: int = 0
         """The number of entries settled so far."""

@@ -179,7 +179,7 @@ class Reading:
     async def _read_into_room(self) -> None:
         """Wait for room, and read into it.
 
-        The time of the wait, in which work was always there, measures the pace.
+        The time of the wait, in which work was always there, measures how much to buffer.
         """
         loop = asyncio.get_running_loop()
         began, done = loop.time(), self._room.done
@@ -191,7 +191,7 @@ class Reading:
         if self._halt.is_set():
             return
         if waited and self._room.done > done:
-            self._room.pace.measured(self._room.done - done, loop.time() - began)
+            self._room.buffer_size.measured(self._room.done - done, loop.time() - began)
             count = self._room_to_read() or count
         failing_since = self.progress.failing_since
         wait = self._wait
@@ -247,7 +247,7 @@ class Reading:
         came = await self._reserving(count, partial(self._source.fetch, wait=wait, more=self._more))
         self._is_idle = not came
         if came and self._room.done - done >= came:  # all were handled in the turn in which they came
-            self._room.pace.measured(came, asyncio.get_running_loop().time() - self._came_at)
+            self._room.buffer_size.measured(came, asyncio.get_running_loop().time() - self._came_at)
         elif 0 < came < count:
             await asyncio.sleep(0)  # no more entries wait in Redis: let workers run before the next read
 

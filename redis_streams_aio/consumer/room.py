@@ -19,8 +19,8 @@ from ..handlers.subscription_options import SubscriptionOptions
 from .intake.source import Source
 from .parking import Parking
 from .settle.acknowledgements import Acknowledgements
+from .work.buffer_size import BufferSize, room
 from .work.handling import Workers
-from .work.pace import Pace, room
 from .work.schedule import Schedule
 
 BUFFERED_BYTES = 8 * 1024 * 1024
@@ -56,7 +56,7 @@ class Room:
         self._schedule = schedule
         self._workers = workers
         self._parking = Parking(source.holdings, schedule)
-        self.pace: Pace = Pace(buffer)
+        self.buffer_size: BufferSize = BufferSize(buffer)
         self.asked: int = 0
         """The number of entries that were requested; their room is reserved until they arrive."""
 
@@ -120,7 +120,7 @@ class Room:
     @property
     def _limit(self) -> int:
         """The most entries in the buffer: as many as are handled in a moment, and not too many bytes."""
-        return min(self.pace.limit, self._handful.within(BUFFERED_BYTES))
+        return min(self.buffer_size.limit, self._handful.within(BUFFERED_BYTES))
 
     @property
     def _held(self) -> int:

@@ -1,7 +1,7 @@
 """`Insisting` sends commands again that Redis refuses for the moment (LOADING, READONLY, OOM, ...).
 
-While a node refuses, only one call at a time tries there, and the others wait (`backoff.Gate`): a thousand publishing
-tasks cost a full Redis no more than one. Each node has a gate of its own, so that calls to the other nodes go on.
+While a node refuses, only one call at a time tries there, and the others wait (`backoff.SharedBackoff`): a thousand
+publishing tasks cost a full Redis no more than one. Each node has its own, so that calls to the other nodes go on.
 
 States of a node: *open* (nothing is stored) -> *shut* with the first call that is refused -> *open* when Redis took an
 event, or when no call waits any longer: the next one tries at once.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from ..connection import Connection
-from ..connection.backoff import Gate
+from ..connection.backoff import SharedBackoff
 from ..connection.node import Node
 from ..connection.replies import Answer
 from ..exceptions import RedisRefusedError
@@ -26,25 +26,25 @@ Ask = Callable[[list[bytes], str], Awaitable[list[Answer]]]
 
 
 class _Turns:
-    """The gate of a node, and how many calls wait before it."""
+    """Who may try at a node, and how many calls wait for it."""
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.backoff = SharedBackoff()
         self.calls = 0
 
 
 class Insisting:
-    """The gates of the nodes that refuse now."""
+    """The turns at the nodes that refuse now."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.shut: dict[Node, _Turns] = {}
-        """The nodes before which calls wait; empty nearly always."""
+        """The nodes for which calls wait; empty nearly always."""
 
     def is_open(self, stream: str) -> bool:
         """Whether nobody was refused lately at the node of a stream: ask at once."""
         turns = self.shut.get(self._connection.node_of(stream)) if self.shut else None
-        return turns is None or turns.gate.is_open
+        return turns is None or turns.backoff.is_open
 
     async def insist(
         self, ask: Ask, packed: list[bytes], answers: list[Answer], stream: str, give_up: float
@@ -55,34 +55,34 @@ class Insisting:
         """
         if not _refused(answers):
             return answers
-        with self._waiting(self._connection.node_of(stream)) as gate:
+        with self._waiting(self._connection.node_of(stream)) as backoff:
             while refused := _refused(answers):
                 if answers[refused[0]] is not UNASKED:
-                    gate.refused(monotonic())
+                    backoff.refused(monotonic())
                     if monotonic() >= give_up:
                         return answers
-                await _turn(gate, give_up)
+                await _turn(backoff, give_up)
                 again = await ask([packed[index] for index in refused], stream)
                 for index, answer in zip(refused, again, strict=True):
                     answers[index] = answer
-            gate.passed()
+            backoff.passed()
             return answers
 
     @contextmanager
-    def _waiting(self, node: Node) -> Iterator[Gate]:
+    def _waiting(self, node: Node) -> Iterator[SharedBackoff]:
         turns = self.shut.setdefault(node, _Turns())
         turns.calls += 1
         try:
-            yield turns.gate
+            yield turns.backoff
         finally:
             turns.calls -= 1
             if not turns.calls:
                 del self.shut[node]
 
 
-async def _turn(gate: Gate, give_up: float) -> None:
+async def _turn(backoff: SharedBackoff, give_up: float) -> None:
     """Wait until this call may try, or until its time is over."""
-    while (wait := gate.wait(monotonic())) and (left := give_up - monotonic()) > 0:  # noqa: ASYNC110  # by time
+    while (wait := backoff.wait(monotonic())) and (left := give_up - monotonic()) > 0:  # noqa: ASYNC110  # by time
         await asyncio.sleep(min(wait, left))
 
 

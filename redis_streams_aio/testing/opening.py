@@ -39,7 +39,7 @@ async def harness(broker: Broker, url: str | None = None) -> AsyncIterator[Harne
     Raises `RuntimeError` if the broker is open, `ConfigError` if it has a client instead of a URL and no URL is given
     here, and the errors of opening it.
     """
-    if broker._host is not None:  # noqa: SLF001  # ours too
+    if broker._task is not None:  # noqa: SLF001  # ours too
         raise RuntimeError("the broker is open: close it before a test runs it elsewhere")
     if url is None and broker.settings.redis_url is None:
         raise ConfigError("the broker has no redis_url: say where to run it, e.g. harness(broker, 'memory://')")

@@ -12,7 +12,7 @@ STAGES = {
     "events": "take in",
     "consumer.work": "work",
     "consumer.work.lanes": "put in order",
-    "consumer.work.pace": "put in order",
+    "consumer.work.buffer_size": "put in order",
     "consumer.work.schedule": "put in order",
     "consumer.work.timetable": "put in order",
     "codecs": "decode, route, call",

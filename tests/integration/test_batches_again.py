@@ -84,7 +84,7 @@ async def test_p15_a_batch_that_asks_for_later_comes_back_together_in_the_next_p
     records = await redis.hvals("{orders}:g:failures")
     assert len({record.split()[2] for record in records}) == 1, "all are due at the same time"
     async with make(first=False) as second:
-        second._supervisor.subscriptions[0]._room.pace.limit = 100  # as after a time of quick handlers
+        second._supervisor.subscriptions[0]._room.buffer_size.limit = 100  # as after a time of quick handlers
         await until(lambda: second.status[0].settled == 10)
     stop.set()
     assert sorted(number for numbers in calls[1:] for number in numbers) == list(range(10))

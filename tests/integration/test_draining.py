@@ -40,7 +40,7 @@ def taking(url: str, got: list[int], **options: Any) -> Broker:
 async def buffers(broker: Broker) -> None:
     """Have it read as much as it may hold, as after a time of quick handlers."""
     for subscription in broker._supervisor.subscriptions:
-        subscription._room.pace.limit = 1000
+        subscription._room.buffer_size.limit = 1000
         subscription._freed.set()
 
 

@@ -59,7 +59,7 @@ def running(broker: Broker, stream: str = "orders") -> Subscription:
 
 async def buffers(subscription: Subscription, count: int) -> None:
     """Have it hold so many entries whose handler has not begun, as after a time of quick handlers."""
-    subscription._room.pace.limit = 1000
+    subscription._room.buffer_size.limit = 1000
     subscription._freed.set()
     await until(lambda: subscription.status.buffered == count)
 

@@ -102,7 +102,7 @@ async def test_p24_pausing_in_a_backlog_releases_what_a_read_under_way_brings(
             await asyncio.sleep(0)
 
     async with broker:
-        [subscription] = broker._host.supervisor.subscriptions  # until there is `broker.pause`
+        [subscription] = broker._task.supervisor.subscriptions  # until there is `broker.pause`
         for part in range(1, 5):
             await until(lambda part=part: len(seen) > part * 500)
             subscription.pause()

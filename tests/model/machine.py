@@ -434,7 +434,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         self.check()  # what it was told, before it is changed
         lost = "lost " if entry.lost else ""
         process.handled(entry)  # time has passed,
-        process.member.holdings.gate._next_turn = 0.0  # and it is our turn
+        process.member.holdings.backoff._next_turn = 0.0  # and it is our turn
         step = self.step(
             f"{process.name} {text} {lost}{self.books.label(entry.raw_id)}",
             lambda: carry_out(process.member.settlement, [Decided(entry, fate, fate)]),
@@ -622,7 +622,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         if holder != b"done" and holder not in self.now.groups[process.group].pending:
             holder = entry_id  # nobody has begun it, or who had has given up
         self.done[key] = holder
-        process.member.holdings.gate._next_turn = 0.0
+        process.member.holdings.backoff._next_turn = 0.0
         step = self.step(
             f"{process.name} asks whether {event_id.decode()} ({self.books.label(entry_id)}) was handled",
             lambda: begin(process.member.holdings, [entry]),
@@ -693,7 +693,7 @@ class Machine(Invariants, RuleBasedStateMachine):
             process.handled(one)
         owned = [one for one in batch if self._is_owner(process, one)]
         counts = dict.fromkeys(batch, not wish)
-        process.member.holdings.gate._next_turn = 0.0
+        process.member.holdings.backoff._next_turn = 0.0
         step = self.step(
             f"{process.name} puts off {self.books.labels(one.raw_id for one in batch)} for {delay:g} s",
             lambda: carry_out(process.member.settlement, [Decided(one, fate, fate) for one, fate in failed]),

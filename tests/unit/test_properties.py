@@ -23,10 +23,10 @@ from redis_streams_aio import (
     StreamInfo,
 )
 from redis_streams_aio.checks.times import LONGEST_DELAY
-from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, Gate, delays
+from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, SharedBackoff, delays
 from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.consumer.work.attempt import Ended, fate_after
-from redis_streams_aio.consumer.work.pace import Pace, room
+from redis_streams_aio.consumer.work.buffer_size import BufferSize, room
 from redis_streams_aio.events.batch import close_batch
 from redis_streams_aio.events.delivery import Delivery, FollowUp, Instructions, Receiver, close
 from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, Complete, DeadLetter, Fate, Retry
@@ -226,16 +226,16 @@ def test_a_batch_is_lost_when_all_of_it_is() -> None:
     assert repr(BatchDelivery([], RECEIVER)) == "<BatchDelivery of 0>"
 
 
-# -- the pace ---------------------------------------------------------------------------------------------------
+# -- how much to buffer -----------------------------------------------------------------------------------------
 
 
 def test_p6_the_buffer_grows_to_a_quarter_second_of_work_step_by_step() -> None:
-    pace = Pace(most=400)
-    assert pace.limit == 0, "nothing is measured, so nothing is guessed"
+    buffer_size = BufferSize(most=400)
+    assert buffer_size.limit == 0, "nothing is measured, so nothing is guessed"
     limits = []
     for done, seconds in ((100, 0.1),) * 5 + ((1000, 0.1),) * 2 + ((1, 1.0),):
-        pace.measured(done, seconds)
-        limits.append(pace.limit)
+        buffer_size.measured(done, seconds)
+        limits.append(buffer_size.limit)
     assert limits == [4, 16, 64, 250, 250, 400, 400, 0]
 
 
@@ -315,35 +315,35 @@ def test_p16_waits_are_not_all_the_same() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["wait", "refused"]), st.floats(0, 0.5)), min_size=1, max_size=60))
-def test_p16_a_gate_lets_one_through_at_a_time(steps: list[tuple[str, float]]) -> None:
+def test_p16_a_shared_backoff_lets_one_through_at_a_time(steps: list[tuple[str, float]]) -> None:
     """However many ask while Redis refuses: from one turn to the next is at least half of the shortest step."""
-    gate, now = Gate(), 1000.0
-    assert gate.wait(now) == 0, "open until somebody is refused"
-    wait = gate.refused(now)
+    shared, now = SharedBackoff(), 1000.0
+    assert shared.wait(now) == 0, "open until somebody is refused"
+    wait = shared.refused(now)
     assert SHORTEST / 2 <= wait <= SHORTEST
     turns = [now]
     for what, seconds in steps:
         now += seconds
         if what == "refused":
-            assert 0 < gate.refused(now) <= LONGEST
-        elif (wait := gate.wait(now)) == 0:
+            assert 0 < shared.refused(now) <= LONGEST
+        elif (wait := shared.wait(now)) == 0:
             turns.append(now)
         else:
             assert 0 < wait <= LONGEST
-            assert gate.wait(now + wait * 0.99) > 0, "not before its time"
+            assert shared.wait(now + wait * 0.99) > 0, "not before its time"
     assert all(later - earlier >= SHORTEST / 2 - 1e-9 for earlier, later in pairwise(turns))
-    assert gate.wait(now + 2 * LONGEST) == 0, "whoever waits gets a turn"
-    assert gate.wait(now + 2 * LONGEST) > 0, "and nobody else has it"
-    gate.passed()
-    assert [gate.wait(now), gate.wait(now)] == [0, 0]
+    assert shared.wait(now + 2 * LONGEST) == 0, "whoever waits gets a turn"
+    assert shared.wait(now + 2 * LONGEST) > 0, "and nobody else has it"
+    shared.passed()
+    assert [shared.wait(now), shared.wait(now)] == [0, 0]
 
 
 def test_p16_a_refusal_that_took_long_costs_a_turn_of_its_own() -> None:
-    gate = Gate()
-    first = gate.refused(0.0)
-    assert gate.refused(first / 2) == pytest.approx(first / 2), "within the turn: the same turn"
-    assert gate.refused(10.0) >= SHORTEST, "the second step, half of 0.2 at least"
-    assert gate.wait(10.0) > 0
-    turn = gate._next_turn
-    assert gate.wait(turn) == 0, "its time is its time"
-    assert gate.wait(turn) > 0, "for one alone"
+    shared = SharedBackoff()
+    first = shared.refused(0.0)
+    assert shared.refused(first / 2) == pytest.approx(first / 2), "within the turn: the same turn"
+    assert shared.refused(10.0) >= SHORTEST, "the second step, half of 0.2 at least"
+    assert shared.wait(10.0) > 0
+    turn = shared._next_turn
+    assert shared.wait(turn) == 0, "its time is its time"
+    assert shared.wait(turn) > 0, "for one alone"

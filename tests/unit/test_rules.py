@@ -1,4 +1,4 @@
-"""The pure parts: ids, names, retry decisions, the schedule of lanes, the pace, the lag rule. Most as properties."""
+"""The pure parts: ids, names, retries, the schedule of lanes, the size of the buffer, the lag. Most as properties."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis_streams_aio import ConfigError, GroupInfo, LagReport, Reject, RetryLa
 from redis_streams_aio.checks import names
 from redis_streams_aio.connection.backoff import LONGEST, SHORTEST, delays
 from redis_streams_aio.consumer.entry import Entry
-from redis_streams_aio.consumer.work.pace import GROWTH, Pace, room
+from redis_streams_aio.consumer.work.buffer_size import GROWTH, BufferSize, room
 from redis_streams_aio.consumer.work.schedule import Schedule
 from redis_streams_aio.events import dead_letter, entry_ids, keys, replays
 from redis_streams_aio.handlers.error_texts import describe, traceback_of, writable
@@ -279,20 +279,20 @@ def test_without_failures_batches_are_the_order_of_their_lanes(lanes: list[str],
     assert left == came
 
 
-# -- the pace -------------------------------------------------------------------------------------------------
+# -- how much to buffer -----------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(st.integers(0, 1000), st.floats(0, 10)), max_size=30), st.integers(1, 500))
 def test_the_buffer_never_exceeds_its_bound_nor_a_quarter_second_of_work(
     samples: list[tuple[int, float]], most: int
 ) -> None:
-    pace = Pace(most)
+    buffer_size = BufferSize(most)
     for done, seconds in samples:
-        before = pace.limit
-        pace.measured(done, seconds)
-        assert 0 <= pace.limit <= most
-        assert pace.limit <= max(before, 1) * GROWTH
-        assert pace.limit <= done / max(seconds, 1e-6) * 0.25
+        before = buffer_size.limit
+        buffer_size.measured(done, seconds)
+        assert 0 <= buffer_size.limit <= most
+        assert buffer_size.limit <= max(before, 1) * GROWTH
+        assert buffer_size.limit <= done / max(seconds, 1e-6) * 0.25
 
 
 @given(st.integers(-10, 300), st.integers(0, 200), st.integers(0, 200), st.integers(0, 100))

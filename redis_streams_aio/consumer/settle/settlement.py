@@ -41,7 +41,7 @@ class Settlement:
         Raises `RedisUnavailableError` if fates were not written, and for acknowledgements also `ServerError`.
         """
         await self.acks.flush()
-        self._holdings.gate.passed()  # the last try asks in any case
+        self._holdings.backoff.passed()  # the last try asks in any case
         held = self._holdings.entries()
         await self.write(held)
         if any(decided(entry) is not None for entry in held):

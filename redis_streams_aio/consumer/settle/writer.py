@@ -15,8 +15,8 @@ a success only while the entry is pending, so that of two processes that handled
 
 When things fail:
 
-* Redis is away or refuses for the moment: only one write at a time tries (`backoff.Gate`), and workers go on with
-  other entries, so that a full Redis is drained.
+* Redis is away or refuses for the moment: only one write at a time tries (`backoff.SharedBackoff`), and workers go on
+  with other entries, so that a full Redis is drained.
 * A write was sent and not answered: it may have been carried out. It is sent again, and a dead letter that stands there
   already is recognised as ours.
 * Follow-ups with `atomic=False` are sent before, in a round trip of their own. Where Redis refuses one for good, the
@@ -72,7 +72,7 @@ class Writer:
         A write that is cancelled may be repeated: its entry waits with its fate.
         """
         now = self._holdings.clock.now()
-        if wait := self._holdings.gate.wait(now):
+        if wait := self._holdings.backoff.wait(now):
             return [Later(now + wait) for _ in writes]
         for entry, fate in writes:
             entry.write(fate)
@@ -83,7 +83,7 @@ class Writer:
                 entry.wait(now, fate)
             raise
         if not any(isinstance(result, Later) for result in results):
-            self._holdings.gate.passed()
+            self._holdings.backoff.passed()
         return results
 
     async def _send(self, writes: Sequence[Write]) -> list[Result]:
@@ -142,7 +142,7 @@ class Writer:
             return Refused(error)
         holdings = self._holdings
         now = holdings.clock.now()
-        wait = holdings.gate.refused(now)
+        wait = holdings.backoff.refused(now)
         holdings.telemetry.emit(StepFailed.of(f"settle {entry.raw_id.decode()}", error, wait))
         return Later(now + wait)
 

@@ -62,16 +62,16 @@ async def begin(holdings: Holdings, entries: Sequence[Entry]) -> list[Fate | Non
 async def _begun(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[Begun] | Postpone:
     """Whether each event may be handled now; or until when to wait, as Redis cannot be asked."""
     now = holdings.clock.now()
-    if wait := holdings.gate.wait(now):
+    if wait := holdings.backoff.wait(now):
         return Postpone(now + wait)
     try:
         begun = await _ask(holdings, asked)
     except RedisStreamsError as error:
         now = holdings.clock.now()
-        wait = holdings.gate.refused(now)
+        wait = holdings.backoff.refused(now)
         holdings.telemetry.emit(StepFailed.of("look for duplicates", error, wait))
         return Postpone(now + wait)
-    holdings.gate.passed()
+    holdings.backoff.passed()
     return begun
 
 

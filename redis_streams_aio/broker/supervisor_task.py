@@ -1,8 +1,8 @@
-"""The host of a supervisor: one task of its own, opened by one task and closed by the same one or another.
+"""The task of a supervisor: one for one life of a broker, opened by one task and closed by the same one or another.
 
 States: *closed* -> *opening* (the supervisor connects and joins) -> *open* -> *closing* (it drains) -> *closed*. An
 error of the supervisor comes out of opening or closing, whichever waits for it. When the supervisor ends by an error
-while it is open, the task that opened it is cancelled, and gets the error when it closes. A host whose event loop was
+while it is open, the task that opened it is cancelled, and gets the error when it closes. A task whose event loop was
 closed, or that a forked child has inherited, is *gone*: nothing of it is touched any more.
 """
 
@@ -20,10 +20,10 @@ from ..telemetry.logs import log
 from .supervisor import Supervisor, current_supervisor
 
 
-class Host:
+class SupervisorTask:
     """Runs a supervisor in one task, for one life of a broker: from opening to closing."""
 
-    def __init__(self, supervisor: Supervisor, before: Host | None = None) -> None:
+    def __init__(self, supervisor: Supervisor, before: SupervisorTask | None = None) -> None:
         self.supervisor: Supervisor = supervisor
         self._home: Home = Home()
         if before is not None:

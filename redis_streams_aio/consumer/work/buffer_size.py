@@ -12,7 +12,7 @@ GROWTH = 4
 """The largest growth from one measurement to the next, because one fast sample proves little."""
 
 
-class Pace:
+class BufferSize:
     """The number of entries to buffer, between 0 and `most`."""
 
     def __init__(self, most: int) -> None:
