@@ -187,7 +187,7 @@ class Reading:
         while not self._halt.is_set() and not (count := self._room_to_read()):
             waited = True
             await self._make_room()
-        self._starvation.end(reads=not self._halt.is_set())
+        self._end_starvation()
         if self._halt.is_set():
             return
         if waited and self._room.done > done:
@@ -200,6 +200,11 @@ class Reading:
         if failing_since is not None:
             seconds = round(loop.time() - failing_since, 3)
             self._telemetry.emit(ReadingAgain(stream=self._stream, group=self._group, seconds=seconds))
+
+    def _end_starvation(self) -> None:
+        """End a starvation, unless there is only room for entries that are pending already."""
+        if self._halt.is_set() or self._room.for_new:
+            self._starvation.end(reads=not self._halt.is_set())
 
     async def _read_on(self) -> None:
         """Wait for the read that left when the last answer came."""
