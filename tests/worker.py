@@ -2,7 +2,7 @@
 handler.
 
 python -m tests.worker URL [--group g] [--lease 1] [--work 0.01] [--concurrency 1] [--name N] [--hang N] [--die N]
-[--fail N] [--grace 30]"""
+[--fail N] [--grace 30] [--order none] [--later SECONDS] [--most-waiting N]"""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 
-from redis_streams_aio import Broker, Delivery, RetryPolicy, Settings
+from redis_streams_aio import Broker, Delivery, RetryLater, RetryPolicy, Settings
+from redis_streams_aio.consumer import room
 from tests.events import Order
 
 
@@ -36,6 +37,7 @@ def build(options: argparse.Namespace) -> Broker:
     @broker.handler(
         options.stream,
         concurrency=options.concurrency,
+        order=options.order,
         lease=options.lease,
         retry=retry,
         deduplicate=options.deduplicate,
@@ -46,6 +48,8 @@ def build(options: argparse.Namespace) -> Broker:
             os.kill(os.getpid(), signal.SIGKILL)
         if order.number == options.hang:
             await asyncio.sleep(3600)
+        if options.later:
+            raise RetryLater(options.later)
         await asyncio.sleep(options.work)
         if order.number == options.fail:
             raise ValueError("told to fail")
@@ -69,6 +73,7 @@ def _batches(broker: Broker, options: argparse.Namespace, retry: RetryPolicy) ->
 
 
 async def run(options: argparse.Namespace) -> None:
+    room.MOST_WAITING = options.most_waiting
     broker = build(options)
     running = asyncio.create_task(broker.run())
     while not broker.status and not running.done():
@@ -89,11 +94,14 @@ def main() -> None:
     parser.add_argument("--follow-up")
     parser.add_argument("--deduplicate", type=float)
     parser.add_argument("--batch", type=int)
+    parser.add_argument("--order")
     for option, kind, default in (
         ("lease", float, 1.0),
         ("work", float, 0.01),
         ("reclaim", float, 0.2),
         ("grace", float, 30.0),
+        ("later", float, 0.0),
+        ("most-waiting", int, room.MOST_WAITING),
         ("concurrency", int, 1),
         ("max-failures", int, 5),
         ("max-deliveries", int, 20),

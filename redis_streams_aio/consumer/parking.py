@@ -1,10 +1,18 @@
 """Parking: entries that wait beyond the cap wait in Redis, held by nobody, until any consumer of the group takes them.
 
-The entries that are due last are parked, in parts, so that those due soon are here. Only entries without a lane, whose
-retry or wish is written, are parked (`order="none"`). Others would wait behind the parked ones here, or overtake them.
-A parked entry costs no memory and no renewal; the reclaimer takes it when it is due (`intake.abandoned`).
+The entries that are due last are parked, in parts, so that those due soon are here. Only entries whose retry or wish is
+written are parked. A parked entry costs no memory and no renewal; the reclaimer takes it when it is due
+(`intake.abandoned`). Its delivery is not counted, because taking it counts one.
 
-The delivery of a parked entry is not counted, because taking it counts one.
+**Copies** of an event that wait for each other (`deduplicate`) may be parted: the mark of the event names the parked
+entry, which is still pending, so a copy that is begun meanwhile, here or elsewhere, waits for it.
+
+**Order** forbids parking an entry that others wait behind. Redis gives each new event to any consumer, and it must not
+overtake the parked ones of its key. So every consumer would have to know all parked keys before it begins any event:
+one more question for each read, or all these keys in the memory of every process, after a restart too. Keys may be any
+hashable objects, which have no text that two processes could compare. And each further failure of the first entry
+would move the times of all entries behind it. So they wait here, and beyond the cap the subscription starves, and says
+so (`starvation`): nothing is overtaken, and nothing is lost.
 
 When things fail: an entry whose parking was not answered waits on here; if it was parked, its lease is found lost.
 Where Redis refuses, nothing is parked for a while, and the subscription may starve. A halt releases what is not parked.
@@ -34,14 +42,17 @@ REFUSED_FOR = 60.0
 class Parking:
     """Parks waiting entries of one subscription."""
 
-    def __init__(self, holdings: Holdings, schedule: Schedule) -> None:
+    def __init__(self, holdings: Holdings, schedule: Schedule, order: str) -> None:
         self._holdings = holdings
         self._schedule = schedule
+        self._order = order
         self._not_before = 0.0
 
     async def park(self, most: int) -> bool:
         """Park up to `most` waiting entries; return whether any was there. Raises `RedisUnavailableError`."""
-        if asyncio.get_running_loop().time() < self._not_before or not (entries := self._schedule.last_due(most)):
+        if asyncio.get_running_loop().time() < self._not_before:
+            return False
+        if not (entries := self._schedule.last_due(most, self._order)):
             return False
         for entry in entries:
             self._schedule.forget(entry)
@@ -87,11 +98,11 @@ class Parking:
         holdings.vanish(entry for entry in part if entry.raw_id in gone)
 
     def _keep(self, entries: Sequence[Entry]) -> None:
-        """Have entries that are still held wait on."""
+        """Have entries that are still held wait on; a copy may have their lane now."""
         for entry in entries:
             if self._holdings.by_id.get(entry.raw_id) is entry and not entry.lost:
                 entry.wait(entry.until)
-                self._schedule.delay(entry)
+                self._schedule.add(entry)
 
 
 def _parking(entry: Entry, offset: float) -> steps.Parking:

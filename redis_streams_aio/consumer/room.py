@@ -55,7 +55,7 @@ class Room:
         self._acks = acks
         self._schedule = schedule
         self._workers = workers
-        self._parking = Parking(source.holdings, schedule)
+        self._parking = Parking(source.holdings, schedule, options.order)
         self.buffer_size: BufferSize = BufferSize(buffer)
         self.asked: int = 0
         """The number of entries that were requested; their room is reserved until they arrive."""
@@ -107,7 +107,10 @@ class Room:
         Raises `RedisUnavailableError`.
         """
         most = self._most_waiting
-        return self.waiting > most and await self._parking.park(max(1, most // 10))
+        if self.waiting <= most or not await self._parking.park(max(1, most // 10)):
+            return False
+        self._workers.wake()  # copies may have waited behind a parked entry
+        return True
 
     def few(self, count: int) -> int:
         """Return the upper bound for entries taken over at once.

@@ -76,7 +76,6 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     returning.located,
     parking.parked,
     parking.due,
-    parking.lanes,
     lambda reply: parking.unlisted([b"5-0", b"6-0"], reply),
 )
 

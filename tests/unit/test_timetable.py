@@ -13,13 +13,14 @@ def entry(until: float) -> Entry:
     return made
 
 
-def test_p7_those_due_last_are_parked_without_lanes_and_unwritten_fates() -> None:
+def test_p7_those_due_last_are_parked_without_unwritten_fates_and_where_order_forbids_it_without_lanes() -> None:
     table = Timetable()
     entries = [entry(until) for until in (3, 9, 1, 7, 5)]
     for one in entries:
         table.add(one)
     entries[1].lane = "key"
     entries[3].fate = AwaitCopy(7)
-    assert [one.until for one in table.last(2)] == [5, 3]
+    assert [one.until for one in table.last(2, "key")] == [5, 3]
     assert len(table) == 5, "they stay until they are discarded"
-    assert [one.until for one in table.last(9)] == [5, 3, 1]
+    assert [one.until for one in table.last(9, "key")] == [5, 3, 1]
+    assert [one.until for one in table.last(9, "none")] == [9, 5, 3, 1]

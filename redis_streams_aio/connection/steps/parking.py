@@ -2,8 +2,7 @@
 
 A parked entry stays pending, under the reserved consumer name `redis_streams_aio:parked`. A sorted set beside the
 stream (`keys.parked`) has the time at which it is due, in milliseconds of the server's clock. Members of the set are
-entry ids padded with zeros, so entries that are due at the same moment are in the order of their ids. An entry whose
-successors must wait behind it has a lane: its text stands in the hash of failure records, by `<entry id>:lane`.
+entry ids padded with zeros, so entries that are due at the same moment are in the order of their ids.
 
 An entry belongs to that name as long as it is in the set: both change in one atomic step. When things fail:
 
@@ -22,7 +21,7 @@ import msgspec
 
 from ...events import entry_ids, keys
 from ..packing import Argument, Command
-from ..replies import RawEntry, Reply, checked_id, count, ids, optional_bytes, reads, rows
+from ..replies import RawEntry, Reply, count, ids, optional_bytes, reads, rows
 from .claims import claimed
 from .consumer import Consumer
 from .records import FORGET
@@ -31,8 +30,6 @@ from .sweeping import FIRST_PAGE, Swept, swept
 
 AT_ONCE = 100
 """The most entries to park or to take in one step: about a millisecond of the server's time."""
-PAGE = 500
-"""About how many lanes one step reads: half a millisecond of the server's time."""
 SWEPT = 100
 """About how many members of the set one step looks at: half a millisecond of the server's time."""
 
@@ -54,30 +51,28 @@ PARK = Script(
     _PADDED
     + """
 -- ARGV: group, consumer, the name that they get, then for each entry its member in the set, the time when it is due,
--- the delivery count to leave behind, and the text of its lane (or ''). Returns the ids of the entries that are parked
--- now, also those whose earlier answer was lost, and the ids of deleted entries. The set comes first: it may refuse.
+-- and the delivery count to leave behind. Returns the ids of the entries that are parked now, also those whose earlier
+-- answer was lost, and the ids of deleted entries. The set comes first: it may refuse.
 local parked, gone = {}, {}
-for i = 4, #ARGV, 4 do
+for i = 4, #ARGV, 3 do
   local id = id_of(ARGV[i])
   local held = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
   if held and held[2] == ARGV[3] then
     parked[#parked + 1] = id
   elseif held and held[2] == ARGV[2] then
     redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
-    if ARGV[i + 3] ~= '' then redis.call('HSET', KEYS[3], id .. ':lane', ARGV[i + 3]) end
     local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, id, 'RETRYCOUNT', ARGV[i + 2], 'JUSTID')
     if #claimed == 1 then
       parked[#parked + 1] = id
     else
       redis.call('ZREM', KEYS[2], ARGV[i])
-      redis.call('HDEL', KEYS[3], id .. ':lane')
       gone[#gone + 1] = id
     end
   end
 end
 return {parked, gone}
 """,
-    keys={"stream": "xpending xclaim", "parked": "zadd zrem", "failures": "hset hdel"},
+    keys={"stream": "xpending xclaim", "parked": "zadd zrem"},
 )
 
 TAKE_DUE = Script(
@@ -108,7 +103,6 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT
     taken[#taken + 1] = entry
   end
   redis.call('ZREM', KEYS[2], member)
-  if id then redis.pcall('HDEL', KEYS[3], id .. ':lane') end
 end
 local first = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
 local due = first and string.format('%.0f', math.min(math.max(tonumber(first) or 0, 0), 9007199254740992)) or ''
@@ -120,27 +114,6 @@ return {now, due, taken}
         "failures": "hdel",
     },
     also="time",
-)
-
-LANES = Script(
-    """
--- ARGV: cursor of the page, about how many lanes are on it. Returns the cursor of the next page, and for each parked
--- entry with a lane {id, when it is due, text of its lane}.
-local function padded(id)
-  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
-  return ms and string.rep('0', 20 - #ms) .. ms .. '-' .. string.rep('0', 20 - #seq) .. seq
-end
-local page = redis.call('HSCAN', KEYS[2], ARGV[1], 'MATCH', '*:lane', 'COUNT', ARGV[2])
-local lanes = {}
-for i = 1, #page[2], 2 do
-  local id = string.sub(page[2][i], 1, -6)
-  local member = padded(id)
-  local due = member and redis.call('ZMSCORE', KEYS[1], member)[1]
-  if due then lanes[#lanes + 1] = {id, string.format('%.0f', tonumber(due)), page[2][i + 1]} end
-end
-return {page[1], lanes}
-""",
-    keys={"parked": "zmscore", "failures": "hscan"},
 )
 
 SWEEP_PARKED = Script(
@@ -176,8 +149,6 @@ class Parking(NamedTuple):
     """When it is due, by the server's clock."""
     deliveries: int
     """The number of deliveries that it is to have: its own is not counted where no handler has seen it."""
-    lane: bytes = b""
-    """The text of its lane; empty where nothing waits behind it."""
 
 
 class Parked(msgspec.Struct, frozen=True):
@@ -200,26 +171,10 @@ class Due(msgspec.Struct, frozen=True):
     """Ids of entries that were deleted: they are acknowledged and forgotten."""
 
 
-class ParkedLane(NamedTuple):
-    """A parked entry that others wait behind."""
-
-    id: bytes
-    due_ms: int
-    lane: bytes
-
-
-class Lanes(msgspec.Struct, frozen=True):
-    """A page of the lanes of parked entries. An entry may be on two pages while the hash grows."""
-
-    next_page: int
-    """The cursor of the next page; `FIRST_PAGE` after the last one."""
-    lanes: list[ParkedLane]
-
-
 def park(who: Consumer, entries: Sequence[Parking]) -> Step[Parked]:
-    """Park a consumer's entries. Entries of one lane need one due time, or their order is lost."""
-    touched = (who.stream, keys.parked(who.stream, who.group), keys.failures(who.stream, who.group))
-    arguments = [argument for one in entries for argument in (_member(one.id), one.due_ms, one.deliveries, one.lane)]
+    """Park a consumer's entries."""
+    touched = (who.stream, keys.parked(who.stream, who.group))
+    arguments = [argument for one in entries for argument in (_member(one.id), one.due_ms, one.deliveries)]
     return Step(PARK, touched, (who.group, who.name, keys.PARKED, *arguments), parked)
 
 
@@ -227,12 +182,6 @@ def take_due(who: Consumer, room: int) -> Step[Due]:
     """Take up to `room` parked entries that are due for a consumer, those first that are due first."""
     touched = (who.stream, keys.parked(who.stream, who.group), keys.failures(who.stream, who.group))
     return Step(TAKE_DUE, touched, (who.group, who.name, keys.PARKED, room), due)
-
-
-def parked_lanes(who: Consumer, page: int = FIRST_PAGE) -> Step[Lanes]:
-    """Read a page of the lanes of parked entries."""
-    touched = (keys.parked(who.stream, who.group), keys.failures(who.stream, who.group))
-    return Step(LANES, touched, (page, PAGE), lanes)
 
 
 def sweep_parked(who: Consumer, page: int = FIRST_PAGE) -> Step[Swept]:
@@ -272,17 +221,3 @@ def due(reply: Reply) -> Due:
     now_ms, next_ms, taken = rows(reply)
     found = claimed(taken)
     return Due(count(now_ms), None if next_ms == b"" else count(next_ms), found.entries, found.gone)
-
-
-@reads
-def lanes(reply: Reply) -> Lanes:
-    """The reply of `LANES`."""
-    next_page, listed = rows(reply)
-    return Lanes(count(next_page), [_lane(*rows(row)) for row in rows(listed)])
-
-
-def _lane(entry_id: Reply, due_ms: Reply, lane: Reply) -> ParkedLane:
-    text = optional_bytes(lane)
-    if text is None:
-        raise ValueError
-    return ParkedLane(checked_id(entry_id), count(due_ms), text)

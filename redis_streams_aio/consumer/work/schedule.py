@@ -35,7 +35,7 @@ class Schedule:
         self.busy: dict[object, deque[Entry] | tuple[()]] = {}
         """Lanes that have an entry, or a row, which is ready, running or delayed; each with the entries behind it."""
         self._delayed, self._aside = Timetable(), Timetable()
-        self.last_due: Callable[[int], list[Entry]] = self._delayed.last  # `forget` removes them
+        self.last_due: Callable[[int, str], list[Entry]] = self._delayed.last  # `forget` removes them
         self._first_due = math.inf  # of both timetables; read for each event
         self._waiting = 0
         self._pages: deque[Page] = deque()

@@ -39,9 +39,12 @@ class Timetable:
         """Return the first entry. Raises `IndexError`."""
         return self._rows[0][2]
 
-    def last(self, most: int) -> list[Entry]:
-        """Return up to `most` entries that are due last, and hold no lane and no fate that is still to be written."""
-        free = (entry for entry in self._numbers if entry.lane is None and entry.fate is None)
+    def last(self, most: int, order: str) -> list[Entry]:
+        """Return up to `most` entries that are due last, and have no fate that is still to be written.
+
+        Entries that hold a lane are among them only in the order `"none"`: others may not overtake them.
+        """
+        free = (entry for entry in self._numbers if entry.fate is None and (entry.lane is None or order == "none"))
         return heapq.nlargest(most, free, key=lambda entry: entry.until)
 
     def pop(self) -> Entry:

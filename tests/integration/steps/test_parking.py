@@ -25,16 +25,12 @@ from redis_streams_aio.connection.steps.consumer import Consumer
 from redis_streams_aio.connection.steps.histories import History, recall
 from redis_streams_aio.connection.steps.parking import (
     Due,
-    Lanes,
     Parked,
-    ParkedLane,
     Parking,
     due,
     due_times,
-    lanes,
     park,
     parked,
-    parked_lanes,
     sweep_parked,
     take_due,
     unlisted,
@@ -133,10 +129,10 @@ async def test_p4_nothing_is_parked_that_is_not_ours(connection: Connection, red
     held, lost, settled = await deliver(3)
     await redis.xclaim(WHO.stream, WHO.group, "bob", 0, [lost])
     await redis.xack(WHO.stream, WHO.group, settled)
-    entries = [Parking(entry_id, LATER, 0, b"lane") for entry_id in (held, lost, settled)]
+    entries = [Parking(entry_id, LATER, 0) for entry_id in (held, lost, settled)]
     assert await parks(connection, *entries) == Parked([held], [])
     assert await pending(redis) == {held: keys.PARKED, lost: "bob"}
-    assert (await redis.zcard(PARKED), await redis.hlen(FAILURES)) == (1, 1)
+    assert await redis.zcard(PARKED) == 1
     again = [one._replace(due_ms=PAST, deliveries=7) for one in entries]
     assert await parks(connection, *again) == Parked([held], []), "its answer was lost"
     assert (await takes(connection)).next_ms == LATER, "another consumer may have parked it anew meanwhile"
@@ -145,7 +141,7 @@ async def test_p4_nothing_is_parked_that_is_not_ours(connection: Connection, red
 async def test_p20_parking_tells_of_deleted_entries(connection: Connection, redis: Redis, deliver: Deliver) -> None:
     gone, held, vanishes = await deliver(3)
     await redis.xdel(WHO.stream, gone)
-    entries = [Parking(entry_id, PAST, 0, b"lane") for entry_id in (gone, held, vanishes)]
+    entries = [Parking(entry_id, PAST, 0) for entry_id in (gone, held, vanishes)]
     assert await parks(connection, *entries) == Parked([held, vanishes], [gone])
     await redis.xdel(WHO.stream, vanishes)
     await redis.hset(FAILURES, vanishes.decode(), "x")
@@ -208,42 +204,6 @@ async def test_parking_where_nothing_is(connection: Connection, redis: Redis, de
     assert await redis.zcard(keys.parked(who.stream, who.group)) == 1, "the group may come again"
     with pytest.raises(GroupNotFoundError):
         await run(connection, sweep_parked(who))
-
-
-# -- lanes --------------------------------------------------------------------------------------------------------
-
-
-async def test_lanes_of_parked_entries_are_known_to_all(connection: Connection, redis: Redis, deliver: Deliver) -> None:
-    head, tail, plain, stale = await deliver(4)
-    await parks(
-        connection,
-        Parking(head, PAST, 0, b"tenant \xff 1"),
-        Parking(tail, LATER, 0, b"tenant \xff 1"),
-        Parking(plain, LATER, 0),
-    )
-    await redis.hset(FAILURES, mapping={f"{stale.decode()}:lane": "left", "mine:lane": "x", head.decode(): "x"})
-    found = await run(connection, parked_lanes(WHO))
-    assert found.next_page == 0
-    assert sorted(found.lanes) == [
-        ParkedLane(head, PAST, b"tenant \xff 1"),
-        ParkedLane(tail, LATER, b"tenant \xff 1"),
-    ]
-    await takes(connection)
-    assert [one.id for one in (await run(connection, parked_lanes(WHO))).lanes] == [tail]
-
-
-async def test_many_lanes_are_read_page_by_page(connection: Connection, redis: Redis, deliver: Deliver) -> None:
-    ids = await deliver(3000)
-    for at in range(0, 3000, 250):
-        await parks(connection, *(Parking(entry_id, LATER, 0, b"x" * 100) for entry_id in ids[at : at + 250]))
-    page, found = 0, set[bytes]()
-    while True:
-        part = await run(connection, parked_lanes(WHO, page))
-        assert len(part.lanes) < 1500
-        found |= {one.id for one in part.lanes}
-        if (page := part.next_page) == 0:
-            break
-    assert found == set(ids)
 
 
 # -- what others do with parked entries ---------------------------------------------------------------------------
@@ -328,12 +288,6 @@ def test_another_form_of_reply_to_due_entries_is_told(reply: Reply) -> None:
         due(reply)
 
 
-@pytest.mark.parametrize("reply", [*WRONG, [b"-1", []], [b"0", [[b"1-0", b"5"]]], [b"0", [[b"1-0", b"5", None]]]])
-def test_another_form_of_reply_to_lanes_is_told(reply: Reply) -> None:
-    with pytest.raises(ServerError, match="cannot be read as"):
-        lanes(reply)
-
-
 @pytest.mark.parametrize("reply", [None, b"OK", [], [b"1"], [b"1", b"2", b"3"], [1, 2]])
 def test_another_form_of_reply_to_due_times_is_told(reply: Reply) -> None:
     with pytest.raises(ServerError, match="cannot be read as"):
@@ -344,6 +298,5 @@ def test_the_replies() -> None:
     assert parked([[b"1-0"], None]) == Parked([b"1-0"], [])
     assert due([b"5", b"", None]) == Due(5, None, [], [])
     assert due([b"5", b"7", [[b"1-0", [b"a", b"b"]], [b"2-0"]]]).gone == [b"2-0"]
-    assert lanes([b"9", [[b"1-0", b"5", b"x"]]]) == Lanes(9, [ParkedLane(b"1-0", 5, b"x")])
     assert unlisted([b"1-0", b"2-0"], [b"5", None]) == [b"2-0"]
     assert due_times(WHO, [b"17-3"]) == ("ZMSCORE", PARKED, b"%020d-%020d" % (17, 3))
