@@ -57,6 +57,7 @@ LAYERS: list[list[str]] = [
     [
         "broker.in_force",
         "broker.lease_keeping",
+        "broker.losses",
         "broker.parts",
         "broker.reports",
         "broker.running",

@@ -57,6 +57,7 @@ from .duties import Duty
 from .lease_keeping import LeaseKeeping
 from .lease_thread import LeaseThread
 from .loop_watch import LoopWatch
+from .losses import tell_losses
 from .parts import Parts
 from .reports import Drain, subscribed
 from .running import Running
@@ -176,6 +177,8 @@ class Supervisor:
             async with anyio.create_task_group() as self._duties:
                 for duty in duties.of_streams(self._connection, self._settings, self._telemetry):
                     self._start_duty(duty)
+                streams = [plan.options.stream for plan in self._plans]
+                self._spawn(self._duties, partial(tell_losses, self._connection, self._settings, streams))
                 async with anyio.create_task_group() as self._work:
                     for subscription in opened:
                         self._begin(subscription)

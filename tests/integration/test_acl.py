@@ -25,7 +25,7 @@ FILE = Path(__file__).parents[2] / "docs" / "acl" / "users.acl"
 RULES = {line.split()[1]: line.split(maxsplit=2)[2] for line in FILE.read_text().splitlines()}
 """What the file says of each user."""
 DEAD = "{orders}:billing:dead"
-NOT_NEEDED = {"client|setinfo", "client|unblock"}
+NOT_NEEDED = {"client|setinfo", "client|unblock", "info"}
 """Asked for where it may be had, and gone on without."""
 
 

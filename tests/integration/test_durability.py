@@ -188,3 +188,23 @@ async def test_errors_of_events_come_before_those_of_copies(pair: Pair) -> None:
         with pytest.raises(InvalidEventError, match="durability=3"):
             await producer.publish_many("orders", [], event_type="E", durability=3)  # type: ignore[arg-type]
         assert not issubclass(NotDurableError, PartialPublishError)
+
+
+async def test_a_broker_tells_at_opening_what_its_server_would_lose(
+    new_server: NewServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = new_server("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    async with Broker(server.url, settings=REPLICATED):
+        await until(lambda: "durability asks for 1 of its replicas, and it has 0" in caplog.text)
+    assert caplog.text.count("maxmemory-policy is allkeys-lru: when it is full it deletes streams") == 1
+    caplog.clear()
+    async with Redis(port=server.port, decode_responses=True, protocol=2) as redis:
+        rights = ("+@all", "-info", "-config")
+        await redis.execute_command("ACL", "SETUSER", "u", "on", ">p", "~*", *rights)
+        async with Broker(server.url.replace("//", "//u:p@"), settings=REPLICATED):
+            await until(lambda: refused_info(redis))
+    assert "maxmemory" not in caplog.text
+
+
+async def refused_info(redis: Redis) -> bool:
+    return any(line["object"] == "info" for line in await redis.acl_log())
