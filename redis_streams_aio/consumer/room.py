@@ -20,8 +20,8 @@ from .intake.source import Source
 from .parking import Parking
 from .settle.acknowledgements import Acknowledgements
 from .work.buffer_size import BufferSize, room
-from .work.handling import Workers
 from .work.schedule import Schedule
+from .work.workers import Workers
 
 BUFFERED_BYTES = 8 * 1024 * 1024
 """The most bytes that wait for a worker."""

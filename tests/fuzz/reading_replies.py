@@ -40,9 +40,9 @@ from redis_streams_aio.consumer.intake.cleaner import Cleaner
 from redis_streams_aio.consumer.intake.leases import LeaseKeeper
 from redis_streams_aio.consumer.intake.own import recover_own
 from redis_streams_aio.consumer.intake.records import take_pending
+from redis_streams_aio.consumer.settle import duplicates
 from redis_streams_aio.consumer.settle.plans import Write
 from redis_streams_aio.consumer.settle.settlement import Settlement
-from redis_streams_aio.consumer.work import duplicates
 from redis_streams_aio.handlers.fates import DeadLetter, Retry
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import Telemetry

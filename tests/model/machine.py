@@ -21,8 +21,8 @@ from redis_streams_aio import Connection, DeadLetters, RedisUnavailableError
 from redis_streams_aio.checkpoint import current
 from redis_streams_aio.consumer.entry import WAITING, Entry
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
+from redis_streams_aio.consumer.settle.duplicates import begin
 from redis_streams_aio.consumer.work.carrying import Decided, carry_out
-from redis_streams_aio.consumer.work.duplicates import begin
 from redis_streams_aio.events import keys
 from redis_streams_aio.events.delivery import FollowUp
 from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP

@@ -245,3 +245,9 @@ def _unhandled(entry: Entry) -> DeadLetter:
     event_type = event_type_of(entry.fields).decode("utf-8", "replace")
     what = f"event type {event_type!r}" if event_type else "an entry without an event type"
     return DeadLetter("unhandled", shortened(f"no handler takes {what}"), entry.failures)
+
+
+def wants_cancelling(entry: Entry, routes: RouteTable) -> bool:
+    """Whether the handler of a lost entry must be cancelled."""
+    route = routes.find(entry.fields)
+    return route is not None and route.on_lost == "cancel"

@@ -27,16 +27,15 @@ from ..entry import RUNNING, Entry
 from ..holdings import Holdings
 from ..page import Page
 from ..settle.settlement import Settlement
-from . import duplicates
+from . import copies
 from .again import Again
-from .attempt import Ended, absorb_cancellation, admit, as_value, fate_after, is_drain_over
+from .attempt import Ended, absorb_cancellation, admit, as_value, fate_after, is_drain_over, wants_cancelling
 from .batch_call import BatchCall
 from .carrying import Decided, acknowledge, carry_out, tell_once
 from .parts import parts
 from .receivers import receivers
 from .row_batch import RowBatch
 from .schedule import Schedule
-from .single import begin, wait_aside, wants_cancelling
 from .turns import Turn, Worker
 
 
@@ -77,7 +76,7 @@ class Batches:
     def take(self, now: float, /) -> list[Entry] | RowBatch | None:
         """Return a batch that is full or has waited long enough, or copies whose state must be asked; else `None`."""
         if self._schedule.is_aside_due(now):
-            return duplicates.copies_to_ask_after(self._holdings, self._schedule, now)
+            return copies.to_ask_after(self._holdings, self._schedule, now)
         first = self._schedule.peek(now)
         if first is None:
             self._waiting_since = None
@@ -132,7 +131,7 @@ class Batches:
 
     async def _handle_entries(self, batch: list[Entry], turn: Turn) -> None:
         if isinstance(batch[0].fate, AwaitCopy):
-            await duplicates.ask_again(self._holdings, self._schedule, self._settlement, batch)
+            await copies.ask_again(self._holdings, self._schedule, self._settlement, batch)
             return
         if batch[0].is_suspect and batch[0].fate is None:
             await self._settlement.acks.flush_if_possible()
@@ -223,7 +222,7 @@ class Batches:
 
     async def _without_copies(self, route: Route, taken: Sequence[Entry]) -> tuple[list[Decided], list[Entry]]:
         """Return copies, and entries lost while Redis was asked, with their fates; and all other entries."""
-        fates = await begin(self._holdings, taken, route)
+        fates = await copies.begin(self._holdings, taken, route)
         found = [
             (entry, ABANDON if fate is None and entry.lost else fate) for entry, fate in zip(taken, fates, strict=True)
         ]
@@ -280,9 +279,8 @@ class Batches:
 
     async def _carry_out(self, decided: Sequence[Decided]) -> list[Entry]:
         """Carry out fates, and return the entries to handle again when they are due, in order."""
-        copies = [each for each in decided if isinstance(each.fate, AwaitCopy)]
-        for entry, fate, _ in copies:
-            wait_aside(self._schedule, entry, cast("AwaitCopy", fate))
+        for entry, fate, _ in (each for each in decided if isinstance(each.fate, AwaitCopy)):
+            copies.set_aside(self._schedule, entry, cast("AwaitCopy", fate))
         return await carry_out(self._settlement, [each for each in decided if not isinstance(each.fate, AwaitCopy)])
 
 

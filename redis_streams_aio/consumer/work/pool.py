@@ -18,14 +18,54 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextvars import Context
-from typing import Generic
+from typing import Generic, Protocol, TypeVar
 
 from ..clock import Clock, Timer
 from ..entry import Entry
 from .attempt import forget_cancellation, is_drain_over
 from .contexts import Beginning
-from .single import Unit, Work
 from .turns import Turn, Turns, Worker
+from .workers import InHandlers
+
+Unit = TypeVar("Unit")
+
+
+class Work(InHandlers, Protocol[Unit]):
+    """The work of a subscription's workers: `OneByOne`, or `Batches`."""
+
+    size: int
+    """The most entries that a worker takes at once."""
+    stopping: bool
+    """Whether no handler may begin any more; set by the pool. Entries that have not begun return to the schedule."""
+
+    @property
+    def done(self) -> int:
+        """The number of ended calls of handlers, counted by entry."""
+        ...
+
+    def take(self, now: float, /) -> Unit | None:
+        """Return the next unit to handle; `None` if there is none now."""
+        ...
+
+    def startable(self, now: float) -> int:
+        """Return how many workers would find work; at least 1 as long as there is any."""
+        ...
+
+    def next_due(self) -> float | None:
+        """Return when to look for work again, even if nothing new came."""
+        ...
+
+    async def handle(self, unit: Unit, turn: Turn) -> None:
+        """Handle a unit to its end, or until the turn is over. Only the end of a drain cancels it."""
+        ...
+
+    def abandon(self, unit: Unit) -> None:
+        """Drop the unit without settling it. Another consumer takes it over when the lease expires."""
+        ...
+
+    def lost(self, entry: Entry) -> None:
+        """Note that another consumer has an entry now."""
+        ...
 
 
 class Pool(Generic[Unit]):

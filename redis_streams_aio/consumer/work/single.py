@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
 
 from ...events.delivery import Delivery, close
 from ...handlers.calls import error_of
@@ -19,66 +18,13 @@ from ..entry import Entry
 from ..holdings import Holdings
 from ..page import Page
 from ..settle.settlement import Settlement
-from . import duplicates
-from .attempt import Ended, absorb_cancellation, admit, as_value, fate_after, is_drain_over
+from . import copies
+from .attempt import Ended, absorb_cancellation, admit, as_value, fate_after, is_drain_over, wants_cancelling
 from .carrying import Decided, acknowledge, carry_out
 from .receivers import receivers
 from .rows import Left, Rows
 from .schedule import Schedule
 from .turns import Turn, Worker
-
-Unit = TypeVar("Unit")
-
-
-class Work(Protocol[Unit]):
-    """The work of a subscription's workers: `OneByOne`, or `Batches`."""
-
-    size: int
-    """The most entries that a worker takes at once."""
-    stopping: bool
-    """Whether no handler may begin any more; set by the pool. Entries that have not begun return to the schedule."""
-
-    @property
-    def done(self) -> int:
-        """The number of ended calls of handlers, counted by entry."""
-        ...
-
-    @property
-    def running(self) -> int:
-        """The number of entries in their handler."""
-        ...
-
-    def in_handlers(self) -> list[tuple[Worker, Sequence[Entry]]]:
-        """Return each worker in a handler, with its entries. Can be called from any thread."""
-        ...
-
-    def take(self, now: float, /) -> Unit | None:
-        """Return the next unit to handle; `None` if there is none now."""
-        ...
-
-    def startable(self, now: float) -> int:
-        """Return how many workers would find work; at least 1 as long as there is any."""
-        ...
-
-    def next_due(self) -> float | None:
-        """Return when to look for work again, even if nothing new came."""
-        ...
-
-    async def handle(self, unit: Unit, turn: Turn) -> None:
-        """Handle a unit to its end, or until the turn is over. Only the end of a drain cancels it."""
-        ...
-
-    def abandon(self, unit: Unit) -> None:
-        """Drop the unit without settling it. Another consumer takes it over when the lease expires."""
-        ...
-
-    def lost(self, entry: Entry) -> None:
-        """Note that another consumer has an entry now."""
-        ...
-
-    def unfold(self, raw_id: bytes) -> Entry | None:
-        """Make an entry of a row of a page; `None` if the row is handled, and its acknowledgement on the way."""
-        ...
 
 
 class OneByOne:
@@ -203,7 +149,7 @@ class OneByOne:
         if fate is ACK:
             acknowledge(self._settlement, entry, admitted)
         elif isinstance(fate, AwaitCopy):
-            wait_aside(self._schedule, entry, fate)
+            copies.set_aside(self._schedule, entry, fate)
         elif await carry_out(self._settlement, [Decided(entry, fate, admitted)]):
             self._schedule.delay(entry)
             return
@@ -211,14 +157,14 @@ class OneByOne:
 
     async def _ask_again(self, copy: Entry) -> None:
         """Ask the state of a copy that was set aside, together with all other copies that are due."""
-        others = duplicates.copies_to_ask_after(self._holdings, self._schedule, self._now())
-        await duplicates.ask_again(self._holdings, self._schedule, self._settlement, [copy, *others])
+        others = copies.to_ask_after(self._holdings, self._schedule, self._now())
+        await copies.ask_again(self._holdings, self._schedule, self._settlement, [copy, *others])
 
     async def _fate_before(self, entry: Entry, route: Route) -> Fate | None:
         """Return the fate of an entry whose handler must not be called; `None` to call it."""
         if entry.is_suspect:
             await self._settlement.acks.flush_if_possible()
-        [fate] = await begin(self._holdings, [entry], route)
+        [fate] = await copies.begin(self._holdings, [entry], route)
         return ABANDON if fate is None and entry.lost else fate
 
     def abandon(self, unit: Entry | Page) -> None:
@@ -244,23 +190,3 @@ class OneByOne:
         self._schedule.dissolve()
         held = self._holdings.by_id.get(raw_id)
         return held if isinstance(held, Entry) else None
-
-
-async def begin(holdings: Holdings, entries: Sequence[Entry], route: Route) -> list[Fate | None]:
-    """Return for each entry `None` to call its handler, or the fate of a copy."""
-    if route.deduplicate is None:
-        return [None] * len(entries)
-    return await duplicates.begin(holdings, entries)
-
-
-def wait_aside(schedule: Schedule, entry: Entry, fate: AwaitCopy) -> None:
-    """Let a copy wait until its state is asked again. The caller makes it leave its lane."""
-    if not entry.lost:
-        entry.wait(fate.until, fate)
-        schedule.set_aside(entry)
-
-
-def wants_cancelling(entry: Entry, routes: RouteTable) -> bool:
-    """Whether the handler of a lost entry must be cancelled."""
-    route = routes.find(entry.fields)
-    return route is not None and route.on_lost == "cancel"

@@ -13,7 +13,7 @@ both become true at the same moment.
 * The id of another entry that is no longer pending: it was given up, or is gone. This entry takes its place.
 * `done`: a copy was handled. This entry is acknowledged.
 
-Within one process, copies are handled one after another anyway (see `lanes`). If Redis cannot be asked, the entry
+Within one process, copies are handled one after another anyway (`work.lanes`). If Redis cannot be asked, the entry
 waits, and keeps its place.
 """
 
@@ -28,16 +28,11 @@ from ...handlers.fates import ACK, AwaitCopy, Fate, Postpone
 from ...telemetry import DuplicateDropped, StepFailed
 from ..entry import Entry
 from ..holdings import Holdings
-from ..settle.settlement import Settlement
-from .attempt import to_its_end
-from .schedule import Schedule
 
 ASKED_AT_ONCE = 250
 """Events in one step: three commands each, about a millisecond of the server's time."""
 LOOK_AGAIN = 1.0
 """Seconds after which a copy asks again whether the other one is done; less if leases are short."""
-TOGETHER = 0.3
-"""The part of that time by which a copy may ask earlier, so that many copies ask together."""
 FORGOTTEN_AFTER = 86_400.0
 """Seconds after which the key of an event that was begun and never ended (its entry was deleted, say) is dropped."""
 
@@ -51,7 +46,7 @@ async def begin(holdings: Holdings, entries: Sequence[Entry]) -> list[Fate | Non
     begun = await _begun(holdings, asked)
     if isinstance(begun, Postpone):
         return [begun] * len(entries)
-    look_again = holdings.clock.now() + _pause(holdings)
+    look_again = holdings.clock.now() + pause(holdings)
     found = iter(begun)
     return [
         _fate(holdings, entry, next(found), look_again) if event_id else None
@@ -75,35 +70,6 @@ async def _begun(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> li
     return begun
 
 
-def copies_to_ask_after(holdings: Holdings, schedule: Schedule, now: float) -> list[Entry]:
-    """Return copies that were set aside and are due, or nearly due: as many as one step takes."""
-    return schedule.take_aside(now + TOGETHER * _pause(holdings), ASKED_AT_ONCE)
-
-
-def _pause(holdings: Holdings) -> float:
-    return min(LOOK_AGAIN, holdings.lease / 3)
-
-
-async def ask_again(holdings: Holdings, schedule: Schedule, settlement: Settlement, copies: Sequence[Entry]) -> None:
-    """Ask the state of copies that were set aside. They are handled next, wait again, or are acknowledged as done."""
-    fates = await to_its_end(lambda: begin(holdings, copies))
-    next_ones: list[Entry] = []
-    for entry, fate in zip(copies, fates, strict=True):
-        if entry.lost:
-            continue
-        if isinstance(fate, AwaitCopy | Postpone):
-            entry.wait(fate.until, entry.fate)
-            schedule.set_aside(entry)
-            continue
-        entry.fate = None
-        if fate is None:
-            entry.queue()
-            next_ones.append(entry)
-        else:
-            settlement.ack(entry)
-    schedule.queue_up(next_ones)
-
-
 async def _ask(holdings: Holdings, asked: Sequence[tuple[bytes, bytes]]) -> list[Begun]:
     """Begin each event, part by part."""
     begun: list[Begun] = []
@@ -120,3 +86,8 @@ def _fate(holdings: Holdings, entry: Entry, begun: Begun, look_again: float) -> 
         holdings.telemetry.emit(DuplicateDropped(**holdings.about(entry)))
         return ACK
     return AwaitCopy(look_again)
+
+
+def pause(holdings: Holdings) -> float:
+    """Return the seconds after which a copy asks again."""
+    return min(LOOK_AGAIN, holdings.lease / 3)
