@@ -39,6 +39,7 @@ LAYERS: list[list[str]] = [
     ["connection.endpoints", "connection.node"],
     ["connection.places", "connection.topology"],
     ["connection.dial", "connection.link", "connection.reader"],
+    ["connection.sentinel"],
     ["connection"],
     ["connection.steps"],
     ["consumer.clock", "consumer.entry", "consumer.periodic", "consumer.progress", "consumer.status"],
@@ -90,6 +91,8 @@ TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}
 
 TASK_STARTERS = {
     "connection/link.py": "the link's one task, ended by close()",
+    "connection/sentinel/finding.py": "a question to each Sentinel, ended with the first answer",
+    "connection/sentinel/watched.py": "the watch, ended by close(), and a dialling that is given up at a switch",
     "producer/rounds.py": "a task while events wait for their copies, which ends with their answers",
     "broker/supervisor_task.py": "the task of the supervisor, awaited when the broker is left",
     "broker/supervisor.py": "a task for each subscription and each duty for all of them, in its task groups",

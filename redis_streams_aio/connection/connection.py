@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from ..checks import values
 from ..exceptions import (
-    ConfigError,
     NotOpenError,
     PermissionDeniedError,
     ServerError,
@@ -29,7 +28,6 @@ from ..exceptions import (
     StreamTypeError,
 )
 from ..version import __version__
-from .address import Address, parse
 from .home import Home
 from .naming import about_script, key_of, with_keys, with_stream
 from .node import Dialled, Node
@@ -42,6 +40,7 @@ from .topology import OneNode, Topology
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from .address import Address
     from .link import Link
     from .places import Places
     from .reader import Reader
@@ -68,7 +67,9 @@ class Connection:
         connect_timeout: float | None = None,
         command_timeout: float = 10.0,
     ) -> None:
-        self._address: Address | None = _address(url, client)
+        from .places import address_of  # noqa: PLC0415  # not needed by programs that only import us
+
+        self._address: Address | None = address_of(url, client, __version__)
         self._client = client
         self._connect_timeout = connect_timeout
         if connect_timeout is not None:
@@ -100,15 +101,23 @@ class Connection:
         if self._places is not None:
             raise RuntimeError("the connection is open already")
         self._home = Home()
-        self._lead_to(OneNode(self._dial, self.shown))
         self._stack = AsyncExitStack()
         try:
             places = open_places(self._address, self._client, __version__)
             self._places = await self._stack.enter_async_context(places)
+            self._lead_to(await self._topology_of(self._places))
             self._server = await first_contact(self._topology.node_of().dial, self._connect_timeout, self.shown)
         except BaseException:
             await self.close()
             raise
+
+    async def _topology_of(self, places: Places) -> Topology:
+        """The topology of what is there, which ends with what this connection has opened."""
+        if places.kind != "sentinel":
+            return OneNode(self._dial, self.shown)
+        from .sentinel.watched import WatchedNode  # noqa: PLC0415
+
+        return await self._stack.enter_async_context(WatchedNode(places, self._command_timeout, self.shown).listening())
 
     async def close(self) -> None:
         """Close all connections, and stop the embedded server. Closing twice is fine.
@@ -177,7 +186,7 @@ class Connection:
 
     def _lead_to(self, topology: Topology) -> None:
         """Lead to these nodes, with no links yet."""
-        self._topology = topology
+        self._topology: Topology = topology
         self._links: defaultdict[Node, dict[Purpose, Link]] = defaultdict(dict)
         self._only: dict[Purpose, Link] | None = None if topology.only is None else self._links[topology.only]
         """The links where there is only one node: a hot path does not look it up."""
@@ -271,22 +280,3 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.shown}: {'open' if self.is_open else 'closed'}, {self.server or 'server not known'}>"
-
-
-def _address(url: str | None, client: Redis | None) -> Address | None:
-    """Where Redis is; `None`: where the client says. Raises `ConfigError` where it is not said, or said twice."""
-    if client is not None:
-        from .endpoints import pool_of  # noqa: PLC0415  # imports redis-py, as the owner of a client has done
-
-        pool_of(client)
-        if url is not None:
-            raise ConfigError("url and client: both say where Redis is; leave one of them out")
-        return None
-    if url is None:
-        raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")
-    address = parse(url)
-    if "?" in address.url and (address.hosts or address.scheme == "unix"):
-        from .endpoints import check_options  # noqa: PLC0415  # imports redis-py: it knows which options there are
-
-        check_options(address, __version__)
-    return address

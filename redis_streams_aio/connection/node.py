@@ -112,6 +112,11 @@ class Node:
         self._reason = error
         self.turn += 1
 
+    def moved(self) -> None:
+        """Learn that another server is the node now: connections are of an older turn, and the next need not wait."""
+        self._away = self._wrong = self._not_before = self._wrong_until = 0.0
+        self.turn += 1
+
     def wait(self) -> float:
         """Return 0 when the caller is to connect now, else the seconds until it should ask again."""
         now = monotonic()

@@ -16,7 +16,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from .address import CONNECT_TIMEOUT, Address, Kind
+from ..exceptions import ConfigError
+from .address import CONNECT_TIMEOUT, Address, Kind, parse
 from .hosts import Host
 from .wire.line import Factory, Line, Place
 
@@ -39,6 +40,25 @@ class Places(NamedTuple):
     """Return what makes connections to the Sentinel at a host."""
     service: str = ""
     """The name by which the Sentinels know the primary."""
+
+
+def address_of(url: str | None, client: Redis | None, version: str) -> Address | None:
+    """Where Redis is; `None`: where the client says. Raises `ConfigError` where it is not said, or said twice."""
+    if client is not None:
+        from .endpoints import pool_of  # noqa: PLC0415  # imports redis-py, as the owner of a client has done
+
+        pool_of(client)
+        if url is not None:
+            raise ConfigError("url and client: both say where Redis is; leave one of them out")
+        return None
+    if url is None:
+        raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")
+    address = parse(url)
+    if "?" in address.url and (address.hosts or address.scheme == "unix"):
+        from .endpoints import check_options  # noqa: PLC0415  # imports redis-py: it knows which options there are
+
+        check_options(address, version)
+    return address
 
 
 @asynccontextmanager

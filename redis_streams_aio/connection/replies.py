@@ -51,6 +51,8 @@ class Server(NamedTuple):
     client_id: int
     mode: str = "standalone"
     """`cluster` for a node of a Cluster, `sentinel` for a Sentinel."""
+    role: str = "master"
+    """`replica` for a server that follows a primary."""
 
 
 def reads(parse: Callable[P, T]) -> Callable[P, T]:
@@ -289,11 +291,10 @@ def _inactive(reply: Reply) -> float | None:
 def server(reply: Reply) -> Server:
     """`HELLO`. Raises `UnsupportedServerError` for anything older than Redis 7.0."""
     known = mapping(reply)
-    mode = text(known.get("mode", b"standalone"))
-    found = Server(text(known["server"]), text(known["version"]), integer(known["id"]), mode)
+    mode, role = known.get("mode", b"standalone"), known.get("role", b"master")
+    found = Server(text(known["server"]), text(known["version"]), integer(known["id"]), text(mode), text(role))
     version = tuple(int(part) for part in found.version.split(".")[:2] if part.isdecimal())
     if found.name == "redis" and version < OLDEST_REDIS:
-        raise UnsupportedServerError(
-            f"the server is Redis {found.version}; redis_streams_aio needs Redis 7.0 or later, or Valkey"
-        )
+        told = f"the server is Redis {found.version}; redis_streams_aio needs Redis 7.0 or later, or Valkey"
+        raise UnsupportedServerError(told)
     return found

@@ -11,8 +11,8 @@ Everything that talks to Redis asks the topology of its `Connection`, and nothin
 When things fail: a node whose server nobody knows raises `RedisUnavailableError` when it is dialled, and its backoff
 counts that as for a server that does not answer. `node_of` and `after` never fail, and never wait.
 
-`OneNode` is all that there is today: one address. Behind a name, or behind Sentinel, there is one node too, whose
-server changes.
+`OneNode` is one address; behind a name, its server changes. Behind Sentinels there is one node too
+(sentinel/watched.py).
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class OneNode:
         return self.only
 
     def after(self, error: WrongNodeError) -> Verdict | Move:
-        """Return what an error means. There is no other node to move to, but the address may lead elsewhere by now."""
-        said = verdict(error)
-        return REDIAL if isinstance(said, Move) else said
+        """Return what an error means; the address may lead elsewhere by now."""
+        return here_or_redial(error)
+
+
+def here_or_redial(error: WrongNodeError) -> Verdict:
+    """Return what an error means where there is one node: no other one to move to, but another server may be there."""
+    said = verdict(error)
+    return REDIAL if isinstance(said, Move) else said

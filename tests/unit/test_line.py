@@ -45,7 +45,7 @@ async def greeted_by(*answers: bytes, **place: object) -> tuple[list[bytes], obj
 
 async def test_all_that_a_connection_begins_with_leaves_in_one_write() -> None:
     read, greeted = await greeted_by(HELLO + b"+OK\r\n" + 2 * UNKNOWN, database=3)
-    assert greeted == ("redis", "7.2.4", 7, "standalone")
+    assert greeted == ("redis", "7.2.4", 7, "standalone", "master")
     assert [written.count(b"*") for written in read] == [4]
     assert b"SELECT" in read[0]
 

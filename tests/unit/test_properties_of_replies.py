@@ -115,7 +115,7 @@ def test_consumers_of_redis_7_0_and_later(said: list[bytes | int], inactive: flo
 @pytest.mark.parametrize(("name", "version"), [("redis", "7.0.0"), ("redis", "10.1.2"), ("valkey", "6.9"), ("x", "1")])
 def test_servers_that_are_supported(name: str, version: str) -> None:
     reply = [b"server", name.encode(), b"version", version.encode(), b"proto", 2, b"id", 17]
-    assert replies.server(reply) == (name, version, 17, "standalone")
+    assert replies.server(reply) == (name, version, 17, "standalone", "master")
     assert replies.server([*reply, b"mode", b"cluster"]).mode == "cluster"
 
 

@@ -1,0 +1,1 @@
+"""Sentinels, with a primary and its replicas, all real."""
