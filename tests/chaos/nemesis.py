@@ -64,7 +64,7 @@ class Nemesis:
         }
         self.sets: SetFaults | None = None
         if not isinstance(stage.where, Server):
-            self.sets = SetFaults(stage.where, stage.of_nodes, self._note_taken)
+            self.sets = SetFaults(stage.where, stage, self._note_taken)
             self._steps.update(self.sets.steps)
 
     async def run(self, faults: Sequence[Fault]) -> None:

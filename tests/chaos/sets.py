@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from redis_streams_aio.testing.asking import ask
 from redis_streams_aio.testing.clusters import Cluster
-from redis_streams_aio.testing.proxy import Proxy
 from redis_streams_aio.testing.sentinels import SentinelSet
 from redis_streams_aio.testing.servers import Server
 from tests.chaos import look
 from tests.chaos.client import client, together
 from tests.chaos.look import Seen
 from tests.chaos.schedule import Fault
+from tests.chaos.stage import Stage
 from tests.chaos.workload import LINES, PUBLISHED
 
 KEPT = 5
@@ -28,11 +28,11 @@ Taken = Callable[[dict[str, Seen], dict[str, Seen]], None]
 
 
 class SetFaults:
-    """The steps of a nemesis on a set of servers. `networks` are the proxies before nodes, by the nodes' ports."""
+    """The steps of a nemesis on a set of servers."""
 
-    def __init__(self, where: SentinelSet | Cluster, networks: dict[int, Proxy], note_taken: Taken) -> None:
+    def __init__(self, where: SentinelSet | Cluster, stage: Stage, note_taken: Taken) -> None:
         self._where = where
-        self._networks = networks
+        self._stage = stage
         self._note_taken = note_taken
         self._added: Server | None = None
         self.steps: dict[str, Callable[[Fault], Awaitable[None]]] = {
@@ -138,20 +138,20 @@ class SetFaults:
         owner = await asyncio.to_thread(self._owner, fault.target)
         if self._added is None:
             self._added = await asyncio.to_thread(self._cluster.add_node)
+            await self._stage.stand_before_nodes()
         await self._step_by_step(fault, self._added)
         await asyncio.sleep(fault.length)
         await self._step_by_step(fault, owner)
 
     async def _new_ports(self, _fault: Fault) -> None:
         await asyncio.to_thread(self._cluster.move_to_new_ports)
+        await self._stage.stand_before_nodes()
 
     async def _cut(self, fault: Fault) -> None:
-        """The network of the node that has the line; where it has moved from its proxy, that of another node."""
+        """Cut the network of the node that has the line."""
         owner = await asyncio.to_thread(self._owner, fault.target)
-        behind = [node.port for node in (owner, *self._cluster.nodes) if node.port in self._networks]
-        if behind:
-            network = self._networks[behind[0]]
-            network.partition()
-            await asyncio.sleep(fault.length)
-            await network.heal()
-            await asyncio.to_thread(self._cluster.until_well)
+        network = self._stage.of_nodes[owner.port]
+        network.partition()
+        await asyncio.sleep(fault.length)
+        await network.heal()
+        await asyncio.to_thread(self._cluster.until_well)

@@ -29,7 +29,7 @@ DRAIN = 20.0
 class Actor:
     """One of the cast: at most one process at a time, each life with a history of its own."""
 
-    def __init__(self, name: str, url: str, folder: Path, history: History, seed: int) -> None:
+    def __init__(self, name: str, url: Callable[[], str], folder: Path, history: History, seed: int) -> None:
         self.name = name
         self._url = url
         self._folder = folder
@@ -48,7 +48,7 @@ class Actor:
                 sys.executable,
                 "-m",
                 f"{_HERE}.{role}",
-                *(self._url, self.name, str(self._life), str(self._folder), *self._more),
+                *(self._url(), self.name, str(self._life), str(self._folder), *self._more),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -121,15 +121,16 @@ class Stage:
         networks: dict[str, Proxy],
         actors: dict[str, Actor],
         history: History,
-        of_nodes: dict[int, Proxy],
+        stack: AsyncExitStack,
     ) -> None:
         self.where = where
         self.networks = networks
         """Before each process, if there is one server."""
         self.actors = actors
         self.history = history
-        self.of_nodes = of_nodes
+        self.of_nodes: dict[int, Proxy] = {}
         """Before each node of a Cluster, by the node's port."""
+        self._stack = stack
 
     @property
     def server(self) -> Server:
@@ -137,6 +138,17 @@ class Stage:
         if not isinstance(self.where, Server):
             raise TypeError(f"{self.where} is not one server")
         return self.where
+
+    def url_of(self, name: str) -> Callable[[], str]:
+        """The URL of a process, as it is when a life begins: nodes may have moved."""
+        return lambda: self.networks[name].url if self.networks else self.where.url
+
+    async def stand_before_nodes(self) -> None:
+        """Have a proxy before each node of a Cluster that has none, and the nodes announce them."""
+        if isinstance(self.where, Cluster):
+            for node in [node for node in self.where.nodes if node.port not in self.of_nodes]:
+                self.of_nodes[node.port] = await self._stack.enter_async_context(proxy(node.port))
+                await asyncio.to_thread(self.where.announce, node, self.of_nodes[node.port].port)
 
     async def drain(self, names: tuple[str, ...]) -> None:
         """End some of the cast with SIGTERM, all at once; one that does not end well is noted as `crashed`."""
@@ -154,21 +166,15 @@ async def set_up(topology: Topology, kind: str, folder: Path, seed: int, history
         stack.callback(where.remove)
         await asyncio.to_thread(where.start)
         networks: dict[str, Proxy] = {}
-        of_nodes: dict[int, Proxy] = {}
         if isinstance(where, Server):
             networks = {name: await stack.enter_async_context(proxy(where.port)) for name in PROCESSES}
-        elif isinstance(where, Cluster):
-            for node in where.nodes:
-                of_nodes[node.port] = await stack.enter_async_context(proxy(node.port))
-                await asyncio.to_thread(where.announce, node, of_nodes[node.port].port)
-        actors = {
-            name: Actor(name, networks[name].url if networks else where.url, folder, history, seed)
-            for name in PROCESSES
-        }
+        stage = Stage(where, networks, {}, history, stack)
+        await stage.stand_before_nodes()
+        stage.actors = {name: Actor(name, stage.url_of(name), folder, history, seed) for name in PROCESSES}
         for name in (*CONSUMERS, *PRODUCERS):
-            stack.push_async_callback(actors[name].kill)
-            await actors[name].start()
-        yield Stage(where, networks, actors, history, of_nodes)
+            stack.push_async_callback(stage.actors[name].kill)
+            await stage.actors[name].start()
+        yield stage
 
 
 _MADE: dict[Topology, Callable[[str], Where]] = {
