@@ -66,6 +66,8 @@ SHORT = [
 """What is run where the whole suite would take too long: it depends on Python and packages more than on the server."""
 SERVERS = ["valkey-8.1", "redis-8.2", "redis-7.0"]
 """Those that `tests` has not been through: it runs on Valkey 9.1."""
+NEWEST_AND_OLDEST = ["valkey-9.1", "redis-7.0"]
+TOPOLOGIES = ["one", "sentinel", "cluster"]
 USES_NEWER_COMMANDS = ["completion", "copies", "draining", "failover", "once", "outages", "publishing", "taking_over"]
 """Integration tests of what newer commands do, or would do."""
 AT_ONCE = ("-n", "2", "--maxschedchunk", "1")
@@ -201,6 +203,21 @@ def servers(session: nox.Session, server: str) -> None:
     left_out = [f"--ignore=tests/integration/test_{name}.py" for name in SAME_ON_EVERY_SERVER]
     options = ["-q", *AT_ONCE, "tests/integration", *left_out]
     session.run("pytest", *options, *session.posargs, env={"RSA_TEST_SERVER": server})
+
+
+@nox.session
+@nox.parametrize("server", NEWEST_AND_OLDEST)
+@nox.parametrize("topology", TOPOLOGIES)
+def topologies(session: nox.Session, topology: str, server: str) -> None:
+    """The whole conformance suite on one server, behind Sentinels or on a Cluster; the gate has a short form of it."""
+    if server == "redis-7.0" and shutil.which("redis-server") is None:
+        session.skip("no redis-server here: apt-get install redis-server")
+    install(session, "test", "servers")
+    suite = "test_conformance.py::test_the_suite_passes_on_this_server_and_leaves_nothing"
+    if topology != "one":
+        suite = "test_conformance_of_sets.py::test_the_suite_passes_and_leaves_nothing"
+    where = {"RSA_TEST_SERVER": server, "RSA_TOPOLOGY": topology}
+    session.run("pytest", "-q", f"tests/integration/{suite}", *session.posargs, env=where)
 
 
 @nox.session

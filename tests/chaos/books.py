@@ -14,7 +14,7 @@ from tests.chaos.workload import is_poison
 Entry = tuple[str, str]
 """A line's name and an entry id."""
 End = Literal["", "handled", "failed", "cancelled"]
-LOSES_WRITES = ("kill_primary", "freeze_primary")
+LOSES_WRITES = ("kill_primary", "freeze_primary", "order_sentinels")
 """A replica is promoted that may lack the last writes: acknowledgements too, so that their events come again."""
 JUST_BEFORE = 1.0
 """Seconds that a replica may lag behind."""
@@ -123,13 +123,16 @@ class Books:
         """Whether Redis lost it: it is not there in the end, and was acknowledged while a primary was replaced."""
         if self.kept is None or entry in self.kept:
             return False
-        times = [record.at for record in self.acknowledged_by if (record.line, record.id) == entry]
-        return any(
-            fault.at - JUST_BEFORE <= at <= fault.until
-            for fault in self.faults
-            if fault.name in LOSES_WRITES
-            for at in times
-        )
+        acknowledged = [record.at for record in self.acknowledged_by if (record.line, record.id) == entry]
+        return any(map(self._while_writes_were_lost, acknowledged))
+
+    def may_have_lost_a_write(self, entry: Entry) -> bool:
+        """Whether what was written at the end of one of its runs may have gone with a primary that was replaced."""
+        return any(self._while_writes_were_lost(run.ended) for run in self.runs.get(entry, ()) if run.end)
+
+    def _while_writes_were_lost(self, at: float) -> bool:
+        losses = (fault for fault in self.faults if fault.name in LOSES_WRITES)
+        return any(fault.at - JUST_BEFORE <= at <= fault.until for fault in losses)
 
     def finished(self, entry: Entry) -> float | None:
         """When its fate was first known: its handler returned, or failed for good."""

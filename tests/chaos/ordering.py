@@ -5,7 +5,7 @@
 * Lines in order or in order of keys, in each process: no two handlers (of one key) run at the same time.
 * Any line: calls of one task are in the stream in their order.
 
-Entries that were taken out of Redis hold nobody up.
+Entries that were taken out of Redis, or whose failure went with a primary that was replaced, hold nobody up.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def _overtaken(books: Books, firsts: Sequence[Run]) -> Iterator[str]:
 
 
 def _end_of(books: Books, run: Run) -> float:
-    """0 where nobody waits for it: it was taken away."""
+    """0 where nobody waits for it: it was taken away, or Redis may have lost what was written of it."""
+    if books.may_have_lost_a_write(run.entry):
+        return 0.0
     finished = books.finished(run.entry)
     if finished is None:
         return 0.0 if run.entry in books.taken else float("inf")

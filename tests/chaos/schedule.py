@@ -66,6 +66,7 @@ KINDS: dict[str, Kind] = {
     "trim": Kind("server", PUBLISHED),
     "remove_consumers": Kind("server", (SERVER,)),
     "failover": Kind("server", PUBLISHED),
+    "order_sentinels": Kind("server", (SERVER,)),
     "kill_primary": Kind("server", PUBLISHED, 0.0, 1.0),
     "freeze_primary": Kind("server", PUBLISHED, 0.0, 1.0),
     "migrate": Kind("server", PUBLISHED, 0.1, 1.0, times=2),
@@ -77,21 +78,13 @@ KINDS: dict[str, Kind] = {
 
 Topology = Literal["one", "sentinel", "cluster"]
 _OF_PROCESSES = tuple(name for name, kind in KINDS.items() if kind.room == "process")
-_OF_SENTINELS = (
-    *_OF_PROCESSES,
-    "client_kill",
-    "trim",
-    "remove_consumers",
-    "failover",
-    "kill_primary",
-    "freeze_primary",
-)
-_OF_CLUSTERS = (*_OF_SENTINELS, "migrate", "reshard", "new_ports", "cut_node")
-_BEYOND_ONE = ("failover", "kill_primary", "freeze_primary", "migrate", "reshard", "new_ports", "cut_node")
+_OF_ALL = (*_OF_PROCESSES, "client_kill", "trim", "remove_consumers")
+_OF_SENTINELS = ("order_sentinels", "kill_primary", "freeze_primary")
+_OF_CLUSTERS = ("failover", "kill_primary", "freeze_primary", "migrate", "reshard", "new_ports", "cut_node")
 KINDS_ON: dict[Topology, tuple[str, ...]] = {
-    "one": tuple(name for name in KINDS if name not in _BEYOND_ONE),
-    "sentinel": _OF_SENTINELS,
-    "cluster": _OF_CLUSTERS,
+    "one": tuple(name for name in KINDS if name not in (*_OF_SENTINELS, *_OF_CLUSTERS)),
+    "sentinel": (*_OF_ALL, *_OF_SENTINELS),
+    "cluster": (*_OF_ALL, *_OF_CLUSTERS),
 }
 """The kinds of faults that there are on each topology."""
 

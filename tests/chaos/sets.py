@@ -39,6 +39,7 @@ class SetFaults:
             "client_kill": self._client_kill,
             "trim": self._trim,
             "failover": self._failover,
+            "order_sentinels": self._order_sentinels,
             "kill_primary": self._kill,
             "freeze_primary": self._freeze,
             "migrate": self._migrate,
@@ -91,14 +92,14 @@ class SetFaults:
         self._note_taken(look.parse(before, (name,)), look.parse(after, (name,)))
 
     async def _failover(self, fault: Fault) -> None:
-        await asyncio.to_thread(self._order_failover, LINES[fault.target].stream)
+        await asyncio.to_thread(self._cluster.failover, LINES[fault.target].stream)
+        await asyncio.to_thread(self._cluster.until_well)
 
-    def _order_failover(self, stream: str) -> None:
+    async def _order_sentinels(self, _fault: Fault) -> None:
+        """Sentinels promote a replica first, and tell the old primary later: what it is given meanwhile is lost."""
         if isinstance(self._where, SentinelSet):
-            self._where.failover()
-        else:
-            self._where.failover(stream)
-        self._where.until_well()
+            await asyncio.to_thread(self._where.failover)
+            await asyncio.to_thread(self._where.until_well)
 
     async def _kill(self, fault: Fault) -> None:
         await self._lose(fault, SentinelSet.kill, Cluster.kill)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from tests.chaos import __main__ as program
 from tests.chaos import history, look, picture, report
+from tests.chaos.books import LOSES_WRITES
 from tests.chaos.history import History, Record
 from tests.chaos.schedule import KINDS, KINDS_ON, SETTLING_IN, USUAL_PAUSE, Topology, deal, schedule
 from tests.chaos.verdict import LATEST, Verdict, judge
@@ -321,7 +322,7 @@ def gone_with_a_primary(kind: str, later: float, kept: bool) -> Forger:
     return forger
 
 
-@pytest.mark.parametrize("kind", ["kill_primary", "freeze_primary"])
+@pytest.mark.parametrize("kind", LOSES_WRITES)
 def test_redis_may_lose_what_was_written_when_its_primary_went(kind: str) -> None:
     assert violated(gone_with_a_primary(kind, 0.5, kept=False)) == {}
     assert violated(gone_with_a_primary(kind, -0.5, kept=False)) == {}, "a replica lags behind a little"
@@ -341,6 +342,30 @@ def test_an_acknowledgement_may_go_with_a_primary_too() -> None:
 
     assert judge(between("kill_primary").records).duplicates == {"kill_primary": 1}
     assert list(violated(between("failover"))) == ["unexplained duplicates"]
+
+
+@pytest.mark.parametrize(("kind", "excused"), [("kill_primary", True), ("failover", False)])
+def test_a_follow_up_may_go_with_a_primary_too(kind: str, excused: bool) -> None:
+    forger = Forger()
+    order = forger.publish("orders")
+    for _ in range(2):
+        forger.run("orders", order)
+        forger.follow_up(order)
+        forger.fault(kind, "orders")
+    assert ("follow-ups" not in violated(forger)) is excused
+
+
+@pytest.mark.parametrize(("kind", "excused"), [("kill_primary", True), ("failover", False)])
+def test_a_failure_may_go_with_a_primary_too(kind: str, excused: bool) -> None:
+    forger = Forger()
+    first, second = forger.publish("loads"), forger.publish("loads")
+    forger.run("loads", first, "failed", "solo.1/1")
+    forger.fault(kind, "loads")
+    for event in (first, second):
+        forger.note("begun", process="solo.1", line="loads", id=event[1], name=event[0], detail="solo.1/2")
+    for event in (first, second):
+        forger.note("handled", process="solo.1", line="loads", id=event[1], name=event[0])
+    assert ("order" not in violated(forger)) is excused
 
 
 CAUSES = [kind for kind, about in KINDS.items() if about.room == "network"] + ["restart", "stop_server", "client_kill"]
