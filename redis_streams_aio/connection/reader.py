@@ -21,7 +21,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from ..exceptions import PermissionDeniedError, RedisStreamsError, WrongNodeError
+from ..exceptions import PermissionDeniedError, RedisStreamsError, RedisUnavailableError, WrongNodeError
 from . import errors
 from .home import Home, Socket
 from .node import Node
@@ -73,6 +73,8 @@ class Reader:
         self._connection: Socket | None = None
         self._talk: Conversation | ByTurns | None = None
         self._client_id = 0
+        self._closings = 0
+        """How often it was closed."""
         self._may_block = True
         self._asked: tuple[Consumer, int, float, bool] | None = None
         self._packed = b""
@@ -205,9 +207,13 @@ class Reader:
     async def _connect(self) -> Conversation | ByTurns:
         if self._connection is not None:  # it was lost, or leads to the wrong node
             await self.leave()
+        closings = self._closings
         await self._node.until_open()
         self._turn = self._node.turn
         connection, greeted = await self._node.dial()
+        if closings != self._closings:  # nobody would close this connection, and nobody waits for what it reads
+            await self._home.hang_up(connection)
+            raise RedisUnavailableError(f"{self._node.where}: the reader was closed while it connected")
         self._connection, self._client_id, self.may_unblock = connection, greeted.client_id, None
         self._may_block = greeted.name != _HOLDS_ON_TO_THE_GROUP
         talk = self._talk = self._talk_on(connection)
@@ -235,7 +241,8 @@ class Reader:
                 return  # Redis is away
 
     async def close(self) -> None:
-        """Close the connection; a later read opens a new one."""
+        """Close the connection, also one that is being made; a later read opens a new one."""
+        self._closings += 1
         connection, self._connection = self._connection, None
         talk, self._talk = self._talk, None
         if talk is not None:

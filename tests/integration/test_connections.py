@@ -14,6 +14,8 @@ import redis as sync_redis
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from redis_streams_aio import Broker, ConfigError, Connection, RedisUnavailableError, Settings
+from redis_streams_aio.connection.steps.consumer import Consumer
+from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
@@ -164,3 +166,21 @@ async def test_a_thousand_publishers_wait_while_much_is_queued(
     async with Broker(url) as broker:
         ids = await asyncio.gather(*(broker.publish("orders", Order(number)) for number in range(1000)))
     assert sorted(ids) == sorted(entry_id for entry_id, _ in await redis.xrange("orders"))
+
+
+async def test_p5_a_reader_that_is_closed_while_it_connects_reads_nothing(server: Server, redis: Redis) -> None:
+    """Nobody knows the connection that came about after: what it read would be pending, and nobody would have it."""
+    await redis.xgroup_create("orders", "g", mkstream=True)
+    async with proxy(server.port) as network, Connection(network.url) as connection:
+        reader = connection.reader("orders")
+        before = network.accepted
+        network.partition("replies")
+        reading = asyncio.create_task(reader.read(Consumer("orders", "g", "one"), count=1, block=5.0))
+        await until(lambda: network.accepted > before)
+        await connection.release(reader)
+        await network.heal()
+        with pytest.raises(RedisUnavailableError, match="closed while it connected"):
+            await reading
+        await redis.xadd("orders", {"a": "b"})
+        assert (await redis.xpending("orders", "g"))["pending"] == 0
+        assert not [each for each in await redis.client_list() if each["cmd"] == "xreadgroup"]
