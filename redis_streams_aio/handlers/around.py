@@ -23,21 +23,32 @@ def wrapped(around: Middleware, inner: Call) -> Call:
 
 
 class _CallNext:
-    """Calls the handler, or the next middleware; remembers the last call."""
+    """Calls the handler, or the next middleware: once, and again only after it has failed. Remembers the last call."""
 
-    __slots__ = ("_delivery", "_inner", "_payload", "_run")
+    __slots__ = ("_delivery", "_inner", "_may_run", "_payload", "_run")
 
     def __init__(self, inner: Call, payload: object, delivery: Shown) -> None:
         self._inner = inner
         self._payload = payload
         self._delivery = delivery
+        self._may_run = True
         self._run: Awaitable[object] | None = None
 
     def __call__(self, *arguments: object, **named: object) -> Awaitable[object]:
         if arguments or named:
             raise TypeError("call_next takes no arguments: write 'await call_next()'")
-        self._run = self._inner(self._payload, self._delivery)
+        if not self._may_run:
+            raise RuntimeError("call_next was called before and has not failed; call it again only after an error")
+        self._may_run = False
+        self._run = self._call()
         return self._run
+
+    async def _call(self) -> object:
+        try:
+            return await self._inner(self._payload, self._delivery)
+        except BaseException:
+            self._may_run = True
+            raise
 
     def is_unawaited(self) -> bool:
         """Whether the handler was called, and its coroutine has not begun. Closes the coroutine then."""

@@ -23,6 +23,7 @@ from ..exceptions import HandlerDefinitionError
 from ..models import EventMessage
 from .calls import Call, call_of, with_event, with_events
 from .options import Handler
+from .wrappers import FURTHER, read_signature
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -114,15 +115,11 @@ class _Reader:
     def _to_be_given(self) -> list[Parameter]:
         """Return the parameters that a call can fill, without those that a `partial` has filled by name."""
         try:
-            parameters = _read_signature(self._handler).parameters.values()
+            parameters = read_signature(self._handler).parameters.values()
         except (TypeError, ValueError) as error:
             raise self._error(f"its signature cannot be read: {error}") from None
         bound = getattr(self._handler, "keywords", {})
-        found = [
-            each
-            for each in parameters
-            if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and each.name not in bound
-        ]
+        found = [each for each in parameters if each.kind not in FURTHER and each.name not in bound]
         if found and found[0].name in ("self", "cls"):
             raise self._error(
                 f"is a method without its {'instance' if found[0].name == 'self' else 'class'}; declare it bound, e.g. "
@@ -248,17 +245,6 @@ def _binds_early(parameter: Parameter, *, is_annotated: bool) -> bool:
     return not is_annotated and type(default) in (str, int, float, bool, bytes, tuple)
 
 
-def _read_signature(handler: Handler) -> inspect.Signature:
-    """Return the signature of the function that is called; for `(*args, **kwargs)`, of the function it wraps.
-
-    Raises `TypeError` or `ValueError` if there is none.
-    """
-    called = inspect.signature(handler, follow_wrapped=False)
-    kinds = {each.kind for each in called.parameters.values()}
-    passes_on = not kinds.isdisjoint((Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD))
-    return inspect.signature(handler) if passes_on else called
-
-
 def _names_of(handler: Handler, *, follow_wrapped: bool) -> Iterable[str]:
     try:
         return inspect.signature(handler, follow_wrapped=follow_wrapped).parameters
@@ -268,7 +254,7 @@ def _names_of(handler: Handler, *, follow_wrapped: bool) -> Iterable[str]:
 
 def _signature_of(handler: Handler) -> str:
     """Return the signature as text, without defaults if these cannot be shown."""
-    signature = _read_signature(handler)
+    signature = read_signature(handler)
     try:
         return str(signature)
     except Exception:  # noqa: BLE001  # the `__repr__` of a default is user code

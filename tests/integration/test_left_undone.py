@@ -88,6 +88,22 @@ async def test_p14_a_middleware_that_does_not_await_the_handler_fails(middleware
     assert (await left(broker), handled) == ([error], [])
 
 
+async def test_p14_a_middleware_does_not_run_a_handler_twice() -> None:
+    broker, handled = Broker("memory://", group="g"), list[Order]()
+
+    async def twice(delivery: Delivery, call_next: Callable[[], Awaitable[None]]) -> None:
+        await call_next()
+        await call_next()
+
+    @broker.handler("orders", retry=ONCE, middleware=[twice])
+    async def handle(order: Order) -> None:
+        handled.append(order)
+
+    [error] = await left(broker)
+    assert error.startswith("RuntimeError: call_next was called before and has not failed")
+    assert len(handled) == 1
+
+
 async def test_p14_a_middleware_may_call_nothing_or_once_more_after_a_failure() -> None:
     broker, calls = Broker("memory://", group="g"), list[str]()
 

@@ -243,6 +243,79 @@ def with_more(handler: Any) -> Any:
     return wrapper
 
 
+def rest_by_name(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(order: Any, **kwargs: object) -> object:
+        return await handler(order, **kwargs)
+
+    return wrapper
+
+
+def all_by_name(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(**kwargs: object) -> object:
+        return await handler(**kwargs)
+
+    return wrapper
+
+
+def one_by_name(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(order: Any, *, delivery: Any, **kwargs: object) -> object:
+        return await handler(order, delivery, **kwargs)
+
+    return wrapper
+
+
+def places_alone(handler: Any) -> Any:
+    @functools.wraps(handler)
+    async def wrapper(*args: object) -> object:
+        return await handler(*args)
+
+    return wrapper
+
+
+async def with_delivery(order: Order, delivery: Delivery) -> Any:
+    return [order, delivery]
+
+
+async def keyword_only(order: Order, *, delivery: Delivery) -> Any:
+    return [order, delivery]
+
+
+async def places_only(order: Order, delivery: Delivery, /) -> Any:
+    return [order, delivery]
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        *(wrapper(with_delivery) for wrapper in (rest_by_name, all_by_name, one_by_name, places_alone)),
+        *(wrapper(keyword_only) for wrapper in (rest_by_name, all_by_name, with_more)),
+        places_alone(places_only),
+    ],
+    ids=name_of,
+)
+async def test_a_wrapper_is_called_as_it_passes_on(handler: Any) -> None:
+    order, one = await called(handler)
+    assert order == ORDER
+    assert isinstance(one, Delivery)
+
+
+@pytest.mark.parametrize(
+    ("handler", "missing"),
+    [
+        (places_alone(keyword_only), "delivery"),
+        (rest_by_name(places_only), "delivery"),
+        (all_by_name(places_only), "order"),
+    ],
+    ids=["by place", "by name", "all by name"],
+)
+def test_a_wrapper_that_passes_a_parameter_nothing_is_refused(handler: Any, missing: str) -> None:
+    with pytest.raises(HandlerDefinitionError, match=f"its wrapper passes nothing on to '{missing}'; give the wrapper"):
+        declare(handler, HandlerOptions(stream="orders"))
+
+
 def taking_a_word(handler: Any) -> Any:
     @functools.wraps(handler)
     async def wrapper(word: str, order: Order) -> object:
