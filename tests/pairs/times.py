@@ -12,5 +12,7 @@ PATIENCE = 8.0
 """Until what must come to pass has not: far more than it takes on a busy machine."""
 CLOCK = 0.005
 """By which Redis's clock and ours may differ in what is a millisecond to the one and not to the other."""
+MOST_WAITING = 4
+"""Entries that wait beside others where the cap is to be full: fillers beyond it are parked, or starve their order."""
 COUNT = 2
 """Entries of one read; most traits are content with it."""
