@@ -37,7 +37,7 @@ LAYERS: list[list[str]] = [
     ["connection.credentials", "connection.embedded"],
     ["connection.wire"],
     ["connection.endpoints", "connection.node"],
-    ["connection.places", "connection.topology"],
+    ["connection.misplaced", "connection.places", "connection.topology"],
     ["connection.dial", "connection.link", "connection.reader"],
     ["connection.sentinel"],
     ["connection"],

@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All options of a broker. Each has a default."""
 
     redis_url: str | None = None
-    """`redis://`, `rediss://`, `unix://`, `embedded://[/path]` or `memory://`."""
+    """`redis://`, `rediss://`, `redis+sentinel://`, `unix://`, `embedded://[/path]` or `memory://`."""
     group: _Name | None = None
     """The consumer group of handlers that name none."""
     consumer: _Name | None = None

@@ -55,8 +55,9 @@ class Connection:
     Redis, with backoff and a line in the log for each try, for `connect_timeout` seconds or (default) as long as
     it takes.
 
-    Raises `ConfigError` for a wrong URL or option at once, and when opening: `AuthenticationFailedError`,
-    `UnsupportedServerError` at once, `RedisUnavailableError` after `connect_timeout`.
+    Raises `ConfigError` for a wrong URL or option at once, and when opening: `ConfigError` for a server that is only a
+    part of Redis (a replica, a Sentinel, one node of several), `AuthenticationFailedError`, `UnsupportedServerError` at
+    once, `RedisUnavailableError` after `connect_timeout`.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Connection:
     async def open(self) -> None:
         """Connect; see the class."""
         from .dial import first_contact  # noqa: PLC0415  # not needed by programs that only import us
+        from .misplaced import check  # noqa: PLC0415
         from .places import open_places  # noqa: PLC0415
 
         if self._home is not None and self._home.is_gone:
@@ -107,6 +109,8 @@ class Connection:
             self._places = await self._stack.enter_async_context(places)
             self._lead_to(await self._topology_of(self._places))
             self._server = await first_contact(self._topology.node_of().dial, self._connect_timeout, self.shown)
+            if self._places.kind == "one":
+                await check(self._server, self._address, self.shown, self.call)
         except BaseException:
             await self.close()
             raise
