@@ -12,10 +12,12 @@ at every turn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..connection import Connection, replies
-from ..connection.replies import Reply
+from ..connection.replies import Answer
 from ..events import keys
-from ..exceptions import PermissionDeniedError
+from ..exceptions import PermissionDeniedError, RedisStreamsError, RedisUnavailableError
 from .running import Running
 
 
@@ -25,19 +27,43 @@ class ReleaseWatch:
     def __init__(self, connection: Connection, running: Running) -> None:
         self._connection = connection
         self._running = running
-        self._counts: dict[str, Reply] = {}
+        self._counts: dict[str, Answer] = {}
 
     async def run_once(self) -> None:
         """Compare the counts with those of the last turn. Raises `RedisUnavailableError`, `ServerError`."""
         watched = {keys.releases(each.options.stream, each.options.group): each for each in self._running}
         if not watched:
             return
-        try:
-            counts = replies.rows(await self._connection.call("MGET", *watched))
-        except PermissionDeniedError:
-            self._counts, counts = {}, [None] * len(watched)
+        counts = await self._read([*watched])
         for (key, subscription), count in zip(watched.items(), counts, strict=False):
+            if isinstance(count, RedisUnavailableError):
+                continue  # its node is away, and the others are not
             subscription.heard()
             if key not in self._counts or self._counts[key] != count:
                 subscription.look()
             self._counts[key] = count
+
+    async def _read(self, watched: Sequence[str]) -> list[Answer]:
+        """Return the counts, or why one cannot be read. Raises if none can be read now."""
+        if self._connection.is_cluster:  # one command has keys of one slot only
+            return _counts(await self._connection.call_many([("MGET", key) for key in watched]))
+        try:
+            return [*replies.rows(await self._connection.call("MGET", *watched))]
+        except PermissionDeniedError as error:
+            return [error] * len(watched)
+
+
+def _counts(answers: Sequence[Answer]) -> list[Answer]:
+    """Read the answers of several nodes. Raises where all are away, and an error that is not about one of them."""
+    counts = [_count(answer) for answer in answers]
+    if all(isinstance(count, RedisUnavailableError) for count in counts):
+        raise counts[0]  # type: ignore[misc]  # an error
+    return counts
+
+
+def _count(answer: Answer) -> Answer:
+    if not isinstance(answer, RedisStreamsError):
+        return replies.rows(answer)[0]
+    if isinstance(answer, PermissionDeniedError | RedisUnavailableError):
+        return answer
+    raise answer

@@ -18,9 +18,14 @@ from redis_streams_aio import (
     Reject,
     Router,
     ServerError,
+    Settings,
     StreamConsumer,
     StreamManager,
 )
+from redis_streams_aio.connection.steps.consumer import Consumer
+from redis_streams_aio.connection.steps.releasing import release
+from redis_streams_aio.connection.steps.sending import send_one
+from redis_streams_aio.telemetry import Fact, StepFailed
 from redis_streams_aio.testing.clusters import Cluster
 from redis_streams_aio.testing.waiting import until
 
@@ -97,6 +102,32 @@ async def test_p30_what_shares_a_slot_works_on_a_cluster(shard: str) -> None:
         await until(lambda: broker.status[0].settled == 2)
         for stream in ("{orders}:invoices", "elsewhere"):
             assert await StreamManager(broker.connection).length(stream) == 1
+
+
+async def test_p30_released_entries_of_streams_on_several_slots_are_taken_over_at_once(shard: str) -> None:
+    """Counts of releases cannot be read by one command there."""
+    facts: list[Fact] = []
+    broker = Broker(shard, group="r", settings=Settings(reclaim_interval=0.02), observers=[facts.append])
+    handled: list[str] = []
+    held: list[tuple[Consumer, bytes]] = []
+    async with Connection(shard) as connection:
+        for stream in ("a1", "b2", "c3"):
+
+            @broker.handler(stream, lease=60)
+            async def note(name: str, delivery: Delivery) -> None:
+                handled.append(delivery.stream)
+
+            entry_id = await connection.call("XADD", stream, "*", "event_type", "str", "payload", '"x"')
+            assert isinstance(entry_id, bytes)
+            await connection.call("XGROUP", "CREATE", stream, "r", "0")
+            await connection.call("XREADGROUP", "GROUP", "r", "me", "STREAMS", stream, ">")
+            held.append((Consumer(stream, "r", "me"), entry_id))
+        async with broker:
+            await asyncio.sleep(0.2)  # it looks when it starts, and then for a lease only when a count has changed
+            for me, entry_id in held:
+                await send_one(connection.link("settle", me.stream), release(me, [(entry_id, 0)]))
+            await until(lambda: sorted(handled) == ["a1", "b2", "c3"])
+    assert [fact for fact in facts if isinstance(fact, StepFailed)] == []
 
 
 async def test_p30_on_one_server_all_names_work(url: str) -> None:
