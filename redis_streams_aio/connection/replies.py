@@ -1,13 +1,12 @@
-"""The one place that turns raw replies (RESP2: nested lists of bytes and integers) into our records. Pure.
+"""Readers of raw replies (RESP2: nested lists of bytes and integers): what several steps and the wire need. Pure.
 
-A reply that cannot be read is not Redis's own: something else answers there, or changes it on its way. The
-reader raises `ServerError` then, and no other error.
+A step reads its own replies with them. A reply that cannot be read is not Redis's own: something else answers there, or
+changes it on its way. The reader raises `ServerError` then, and no other error.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import reprlib
 from collections import deque
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from typing import NamedTuple, ParamSpec, TypeVar, Union
 from ..events import entry_ids
 from ..events.wire_format import Fields
 from ..exceptions import RedisStreamsError, ServerError, UnsupportedServerError
-from ..models import ConsumerInfo, GroupInfo, PendingMessage, StreamInfo
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,7 +70,7 @@ def reads(parse: Callable[P, T]) -> Callable[P, T]:
 @reads
 def entries(reply: Reply) -> list[RawEntry]:
     """`XRANGE`, the middle of `XAUTOCLAIM`: `[[id, fields], ...]`."""
-    return [entry(entry_id, fields) for entry_id, fields in map(_row, _rows(reply))]
+    return [entry(entry_id, fields) for entry_id, fields in map(row, array(reply))]
 
 
 def first_id(reply: Reply, count: int) -> bytes | None:
@@ -92,10 +90,10 @@ def new_entries(reply: Reply) -> list[NewEntry]:
     """
     if reply is None:
         return []
-    [[_, found]] = _rows(reply)  # type: ignore[misc]
+    [[_, found]] = array(reply)  # type: ignore[misc]
     if found:
-        ids, fields = zip(*_rows(found), strict=True)  # pairs, and nothing else
-        if {*map(type, _rows(found)), *map(type, fields)} != {list}:
+        ids, fields = zip(*array(found), strict=True)  # pairs, and nothing else
+        if {*map(type, array(found)), *map(type, fields)} != {list}:
             raise TypeError
         deque(map(b"".join, (ids, *fields)), 0)  # the fastest way to find out that all of them are bytes
     return found  # type: ignore[return-value]  # lists of two
@@ -118,7 +116,7 @@ def checked_id(reply: Reply) -> bytes:
 @reads
 def ids(reply: Reply) -> list[bytes]:
     """Entry ids."""
-    return list(map(checked_id, _rows(reply)))
+    return list(map(checked_id, array(reply)))
 
 
 def optional_bytes(reply: Reply) -> bytes | None:
@@ -136,20 +134,26 @@ def count(reply: Reply) -> int:
     return number
 
 
-def _how_many(reply: Reply) -> int:
-    """How many there are. Fewer than none there cannot be: what says so is known to be wrong, and counts as none."""
+def how_many(reply: Reply) -> int:
+    """How many there are. Fewer than none there cannot be: what says so is known to be wrong, and counts as none.
+
+    For parsers that say what they read.
+    """
     return max(0, integer(reply))
 
 
-def _age(reply: Reply) -> float:
-    """Milliseconds as seconds. A time in the future, as after a clock was set back, counts as now."""
+def age(reply: Reply) -> float:
+    """Milliseconds as seconds. A time in the future, as after a clock was set back, counts as now.
+
+    For parsers that say what they read.
+    """
     return max(0, integer(reply)) / 1000
 
 
 @reads
 def words(expected: int, reply: Reply) -> list[bytes]:
     """So many bulk strings."""
-    found = [word for word in _rows(reply) if isinstance(word, bytes)]
+    found = [word for word in array(reply) if isinstance(word, bytes)]
     if len(found) != expected:
         raise ValueError
     return found
@@ -158,7 +162,7 @@ def words(expected: int, reply: Reply) -> list[bytes]:
 @reads
 def clock(reply: Reply) -> float:
     """`TIME`, in seconds."""
-    seconds, microseconds = map(integer, _rows(reply))
+    seconds, microseconds = map(integer, array(reply))
     return seconds + microseconds / 1_000_000
 
 
@@ -184,10 +188,11 @@ def integer(reply: Reply) -> int:
 @reads
 def rows(reply: Reply) -> list[Reply]:
     """An array, `[]` for none."""
-    return _rows(reply)
+    return array(reply)
 
 
-def _rows(reply: Reply) -> list[Reply]:
+def array(reply: Reply) -> list[Reply]:
+    """An array, `[]` for none, for parsers that say what they read."""
     if reply is None or isinstance(reply, list):
         return reply or []
     raise TypeError
@@ -195,11 +200,12 @@ def _rows(reply: Reply) -> list[Reply]:
 
 def pair(reply: Reply) -> tuple[Reply, Reply]:
     """An array of two, for parsers that say what they read."""
-    first, second = _rows(reply)
+    first, second = array(reply)
     return first, second
 
 
-def _row(reply: Reply) -> list[Reply]:
+def row(reply: Reply) -> list[Reply]:
+    """An array that may not be missing, for parsers that say what they read."""
     if isinstance(reply, list):
         return reply
     raise TypeError
@@ -208,83 +214,8 @@ def _row(reply: Reply) -> list[Reply]:
 @reads
 def mapping(reply: Reply) -> dict[str, Reply]:
     """Names and values in turn, as `XINFO` answers."""
-    items = _rows(reply)
+    items = array(reply)
     return {text(name): value for name, value in zip(items[::2], items[1::2], strict=True)}
-
-
-@reads
-def pending(reply: Reply, *, idle: float = -math.inf) -> list[PendingMessage]:
-    """`XPENDING` with a range: entries that were idle for `idle` seconds, or that have no consumer."""
-    return [
-        PendingMessage(checked_id(entry_id).decode(), text(consumer), _age(since), _how_many(deliveries))
-        for entry_id, consumer, since, deliveries in map(_row, _rows(reply))
-        if integer(since) >= idle * 1000 or not consumer
-    ]
-
-
-@reads
-def last_id(reply: Reply) -> bytes:
-    """The id of the last of some entries: of `XPENDING`'s, `XRANGE`'s."""
-    return checked_id(_row(_rows(reply)[-1])[0])
-
-
-@reads
-def stream_info(name: str, reply: Reply) -> StreamInfo:
-    """`XINFO STREAM`."""
-    known = mapping(reply)
-    return StreamInfo(
-        name=name,
-        length=_how_many(known["length"]),
-        groups=_how_many(known["groups"]),
-        first_id=_entry_id(known["first-entry"]),
-        last_id=_entry_id(known["last-entry"]),
-        last_generated_id=checked_id(known["last-generated-id"]).decode(),
-        entries_added=_how_many(known["entries-added"]),
-    )
-
-
-def _entry_id(entry: Reply) -> str | None:
-    items = _rows(entry)
-    return checked_id(items[0]).decode() if items else None
-
-
-@reads
-def group_infos(reply: Reply) -> list[GroupInfo]:
-    """`XINFO GROUPS`."""
-    return [
-        GroupInfo(
-            name=text(known["name"]),
-            consumers=_how_many(known["consumers"]),
-            pending=_how_many(known["pending"]),
-            last_delivered_id=checked_id(known["last-delivered-id"]).decode(),
-            entries_read=_count_if_known(known.get("entries-read")),
-            lag=_count_if_known(known.get("lag")),
-        )
-        for known in map(mapping, _rows(reply))
-    ]
-
-
-@reads
-def consumer_infos(reply: Reply) -> list[ConsumerInfo]:
-    """`XINFO CONSUMERS`."""
-    return [
-        ConsumerInfo(
-            name=text(known["name"]),
-            pending=_how_many(known["pending"]),
-            idle=_age(known["idle"]),
-            inactive=_inactive(known.get("inactive")),
-        )
-        for known in map(mapping, _rows(reply))
-    ]
-
-
-def _count_if_known(reply: Reply) -> int | None:
-    """How many there are; `None` where Redis does not know, and where its number is below 0."""
-    return None if reply is None or integer(reply) < 0 else integer(reply)
-
-
-def _inactive(reply: Reply) -> float | None:
-    return None if reply is None or integer(reply) < 0 else integer(reply) / 1000
 
 
 @reads

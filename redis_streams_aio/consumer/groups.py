@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from ..checks import names, times, values
-from ..connection import Connection, replies
+from ..connection import Connection
+from ..connection.steps import describing
 from ..connection.steps import groups as steps
 from ..connection.steps.consumer import Consumer
 from ..events import entry_ids
@@ -67,7 +68,7 @@ class ConsumerGroupManager:
 
     async def _is_younger(self, stream: str, checkpoint: str) -> bool:
         try:
-            info = replies.stream_info(stream, await self._connection.call("XINFO", "STREAM", stream))
+            info = await describing.describe_stream(self._connection, stream)
         except StreamNotFoundError:
             return True
         return entry_ids.parse(info.last_generated_id) < entry_ids.parse(checkpoint)
@@ -92,7 +93,7 @@ class ConsumerGroupManager:
     async def list_groups(self, stream: str) -> list[GroupInfo]:
         """Return the groups of a stream. Raises `StreamNotFoundError`, `StreamTypeError`."""
         stream = _checked(stream)
-        return replies.group_infos(await self._connection.call("XINFO", "GROUPS", stream))
+        return await describing.describe_groups(self._connection, stream)
 
     async def get_group_info(self, stream: str, group: str) -> GroupInfo:
         """Return a group. Raises `GroupNotFoundError`, `StreamNotFoundError`, `StreamTypeError`."""
@@ -105,7 +106,7 @@ class ConsumerGroupManager:
     async def list_consumers(self, stream: str, group: str) -> list[ConsumerInfo]:
         """Return the consumers of a group, also dead ones. Raises `GroupNotFoundError`, `StreamNotFoundError`."""
         stream, group = _checked(stream), _checked_group(group)
-        return replies.consumer_infos(await self._connection.call("XINFO", "CONSUMERS", stream, group))
+        return await describing.describe_consumers(self._connection, stream, group)
 
     async def delete_consumer(self, stream: str, group: str, consumer: str, *, idle: float = 0.0) -> bool:
         """Remove a consumer if it has nothing pending and has been idle for `idle` seconds; return whether it was

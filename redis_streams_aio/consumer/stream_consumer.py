@@ -24,7 +24,8 @@ from ..checkpoint import CheckpointStore
 from ..checks import names, values
 from ..codecs import Codec
 from ..config import MAX_PAYLOAD_BYTES
-from ..connection import Connection, replies
+from ..connection import Connection
+from ..connection.steps.pending import pending
 from ..events import entry_ids
 from ..events.delivery import event_of
 from ..exceptions import CheckpointStoreError, NotOpenError, RedisRefusedError, RedisStreamsError
@@ -266,10 +267,7 @@ class StreamConsumer(Generic[T]):
         Raises `GroupNotFoundError`.
         """
         options = self._consumer.options
-        of_consumer = () if consumer is None else (consumer,)
-        return replies.pending(
-            await self._connection.call("XPENDING", options.stream, options.group, "-", "+", count, *of_consumer)
-        )
+        return await pending(self._connection, options.stream, options.group, count, consumer=consumer)
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ from ..checks import names, times, values
 from ..connection import Connection, replies
 from ..connection.handful import Handful
 from ..connection.replies import RawEntry
+from ..connection.steps.describing import describe_groups
 from ..connection.steps.replaying import Letter, Replayed, replay
 from ..events import dead_letter, entry_ids, keys
 from ..exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError, UnansweredError
@@ -236,7 +237,7 @@ class DeadLetters:
         return await replay(self._connection, self._stream, self._group, given_up)
 
     async def _would_replay(self, letter: DeadLetterMessage) -> Replayed:
-        groups = replies.group_infos(await self._connection.call("XINFO", "GROUPS", self._stream))
+        groups = await describe_groups(self._connection, self._stream)
         if all(group.name != self._group for group in groups):
             raise GroupNotFoundError(f"stream {self._stream!r} has no group {self._group!r}")
         entry_id = _entry_id(letter)

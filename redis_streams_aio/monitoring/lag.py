@@ -15,6 +15,8 @@ from ..checks import functions, names, values
 from ..connection import Connection, replies
 from ..connection.packing import Command
 from ..connection.replies import Answer, Reply
+from ..connection.steps import describing
+from ..connection.steps.pending import pending
 from ..events import entry_ids
 from ..exceptions import ConfigError, StreamNotFoundError
 from ..models import GroupInfo, LagReport, StreamInfo
@@ -123,7 +125,7 @@ class LagWatcher:
         """Measure a stream with open work or unknown lag: read stream, groups and its node's time at one moment."""
         commands: list[Command] = [("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream), ("TIME",)]
         described, listed, clock = await self._connection.link("control", stream).call_many(commands)
-        info, watched = replies.stream_info(stream, _reply(described)), _watched(groups, stream, listed)
+        info, watched = describing.stream_info(stream, _reply(described)), _watched(groups, stream, listed)
         now = replies.clock(_reply(clock))
         return list(await asyncio.gather(*(self._measure_group(info, group, now) for group in watched)))
 
@@ -142,7 +144,7 @@ class LagWatcher:
 
     async def _oldest_unsettled(self, stream: str, group: GroupInfo, lag: int | None) -> str | None:
         if group.pending:
-            lowest = replies.pending(await self._connection.call("XPENDING", stream, group.name, "-", "+", 1))
+            lowest = await pending(self._connection, stream, group.name, 1)
             if lowest:
                 return lowest[0].id
         if lag == 0:
@@ -175,7 +177,7 @@ class LagWatcher:
 
 def _watched(groups: Sequence[Group], stream: str, listed: Answer) -> list[GroupInfo]:
     """Return what is known of the groups of a stream that are watched."""
-    found = {group.name: group for group in replies.group_infos(_reply(listed))}
+    found = {group.name: group for group in describing.group_infos(_reply(listed))}
     return [found[group] for of_stream, group in groups if of_stream == stream and group in found]
 
 

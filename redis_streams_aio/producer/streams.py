@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..checks import functions, names, values
 from ..connection import Connection, replies
 from ..connection.naming import with_stream
+from ..connection.steps.describing import describe_stream
 from ..connection.steps.streams import create_stream
 from ..exceptions import InvalidEventError, RedisStreamsError, StreamNotFoundError
 from ..models import StreamInfo
@@ -52,7 +53,7 @@ class StreamManager:
     async def get_stream_info(self, stream: str) -> StreamInfo:
         """Describe a stream. Raises `StreamNotFoundError`, `StreamTypeError`."""
         stream = _checked(stream)
-        return replies.stream_info(stream, await self._connection.call("XINFO", "STREAM", stream))
+        return await describe_stream(self._connection, stream)
 
     async def length(self, stream: str) -> int:
         """Return the number of entries in the stream; 0 if it does not exist. Raises `StreamTypeError`."""

@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection
 
 from ..connection import Connection, replies
+from ..connection.steps import pending as steps
 from ..connection.steps.records import COMPOSE, PARSE
 from ..connection.steps.script import Script
 from ..events import keys
@@ -94,7 +95,7 @@ async def pending(connection: Connection, stream: str, group: str) -> list[tuple
     start = "-"
     while True:
         try:
-            page = replies.pending(await connection.call("XPENDING", stream, group, start, "+", _PAGE))
+            page = await steps.pending(connection, stream, group, _PAGE, start=start)
         except GroupNotFoundError:
             return found
         found += [(one.id, one.consumer, round(one.idle * 1000)) for one in page]

@@ -19,7 +19,7 @@ from redis_streams_aio.config import yaml_files
 from redis_streams_aio.connection import address, reader, replies
 from redis_streams_aio.connection.node import Node
 from redis_streams_aio.connection.replies import RawEntry, Reply, Server
-from redis_streams_aio.connection.steps import checkpoints, claims, leases, records
+from redis_streams_aio.connection.steps import checkpoints, claims, describing, leases, records
 from redis_streams_aio.connection.steps.consumer import Consumer
 from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
 from redis_streams_aio.connection.verdicts import verdict
@@ -213,8 +213,8 @@ def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: py
         (claims.claimed, [[]]),
         (checkpoints.checkpoint_read, None),
         (replies.clock, [b"soon", b"0"]),
-        (replies.group_infos, [[b"name"]]),
-        (replies.stream_info, [b"length", 1]),
+        (describing.group_infos, [[b"name"]]),
+        (describing.stream_info, [b"length", 1]),
         (replies.integer, b"9" * 400),
         (replies.integer, None),
         (replies.server, [b"server", b"redis"]),
@@ -222,7 +222,7 @@ def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: py
 )
 def test_p16_what_is_no_reply_of_redis_is_a_server_error(parse: Callable[..., object], reply: Reply) -> None:
     """KeyError, TypeError and the like were taken for a bug of ours, and ended the broker."""
-    given = ("orders", reply) if parse is replies.stream_info else (reply,)
+    given = ("orders", reply) if parse is describing.stream_info else (reply,)
     with pytest.raises(ServerError, match="Redis answered what cannot be read as "):
         parse(*given)
 

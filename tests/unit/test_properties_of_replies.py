@@ -28,6 +28,7 @@ from redis_streams_aio import (
 from redis_streams_aio.connection import errors, replies
 from redis_streams_aio.connection.packing import pack
 from redis_streams_aio.connection.replies import RawEntry
+from redis_streams_aio.connection.steps import describing, pending
 from redis_streams_aio.connection.steps.leases import leases
 from redis_streams_aio.exceptions import ScriptMissingError
 
@@ -81,7 +82,7 @@ def test_text_and_numbers() -> None:
 
 
 def test_pending_entries_have_their_idle_time_in_seconds() -> None:
-    assert replies.pending([[b"5-1", b"c", 1500, 3]]) == [PendingMessage("5-1", "c", 1.5, 3)]
+    assert pending.pending_messages([[b"5-1", b"c", 1500, 3]]) == [PendingMessage("5-1", "c", 1.5, 3)]
 
 
 STREAM = [b"length", 3, b"radix-tree-keys", 1, b"last-generated-id", b"9-0", b"entries-added", 12, b"groups", 2]
@@ -89,15 +90,15 @@ STREAM = [b"length", 3, b"radix-tree-keys", 1, b"last-generated-id", b"9-0", b"e
 
 def test_a_stream_and_an_empty_one() -> None:
     full = [*STREAM, b"first-entry", [b"7-0", [b"a", b"b"]], b"last-entry", [b"8-0", [b"a", b"b"]]]
-    assert replies.stream_info("s", full) == StreamInfo("s", 3, 2, "7-0", "8-0", "9-0", 12)
-    empty = replies.stream_info("s", [*STREAM, b"first-entry", None, b"last-entry", None])
+    assert describing.stream_info("s", full) == StreamInfo("s", 3, 2, "7-0", "8-0", "9-0", 12)
+    empty = describing.stream_info("s", [*STREAM, b"first-entry", None, b"last-entry", None])
     assert (empty.first_id, empty.last_id) == (None, None)
 
 
 def test_groups_with_and_without_what_redis_knows_of_their_lag() -> None:
     group = [b"name", b"g", b"consumers", 2, b"pending", 4, b"last-delivered-id", b"7-0"]
     known = [*group, b"entries-read", 5, b"lag", 6]
-    assert replies.group_infos([known, [*group, b"entries-read", None, b"lag", None], group]) == [
+    assert describing.group_infos([known, [*group, b"entries-read", None, b"lag", None], group]) == [
         GroupInfo("g", 2, 4, "7-0", 5, 6),
         GroupInfo("g", 2, 4, "7-0", None, None),
         GroupInfo("g", 2, 4, "7-0", None, None),
@@ -109,7 +110,7 @@ def test_groups_with_and_without_what_redis_knows_of_their_lag() -> None:
 )
 def test_consumers_of_redis_7_0_and_later(said: list[bytes | int], inactive: float | None) -> None:
     reply = [[b"name", b"c", b"pending", 3, b"idle", 1500, *said]]
-    assert replies.consumer_infos(reply) == [ConsumerInfo("c", 3, 1.5, inactive)]
+    assert describing.consumer_infos(reply) == [ConsumerInfo("c", 3, 1.5, inactive)]
 
 
 @pytest.mark.parametrize(("name", "version"), [("redis", "7.0.0"), ("redis", "10.1.2"), ("valkey", "6.9"), ("x", "1")])
@@ -128,17 +129,17 @@ def test_servers_that_are_too_old_are_told_so(version: str) -> None:
 def test_p33_numbers_that_cannot_be_are_not_believed() -> None:
     """Fewer than none there cannot be, and nothing is younger than now; what Redis then knows of the lag is nothing."""
     group = [b"name", b"g", b"consumers", -1, b"pending", -5, b"last-delivered-id", b"5-0"]
-    assert replies.group_infos([[*group, b"entries-read", -7, b"lag", -3]]) == [
+    assert describing.group_infos([[*group, b"entries-read", -7, b"lag", -3]]) == [
         GroupInfo("g", 0, 0, "5-0", entries_read=None, lag=None)
     ]
-    assert replies.pending([[b"5-0", b"c", -1, -2]]) == [PendingMessage("5-0", "c", 0.0, 0)]
+    assert pending.pending_messages([[b"5-0", b"c", -1, -2]]) == [PendingMessage("5-0", "c", 0.0, 0)]
     lying = [b"name", b"c", b"pending", -1, b"idle", -1, b"inactive", -1]
-    assert replies.consumer_infos([lying]) == [ConsumerInfo("c", 0, 0.0, None)]
+    assert describing.consumer_infos([lying]) == [ConsumerInfo("c", 0, 0.0, None)]
     described = [
         *(b"length", -1, b"groups", -1, b"first-entry", None, b"last-entry", None),
         *(b"last-generated-id", b"0-0", b"entries-added", -1),
     ]
-    assert replies.stream_info("s", described) == StreamInfo("s", 0, 0, None, None, "0-0", 0)
+    assert describing.stream_info("s", described) == StreamInfo("s", 0, 0, None, None, "0-0", 0)
 
 
 def test_a_name_without_a_value_is_no_reply_of_redis() -> None:
@@ -274,12 +275,12 @@ def test_ids_numbers_and_words_are_read() -> None:
 
 def test_a_page_of_what_is_pending_has_those_that_are_idle_for_long_enough_or_have_no_consumer() -> None:
     page: replies.Reply = [[b"1-0", b"c", 999, 1], [b"2-0", b"c", 1000, 2], [b"3-0", b"", -1, 3]]
-    assert [one.id for one in replies.pending(page, idle=1.0)] == ["2-0", "3-0"]
-    assert [one.id for one in replies.pending(page)] == ["1-0", "2-0", "3-0"]
-    assert replies.last_id(page) == b"3-0"
+    assert [one.id for one in pending.pending_messages(page, idle=1.0)] == ["2-0", "3-0"]
+    assert [one.id for one in pending.pending_messages(page)] == ["1-0", "2-0", "3-0"]
+    assert pending.last_id(page) == b"3-0"
     for odd in ([], [[]], [[b"no id"]], b"OK"):
         with pytest.raises(ServerError, match="cannot be read as last_id"):
-            replies.last_id(odd)
+            pending.last_id(odd)
 
 
 def test_a_lease_is_believed_where_it_can_be_one() -> None:

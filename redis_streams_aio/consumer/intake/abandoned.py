@@ -26,11 +26,12 @@ import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ...connection import replies
-from ...connection.replies import RawEntry, Reply
+from ...connection.replies import RawEntry
 from ...connection.steps.claims import Claim
+from ...connection.steps.describing import describe_consumers
 from ...connection.steps.leases import known_leases, note_lease
 from ...connection.steps.parking import due_times, take_due, unlisted
+from ...connection.steps.pending import BEGINNING, after, left_by, pending_page
 from ...connection.steps.sending import send_one
 from ...events import entry_ids, keys
 from ...exceptions import PermissionDeniedError, StreamTypeError
@@ -78,7 +79,7 @@ class Reclaimer:
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
-        self._page_from = "-"
+        self._page_from = BEGINNING
         self._page_due = 0.0
         self._next_gone = 0.0
         self._next_parked = math.inf
@@ -110,10 +111,9 @@ class Reclaimer:
     async def _look(self) -> tuple[list[ConsumerInfo], Leases]:
         """Return the consumers of the group, and their leases."""
         holdings = self._holdings
-        listed, known = await asyncio.gather(
-            holdings.connection.call("XINFO", "CONSUMERS", holdings.stream, holdings.group), self._known_leases()
+        consumers, known = await asyncio.gather(
+            describe_consumers(holdings.connection, holdings.stream, holdings.group), self._known_leases()
         )
-        consumers = replies.consumer_infos(listed)
         living = [known[each.name] for each in consumers if each.idle < known.get(each.name, 0.0)]
         return consumers, Leases(known, max(holdings.lease, *living, 0.0))
 
@@ -147,14 +147,15 @@ class Reclaimer:
         holdings = self._holdings
         pages = await asyncio.gather(
             *(
-                holdings.connection.call(
-                    *("XPENDING", holdings.stream, holdings.group, "IDLE", leases.idle_ms(owner)),
-                    *("-", "+", count, owner),
+                left_by(
+                    *(holdings.connection, holdings.stream, holdings.group, count),
+                    consumer=owner,
+                    idle_ms=leases.idle_ms(owner),
                 )
                 for owner in owners
             )
         )
-        found = [message for page in pages for message in replies.pending(page)]
+        found = [message for page in pages for message in page]
         return [leases.claim(message) for message in sorted(found, key=lambda one: entry_ids.parse(one.id))[:count]]
 
     async def _take_parked(self, room: int) -> AsyncIterator[list[Entry]]:
@@ -177,20 +178,21 @@ class Reclaimer:
         holdings = self._holdings
         if asyncio.get_running_loop().time() < self._page_due or room <= 0:
             return
-        reply = await holdings.connection.call("XPENDING", holdings.stream, holdings.group, self._page_from, "+", PAGE)
-        left = await self._abandoned(reply, leases)
-        rows = replies.rows(reply)
-        last = replies.last_id(reply) if len(rows) == PAGE else None
+        page = await pending_page(
+            *(holdings.connection, holdings.stream, holdings.group, PAGE),
+            start=self._page_from,
+            idle=min([*leases.known.values(), leases.otherwise]),
+        )
+        left, start = await self._abandoned(page.found, leases), page.next
         if len(left) > room:
             left = left[:room]
-            last = left[-1].id
+            start = after(left[-1].id.decode())
         for at in range(0, len(left), AT_ONCE):
             yield await self._take(left[at : at + AT_ONCE])
-        self._turn_page(last)
+        self._turn_page(start)
 
-    async def _abandoned(self, page: Reply, leases: Leases) -> list[Claim]:
-        """Return claims for the entries on a page of pending entries that were abandoned."""
-        listed = replies.pending(page, idle=min([*leases.known.values(), leases.otherwise]))
+    async def _abandoned(self, listed: Sequence[PendingMessage], leases: Leases) -> list[Claim]:
+        """Return claims for those of some pending entries that were abandoned."""
         unlisted = await self._unlisted(listed)
         abandoned = [one for one in listed if one.idle >= leases.of(one.consumer) or one.id in unlisted]
         return [leases.claim(one) for one in abandoned if not self._holds(one)]
@@ -207,12 +209,11 @@ class Reclaimer:
             return set(parked)
         return {entry_id.decode() for entry_id in unlisted(ids, reply)}
 
-    def _turn_page(self, last: bytes | None) -> None:
-        """Continue behind this entry with the next look; after the last page, begin again after a lease."""
-        if last is None:
-            self._page_from, self._page_due = "-", asyncio.get_running_loop().time() + self._holdings.lease
-        else:
-            self._page_from = f"({replies.text(last)}"
+    def _turn_page(self, start: str | None) -> None:
+        """Continue there with the next look; after the last page, begin again after a lease."""
+        self._page_from = start or BEGINNING
+        if start is None:
+            self._page_due = asyncio.get_running_loop().time() + self._holdings.lease
 
     def _holds(self, message: PendingMessage) -> bool:
         return message.consumer == self._holdings.consumer and message.id.encode() in self._holdings.by_id

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...connection import replies
+from ...connection.steps.describing import describe_consumers
 from ...connection.steps.leases import forget_leases, known_leases
 from ...connection.steps.parking import sweep_parked
 from ...connection.steps.sending import send_one
@@ -49,8 +49,7 @@ class Cleaner:
         """
         holdings = self._holdings
         try:
-            listed = await holdings.connection.call("XINFO", "CONSUMERS", holdings.stream, holdings.group)
-            consumers = replies.consumer_infos(listed)
+            consumers = await describe_consumers(holdings.connection, holdings.stream, holdings.group)
             await self._remove_idle(consumers, expiry)
             await self._drop_leases({consumer.name for consumer in consumers})
             await self._sweep_records()

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from ...connection import replies
 from ...connection.steps.claims import Claim
+from ...connection.steps.pending import BEGINNING, after, pending
 from ...telemetry import Recovered
 from ..entry import Entry
 from ..holdings import Holdings
@@ -29,21 +29,20 @@ async def recover_own(holdings: Holdings, room: int, *, counts: bool) -> AsyncIt
     `counts` says whether this counts as a delivery. Raises `RedisUnavailableError`, `ServerError`
     (`GroupNotFoundError` if the group is lost).
     """
-    start = "-"
+    start = BEGINNING
     while room > 0:
-        page = await holdings.connection.call(
-            "XPENDING", holdings.stream, holdings.group, start, "+", PAGE, holdings.consumer
-        )
-        ids = [message.id.encode() for message in replies.pending(page)]
+        stream, group, consumer = holdings.who
+        page = await pending(holdings.connection, stream, group, PAGE, start=start, consumer=consumer)
+        ids = [message.id.encode() for message in page]
         unheld = [entry_id for entry_id in ids if entry_id not in holdings.by_id]
         asked = unheld[:room]
         taken = await _take(holdings, asked, counts=counts)
         room -= len(taken)
         yield taken
         if len(asked) < len(unheld):  # deleted entries take no room, so there may be room for the next ones
-            start = f"({replies.text(asked[-1])}"
+            start = after(asked[-1].decode())
         elif len(ids) == PAGE:
-            start = f"({replies.text(ids[-1])}"
+            start = after(page[-1].id)
         else:
             holdings.uncertain.clear()  # all own pending entries were seen
             return

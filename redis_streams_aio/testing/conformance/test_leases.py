@@ -12,6 +12,7 @@ import pytest
 
 from redis_streams_aio import Connection, ConsumerGroupManager, DeadLetters, Delivery, Settings
 from redis_streams_aio.connection import replies
+from redis_streams_aio.connection.steps.pending import pending_messages
 from redis_streams_aio.events import keys
 from redis_streams_aio.testing.waiting import until
 
@@ -114,7 +115,7 @@ async def test_24_renewing_never_takes_an_event_back_from_its_new_owner(
 
 async def _owners(connection: Connection, stream: str, entry_id: str) -> list[tuple[str, int]]:
     """Who holds it, and for how many milliseconds it was not renewed."""
-    found = replies.pending(await connection.call("XPENDING", stream, "g", entry_id, entry_id, 1))
+    found = pending_messages(await connection.call("XPENDING", stream, "g", entry_id, entry_id, 1))
     return [(pending.consumer, round(pending.idle * 1000)) for pending in found]
 
 
