@@ -83,6 +83,7 @@ SAME_ON_EVERY_SERVER = [
     "embedded",
     "memory",
     "plugin",
+    "server_sets",
     "soak",
     "uvloop",
     "wrong_values",

@@ -11,9 +11,9 @@ from tests.failovers.judge import Outcome
 
 HEADING = "## Results\n"
 HEADS = (
-    "server",
     "topology",
     "fault",
+    "server",
     "servers took",
     "gap",
     "lost",
@@ -55,9 +55,9 @@ def _cells(cell: Cell, runs: Sequence[Outcome]) -> list[str]:
         return _spread([getattr(one, field) for one in runs])
 
     return [
-        cell.server.replace("-", " "),
         cell.topology,
         FAULTS[cell.topology][cell.fault].words,
+        cell.server.replace("-", " "),
         f"{all_of('fault')} s",
         f"{all_of('gap')} s",
         *(str(max(getattr(one, field) for one in runs)) for field in ("lost", "gone", "twice", "disordered")),

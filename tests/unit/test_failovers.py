@@ -69,8 +69,8 @@ def test_the_table_has_the_worst_of_the_runs(tmp_path: Path) -> None:
     page.write_text("# Failovers\n\n## Results\n\nold\n")
     write(page, {Cell("valkey-9.1", "cluster", "kill"): runs})
     written = page.read_text()
-    row = "| valkey 9.1 | cluster | primary killed (SIGKILL) | 3.0-3.2 s | 3.4 s | 0 | 2 | 5 | 0 | 11 → 12 ms |\n"
-    assert written.startswith("# Failovers\n\n## Results\n\n| server |")
+    row = "| cluster | primary killed (SIGKILL) | valkey 9.1 | 3.0-3.2 s | 3.4 s | 0 | 2 | 5 | 0 | 11 → 12 ms |\n"
+    assert written.startswith("# Failovers\n\n## Results\n\n| topology |")
     assert written.endswith(row)
     assert "old" not in written
 
