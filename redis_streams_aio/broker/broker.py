@@ -36,7 +36,7 @@ from .supervisor_task import SupervisorTask, not_open
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 
 class Broker:
@@ -68,7 +68,7 @@ class Broker:
         *,
         group: str | None = None,
         settings: Settings | None = None,
-        client: Redis | None = None,
+        client: Redis | RedisCluster | None = None,
         codec: PayloadCodec | None = None,
         middleware: Sequence[Middleware] = (),
         observers: Sequence[Observer] = (),

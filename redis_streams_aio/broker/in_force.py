@@ -12,10 +12,12 @@ from ..connection.address import parse
 from ..exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 
-def settings_in_force(settings: Settings | None, url: str | None, group: str | None, client: Redis | None) -> Settings:
+def settings_in_force(
+    settings: Settings | None, url: str | None, group: str | None, client: Redis | RedisCluster | None
+) -> Settings:
     """The settings of a broker that was given these. Raises `ConfigError`, also where nothing says where Redis is."""
     if isinstance(settings, dict):
         raise ConfigError(f"settings={shown(settings)}: expected Settings; write Settings(**settings), or from_config")

@@ -22,7 +22,7 @@ from ..producer.publisher import Publisher
 from ..telemetry import Observer, Telemetry
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 Manager = AbstractAsyncContextManager[object]
 
@@ -53,7 +53,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def assemble(
-    settings: Settings, codec: PayloadCodec, observers: Sequence[Observer], client: Redis | None = None
+    settings: Settings, codec: PayloadCodec, observers: Sequence[Observer], client: Redis | RedisCluster | None = None
 ) -> Parts:
     """Make the parts that belong to these settings. Raises `ConfigError`."""
     connection = Connection(

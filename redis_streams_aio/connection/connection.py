@@ -38,7 +38,7 @@ from .steps.script import Script
 from .topology import OneNode, Topology
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
     from .address import Address
     from .link import Link
@@ -64,11 +64,11 @@ class Connection:
         self,
         url: str | None = None,
         *,
-        client: Redis | None = None,
+        client: Redis | RedisCluster | None = None,
         connect_timeout: float | None = None,
         command_timeout: float = 10.0,
     ) -> None:
-        from .places import address_of  # noqa: PLC0415  # not needed by programs that only import us
+        from .opening import address_of  # noqa: PLC0415  # not needed by programs that only import us
 
         self._address: Address | None = address_of(url, client, __version__)
         self._client = client
@@ -96,7 +96,7 @@ class Connection:
         """Connect; see the class."""
         from .dial import first_contact  # noqa: PLC0415  # not needed by programs that only import us
         from .misplaced import check  # noqa: PLC0415
-        from .places import open_places  # noqa: PLC0415
+        from .opening import open_places  # noqa: PLC0415
 
         if self._home is not None and self._home.is_gone:
             await self.close()

@@ -1,8 +1,8 @@
 """Endpoints: from an address to redis-py connections that are made but not yet connected.
 
-Four kinds: a server whose URL has options (TCP, TLS, unix socket), the configuration of a `redis.asyncio.Redis` that
-the user has, an embedded Valkey of our own, and fakeredis. Servers whose URL has no options need no redis-py
-(places.py). Whatever the user's own configuration says, ours are RESP2, raw bytes, without socket timeout and without
+Three kinds: a server whose URL has options (TCP, TLS, unix socket), an embedded Valkey of our own, and fakeredis;
+`connections` makes those for a user's client too (clients.py). Servers whose URL has no options need no redis-py.
+Whatever the user's own configuration says, ours are RESP2, raw bytes, without socket timeout and without
 redis-py's retries: docs/connections.md says why. Imported late: it imports redis-py.
 """
 
@@ -15,11 +15,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from redis.asyncio import Redis
 from redis.asyncio.connection import (
     AbstractConnection,
     Connection,
-    ConnectionPool,
     UnixDomainSocketConnection,
     parse_url,
 )
@@ -28,7 +26,6 @@ from redis.exceptions import RedisError
 
 from ..exceptions import ConfigError
 from .address import CONNECT_TIMEOUT, Address
-from .credentials import at_home
 
 if TYPE_CHECKING:
     from fakeredis import FakeServer
@@ -57,26 +54,17 @@ def _our_driver(version: str) -> DriverInfo:
 
 
 @asynccontextmanager
-async def open_endpoint(address: Address | None, client: Redis | None, version: str) -> AsyncIterator[Factory]:
-    """The factory of connections for an address, or for what a user's client is configured with.
-
-    Embedded servers live as long as this context.
-    """
+async def open_endpoint(address: Address, version: str) -> AsyncIterator[Factory]:
+    """The factory of connections for an address. Embedded servers live as long as this context."""
     async with AsyncExitStack() as stack:
-        if client is not None:
-            pool = pool_of(client)
-            yield _factory(pool.connection_class, at_home(pool.connection_kwargs), version)
-            return
-        if address is None:
-            raise ConfigError("no redis_url and no client: say where Redis is, e.g. redis://localhost:6379/0")
         if address.scheme == "embedded":
             from .embedded.server import embedded_server  # noqa: PLC0415  # rarely used
 
             socket_path = await stack.enter_async_context(embedded_server(address.path))
-            yield _factory(UnixDomainSocketConnection, {"path": str(socket_path)}, version)
+            yield connections(UnixDomainSocketConnection, {"path": str(socket_path)}, version)
         elif address.scheme == "memory":
             connection_class, server = _memory_server(address.path)
-            yield _factory(connection_class, {"server": server}, version)
+            yield connections(connection_class, {"server": server}, version)
         else:
             yield factory_of(address, version)
 
@@ -85,7 +73,7 @@ def factory_of(address: Address, version: str) -> Factory:
     """The factory for a server's URL. Raises `ConfigError` for options in it that make no connection."""
     try:
         options = {name: value for name, value in parse_url(address.url).items() if name not in _OF_A_POOL}
-        make = _factory(options.pop("connection_class", Connection), options, version)  # type: ignore[arg-type]
+        make = connections(options.pop("connection_class", Connection), options, version)  # type: ignore[arg-type]
         make()  # not connected: only to see that it can be made
     except (AttributeError, RedisError, TypeError, ValueError) as error:
         unknown = _UNKNOWN_OPTION.search(str(error))
@@ -106,16 +94,6 @@ def check_options(address: Address, version: str) -> None:
         raise ConfigError(str(error).replace(plain.shown, address.shown)) from None
 
 
-def pool_of(client: object) -> ConnectionPool:
-    """The pool of a user's client, whose configuration is used. Raises `ConfigError` for anything else."""
-    if not isinstance(client, Redis):
-        kind = client if isinstance(client, type) else type(client)
-        got = f"the class {kind.__qualname__}" if client is kind else f"{kind.__module__}.{kind.__qualname__}"
-        hint = "; a client that blocks cannot be used" if kind.__module__.startswith("redis.") else ""
-        raise ConfigError(f"client: expected a redis.asyncio.Redis, got {got}{hint}")
-    return client.connection_pool
-
-
 _OF_A_POOL = frozenset(("max_connections", "timeout"))
 """Options in a URL that redis-py's pools take, and single connections do not: passed over, as we have no pool."""
 _UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -133,7 +111,8 @@ _FROM_A_CLIENT = frozenset(
 """Options in a client's pool that belong to that pool's own connections, or that ours replace."""
 
 
-def _factory(connection_class: type[AbstractConnection], options: Mapping[str, object], version: str) -> Factory:
+def connections(connection_class: type[AbstractConnection], options: Mapping[str, object], version: str) -> Factory:
+    """Return what makes connections of a class with options, as far as these are not replaced by ours."""
     theirs = {
         name: value for name, value in options.items() if name not in _FROM_A_CLIENT and not name.startswith("orig_")
     }

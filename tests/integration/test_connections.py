@@ -136,7 +136,9 @@ async def test_a_clients_configuration_whatever_it_is(url: str, protocol: int) -
 
 async def test_a_client_of_another_kind_is_refused(url: str) -> None:
     client = sync_redis.Redis.from_url(url)
-    with pytest.raises(ConfigError, match="client: expected a redis.asyncio.Redis, got redis.client.Redis"):
+    with pytest.raises(
+        ConfigError, match="client: expected a redis.asyncio.Redis or RedisCluster, got redis.client.Redis"
+    ):
         async with Connection(client=client):  # type: ignore[arg-type]
             pass
     client.close()

@@ -225,7 +225,8 @@ def test_what_a_broker_cannot_work_with_is_refused_where_it_is_written(
     options = {"url": "memory://", **options}
     if "client" in options:
         del options["url"]
-        problem = "client: expected a redis.asyncio.Redis, got redis.client.Redis; a client that blocks cannot be used"
+        got = "got redis.client.Redis; a client that blocks cannot be used"
+        problem = f"client: expected a redis.asyncio.Redis or RedisCluster, {got}"
     with pytest.raises(ConfigError) as raised:
         Broker(**options)  # type: ignore[arg-type]
     assert str(raised.value).startswith(problem)
@@ -265,7 +266,7 @@ def test_where_redis_is_may_be_said_in_the_settings_or_by_a_client() -> None:
         ({"url": "memory://", "command_timeout": True}, "command_timeout=True: expected seconds"),
         ({"url": "memory://", "connect_timeout": 0}, "connect_timeout=0: expected seconds"),
         ({"url": "memory://", "connect_timeout": math.inf}, "connect_timeout=inf: expected seconds"),
-        ({"client": redis.Redis}, "client: expected a redis.asyncio.Redis, got the class Redis"),
+        ({"client": redis.Redis}, "client: expected a redis.asyncio.Redis or RedisCluster, got the class Redis"),
     ],
 )
 def test_what_a_connection_cannot_work_with_is_refused(options: dict[str, Any], problem: str) -> None:
