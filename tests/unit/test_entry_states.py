@@ -216,6 +216,14 @@ def test_p4_an_entry_that_comes_back_to_its_running_handler_is_not_handled_besid
     assert one.lost
 
 
+def test_of_a_new_entry_nothing_is_known_yet() -> None:
+    new = entry()
+    assert (new.failing_since, new.first_failure, new.failures) == (0.0, 0.0, 0)
+    assert (new.lane, new.payload, new.refusal, new.history) == (None, None, None, None)
+    assert [new.is_gone, new.recorded, new.prepared] == [False, False, False]
+    assert {type(each) for each in (new.is_gone, new.recorded, new.prepared)} == {bool}
+
+
 # -- a delivery -------------------------------------------------------------------------------------------------
 
 SHOWN = [

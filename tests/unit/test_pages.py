@@ -162,6 +162,17 @@ def test_rows_of_a_batch_become_entries_when_one_is_needed_with_what_was_decoded
     assert batch.is_made
 
 
+def test_a_row_that_is_shown_has_the_stream_and_the_lane_of_its_row() -> None:
+    whole = page_of(2)
+    assert whole.lane is None
+    whole.lane = "all"
+    alone = Page("orders", whole.route, whole.ids, [[name] * 2 for name in plain()], lanes=["a", "b"])
+    assert [lane for _, _, lane in whole.take(2)] == [None, None]
+    assert [lane for _, _, lane in alone.take(2)] == ["a", "b"]
+    assert [(one.stream, one.lane) for one in map(whole.shown, whole.ids)] == [("orders", "all")] * 2
+    assert [(one.stream, one.lane) for one in map(alone.shown, alone.ids)] == [("orders", "a"), ("orders", "b")]
+
+
 # -- pages in the schedule --------------------------------------------------------------------------------------
 
 
