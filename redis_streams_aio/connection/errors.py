@@ -199,6 +199,11 @@ def from_lost(error: Exception, where: str) -> RedisStreamsError:
     return UnansweredError(f"{where}: {_reason(error).rstrip('.')}")
 
 
+def passing(error: RedisUnavailableError | ServerError) -> RedisUnavailableError:
+    """Our error for a command that was not sent, as one that passes: the next connection may be accepted."""
+    return error if isinstance(error, RedisUnavailableError) else RedisUnavailableError(str(error))
+
+
 _CONNECTING = re.compile(r"Error (-?\d+) connecting to \S+\. (.+)", re.DOTALL)
 """The words of redis-py when it cannot connect: with the address, which our errors already begin with."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ..exceptions import RedisUnavailableError
+from ..exceptions import RedisUnavailableError, ServerError
 from .naming import key_of
 from .packing import Argument, Command
 from .replies import Answer
@@ -38,5 +38,5 @@ async def spread(link_of: Callable[[Argument | None], Link], commands: Sequence[
 async def _answers(link: Link, commands: Sequence[Command]) -> list[Answer]:
     try:
         return await link.call_many(commands)
-    except RedisUnavailableError as error:
+    except (RedisUnavailableError, ServerError) as error:  # `ServerError`: the connection is refused
         return [error] * len(commands)

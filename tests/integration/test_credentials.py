@@ -11,8 +11,9 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.credentials import CredentialProvider
 
-from redis_streams_aio import Broker, Settings
+from redis_streams_aio import Broker, Delivery, RetryPolicy, Settings
 from redis_streams_aio.connection import credentials
+from redis_streams_aio.events import keys
 from redis_streams_aio.telemetry import Fact, LeaseLost, StepFailed
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
@@ -187,3 +188,47 @@ async def test_p14_a_provider_that_raises_costs_the_lease_thread_nothing(server:
         await until(lambda: broker.status[0].settled == 1, 10)
     assert not [fact for fact in facts if isinstance(fact, LeaseLost)]
     await client.aclose()
+
+
+@pytest.mark.parametrize("kind", ["fails", "batch fails", "follows up"])
+async def test_p16_fates_wait_while_redis_refuses_the_credentials(server: Server, kind: str) -> None:
+    """A fate that is decided then is written when a connection is accepted again, and the broker lives on."""
+    admin = Redis.from_url(server.url, protocol=2, decode_responses=True)
+    facts: list[Fact] = []
+    url, settings = server.url.replace("//", "//app:one@"), Settings(block_ms=50, reclaim_interval=0.05)
+    broker = Broker(url, group="g", settings=settings, observers=[facts.append])
+    begun, go = list[int](), asyncio.Event()
+
+    async def wait(number: int) -> None:
+        begun.append(number)
+        await go.wait()
+
+    if kind == "batch fails":
+
+        @broker.handler("orders", batch=10, order="none", retry=RetryPolicy(max_failures=1), lease=60.0)
+        async def handle_all(orders: list[Order]) -> None:
+            await wait(orders[0].number)
+            raise ValueError
+
+    else:
+
+        @broker.handler("orders", retry=RetryPolicy(max_failures=1), lease=60.0)
+        async def handle(order: Order, delivery: Delivery) -> None:
+            await wait(order.number)
+            if kind == "fails":
+                raise ValueError
+            delivery.publish("bills", Order(0), atomic=False)
+
+    async with broker:
+        await broker.publish("orders", Order(1))
+        await until(lambda: begun == [1])
+        await admin.execute_command("ACL", "SETUSER", "app", ">two", "<one")
+        await admin.client_kill_filter(user="app")
+        go.set()
+        await until(lambda: any(isinstance(each, StepFailed) and each.duty.startswith("settle") for each in facts))
+        await admin.execute_command("ACL", "SETUSER", "app", ">one")
+        await until(lambda: broker.status[0].settled == 1)
+        assert broker.failed is None
+    assert begun == [1]
+    assert await admin.xlen("bills" if kind == "follows up" else keys.dead_letters("orders", "g")) == 1
+    await admin.aclose()

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ...exceptions import RedisStreamsError, RedisUnavailableError, ScriptMissingError, ServerError
+from ..errors import passing
 from ..naming import about_script
 from ..packing import pack
 from ..replies import Answer
@@ -32,16 +33,17 @@ T = TypeVar("T")
 async def send(link: Link, steps: Sequence[Step[T]]) -> list[T | RedisStreamsError]:
     """Run steps, all in one round trip (more where they are larger than a round trip may be); return their results.
 
-    Raises `RedisUnavailableError` if no step has an answer, `NotOpenError`.
+    Raises `RedisUnavailableError` if no step has an answer, `NotOpenError`, and `ServerError` if the connection is
+    refused.
     """
     answers: list[Answer] = []
     for part in _parts(steps):
         try:
             answers += await _ask(link, part)
-        except RedisUnavailableError as error:
+        except (RedisUnavailableError, ServerError) as error:
             if not answers:
                 raise
-            answers += [error] * (len(steps) - len(answers))
+            answers += [passing(error)] * (len(steps) - len(answers))
             break
     return [_result(step, answer) for step, answer in zip(steps, answers, strict=True)]
 
@@ -91,9 +93,9 @@ async def _teach(link: Link, unknown: _Part[T], *, some_have_answers: bool) -> l
         taught.add(step.script)
     try:
         return await link.send(b"".join(commands), len(commands))
-    except RedisUnavailableError as error:
+    except (RedisUnavailableError, ServerError) as error:
         if some_have_answers:
-            return [error] * len(commands)
+            return [passing(error)] * len(commands)
         raise
 
 

@@ -17,6 +17,7 @@ When things fail:
 
 * Redis is away or refuses for the moment: only one write at a time tries (`backoff.SharedBackoff`), and workers go on
   with other entries, so that a full Redis is drained.
+* A connection is refused (its password was changed): the same, until a new one is accepted.
 * A write was sent and not answered: it may have been carried out. It is sent again, and a dead letter that stands there
   already is recognised as ours.
 * Follow-ups with `atomic=False` are sent before, in a round trip of their own. Where Redis refuses one for good, the
@@ -28,11 +29,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ...connection.errors import passing
 from ...connection.steps.consumer import NOT_OURS, NotOurs
 from ...connection.steps.dead_letters import DeadLetterOptions
 from ...connection.steps.sending import send
 from ...events.outgoing import Command
-from ...exceptions import RedisStreamsError, RedisUnavailableError, StreamNotFoundError
+from ...exceptions import RedisStreamsError, RedisUnavailableError, ServerError, StreamNotFoundError
 from ...handlers.fates import Complete, DeadLetter, Retry
 from ...telemetry import StepFailed
 from ...telemetry.logs import log
@@ -102,8 +104,8 @@ class Writer:
             return {}
         try:
             answers = await self._holdings.connection.call_many([command for _, command in sent], purpose="settle")
-        except RedisUnavailableError as error:
-            answers = [error] * len(sent)
+        except (RedisUnavailableError, ServerError) as error:
+            answers = [passing(error)] * len(sent)
         return {
             entry.raw_id: self._failed(entry, answer)
             for (entry, _), answer in zip(sent, answers, strict=True)
@@ -120,8 +122,8 @@ class Writer:
                     self._holdings.connection.link("settle", self._holdings.stream), [each.step for each in planned]
                 )
             )
-        except RedisUnavailableError as error:
-            return [error] * len(planned)
+        except (RedisUnavailableError, ServerError) as error:
+            return [passing(error)] * len(planned)
 
     def _results(self, planned: Planned, outcome: object) -> Iterable[tuple[bytes, Result]]:
         """Return the result of each entry of a step."""
