@@ -50,6 +50,7 @@ _BY_BEGINNING: tuple[tuple[str, type[RedisStreamsError]], ...] = (
 )
 _BY_PHRASE: tuple[tuple[str, type[RedisStreamsError]], ...] = (
     ("requires the key to exist", StreamNotFoundError),
+    ("attempted to access a non local key", RedisRefusedError),  # a script, while its slot is on its way
     ("user executing the script", PermissionDeniedError),
     ("acl failure in script", PermissionDeniedError),
     ("can't run this command", PermissionDeniedError),

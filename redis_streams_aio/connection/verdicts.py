@@ -9,6 +9,7 @@
 | `MOVED slot host:port` | a node of a cluster: the key lives on that other node | `Move` |
 | `ASK slot host:port` | the same, for this one command: the slot is on its way there | `Move`, `asking` |
 | `LOADING`, `OOM`, `MISCONF`, `BUSY`, `TRYAGAIN` | a Redis that cannot do it now, on any connection | `KEEP` |
+| `... attempted to access a non local key` | a script that has deleted a key while its slot is on its way | `KEEP` |
 | `UNBLOCKED the stream key no longer exists`, `NOGROUP`, all others | the command | `KEEP` |
 
 Errors with the verdicts `REDIAL` and `Move` are `WrongNodeError`: nothing was executed, and the same command may be

@@ -50,6 +50,7 @@ VERDICTS: list[tuple[str, Verdict | Move]] = [
     ("MISCONF Redis is configured to save RDB snapshots", KEEP),
     ("BUSY Redis is busy running a script.", KEEP),
     ("TRYAGAIN Multiple keys request during rehashing of slot", KEEP),
+    ("ERR Script attempted to access a non local key in a cluster node script: 7ca9, on @user_script:31.", KEEP),
     # the command is about something that is not there, or not allowed
     ("UNBLOCKED the stream key no longer exists", KEEP),
     ("UNBLOCKED client unblocked via CLIENT UNBLOCK", KEEP),

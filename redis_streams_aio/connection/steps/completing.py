@@ -45,20 +45,20 @@ for i = 4, #KEYS do
   at = at + count + 1
 end
 if ARGV[4] ~= '' then
-  redis.pcall('DEL', KEYS[3])  -- a full Redis refuses only a script's first write: SET is not refused after this one
+  -- A full Redis refuses only a script's first write: after this one, which does nothing, SET is not refused. DEL of
+  -- the mark would not do: while its slot is on its way to another node, a missing key may not be written.
+  local nothing = redis.pcall('XACK', KEYS[1], ARGV[1], '0-0')
+  if failed(nothing) then return undone(nothing) end
   local remembered = redis.pcall('SET', KEYS[3], 'done', 'PX', ARGV[4])
   if failed(remembered) then return undone(remembered) end
 end
 local acked = redis.pcall('XACK', KEYS[1], ARGV[1], ARGV[2])
-if failed(acked) then
-  if ARGV[4] ~= '' then redis.pcall('DEL', KEYS[3]) end
-  return undone(acked)
-end
+if failed(acked) then return undone(acked) end
 forget(KEYS[2], ARGV[2])
 if vanished then redis.pcall('HSET', KEYS[2], finished, '1') end
 return 'done'
 """,
-    keys={"stream": "xpending xack", "failures": "hget hset hdel", "done": "get set del", "follow-up*": "xadd xdel"},
+    keys={"stream": "xpending xack", "failures": "hget hset hdel", "done": "get set", "follow-up*": "xadd xdel"},
 )
 
 
