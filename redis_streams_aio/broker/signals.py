@@ -1,6 +1,6 @@
-"""Stop the broker at SIGINT and SIGTERM, in `broker.run()` alone: elsewhere, signals belong to the application.
+"""Stop at SIGINT and SIGTERM, in `broker.run()` and on the command line: elsewhere, signals belong to the application.
 
-The order of a stop is in `supervisor`.
+The first signal cancels the scope in which the broker runs, which closes it. The order of a stop is in `supervisor`.
 """
 
 from __future__ import annotations
