@@ -109,7 +109,7 @@ class Connection:
             self._places = await self._stack.enter_async_context(places)
             self._lead_to(await self._topology_of(self._places))
             self._server = await first_contact(self._topology.node_of().dial, self._connect_timeout, self.shown)
-            if self._places.kind == "one":
+            if self._places.kind != "sentinel":
                 await check(self._server, self._address, self.shown, self.call)
         except BaseException:
             await self.close()

@@ -53,9 +53,12 @@ async def test_p24_a_node_of_a_cluster_is_refused(cluster: Cluster) -> None:
     for node in (cluster.primaries[0], cluster.replica_of(cluster.primaries[0])):
         host = f"127.0.0.1:{node.port}"
         assert await refusal(f"redis://{host}/0") == (
-            f"redis_url: redis://{host}/0: is one node of a Cluster of 3 shards; write redis+cluster://{host}, or pass "
-            "a redis.asyncio.RedisCluster as client"
+            f"redis_url: redis://{host}/0: leads to a Cluster of 3 shards, which is not supported yet; use one Redis, "
+            "or Sentinels"
         )
+        with pytest.raises(ConfigError, match="a Cluster of 3 shards, which is not supported yet"):
+            async with Connection(f"redis+cluster://{host}"):
+                pass
 
 
 async def test_p24_where_the_user_may_not_ask_the_answers_tell(sentinels: SentinelSet) -> None:
@@ -106,7 +109,7 @@ async def test_p30_a_cluster_of_one_shard_is_one_server(
             Server("valkey", "9", 1, "cluster", "replica"),
             parse("unix:///s.sock"),
             {"CLUSTER": [[0, 5, [b"a", 1, b"x"], [b"c", 2]], [6, 7, [b"b", 3]], [8, 9, [b"a", 1]]]},
-            "redis_url: shown: is one node of a Cluster of 2 shards; write redis+cluster://a:1, or pass",
+            "redis_url: shown: leads to a Cluster of 2 shards, which is not supported yet",
         ),
         (
             Server("valkey", "9", 1, "cluster", "replica"),
