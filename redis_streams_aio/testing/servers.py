@@ -178,7 +178,7 @@ class Server:
     def remove(self) -> None:
         """Kill it, and delete its data."""
         if self._process is not None:
-            os.kill(self._process.pid, signal.SIGCONT)
+            self._process.send_signal(signal.SIGCONT)  # does nothing to one that has ended by itself
             self.stop(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -124,7 +124,7 @@ def schedule(seed: int, minutes: float, topology: Topology = "one") -> list[Faul
         about = KINDS[kind]
         at = SETTLING_IN + (number + source.random()) * slot
         length = round(source.uniform(about.least, about.most), 3)
-        faults.append(Fault(round(at, 3), kind, source.choice(about.targets), length))
+        faults.append(Fault(min(round(at, 3), seconds), kind, source.choice(about.targets), length))
     raise AssertionError("the deals do not end")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -42,7 +43,7 @@ def _quiet_and_small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Group:
     """Brokers of one group, one after another. Events ask for a later time once: all, or per key the first ones."""
 
-    def __init__(self, url: str, order: str, wait: float = 3) -> None:
+    def __init__(self, url: str, order: str, wait: float = 5) -> None:
         self.url = url
         self.order = order
         self.wait = wait
@@ -182,8 +183,8 @@ async def test_p25_a_copy_of_a_parked_event_waits_for_it(url: str, redis: Redis)
     """Here, where it waits behind it until that is parked, and in another process."""
     group = Group(url, "none")
     async with group.broker(deduplicate=60) as broker:
-        for number in range(COUNT):
-            await broker.publish("orders", Order(number), event_id=str(number))
+        sent = [broker.publish("orders", Order(number), event_id=str(number)) for number in range(COUNT)]
+        await asyncio.gather(*sent)  # before the first of them is due
         await until(lambda: group.waits(redis, broker), 30)
         async with group.broker(deduplicate=60):
             for number in range(0, COUNT, 10):

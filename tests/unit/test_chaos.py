@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.chaos import __main__ as program
@@ -40,6 +40,7 @@ def test_a_seed_and_a_length_give_the_same_schedule_each_time(seed: int, minutes
 
 
 @given(seeds, lengths, topologies)
+@example(8244, 0.1015625, "sentinel")
 def test_faults_are_what_their_kinds_allow(seed: int, minutes: float, topology: Topology) -> None:
     faults = schedule(seed, minutes, topology)
     assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)

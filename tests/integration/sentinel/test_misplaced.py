@@ -74,7 +74,8 @@ async def test_p30_a_cluster_of_one_shard_is_one_server(
     new_server: NewServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As ElastiCache Serverless and MemoryDB have it: both forms of the URL work, without a warning."""
-    server = new_server("--cluster-enabled", "yes", "--appendonly", "yes", "--maxmemory-policy", "noeviction")
+    options = "--cluster-enabled", "yes", "--appendonly", "yes", "--maxmemory-policy", "noeviction"
+    server = new_server(*options, "--cluster-port", str(servers.free_port()))
     ask(server, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     until(lambda: "cluster_state:ok" in ask(server, "CLUSTER", "INFO"), "it is well")
     got: list[int] = []
