@@ -256,7 +256,10 @@ class NotDurableError(RedisStreamsError):
     def __init__(self, ids: list[str], reason: str, reached: int, asked: int) -> None:
         number = "1 event is in the stream" if len(ids) == 1 else f"{len(ids)} events are in the stream"
         super().__init__(f"{number}, but not as durable as asked: {reason}")
-        self.ids, self.reason, self.reached, self.asked = ids, reason, reached, asked
+        self.ids: list[str] = ids
+        self.reason: str = reason
+        self.reached: int = reached
+        self.asked: int = asked
 
     def __reduce__(self) -> tuple[type[NotDurableError], tuple[list[str], str, int, int]]:
         return type(self), (self.ids, self.reason, self.reached, self.asked)

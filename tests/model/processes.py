@@ -173,7 +173,9 @@ async def launch(url: str, title: str, group: str, *, name: str | None, start: s
     connection = Connection(f"{url}?socket_keepalive=yes")  # by redis-py, whose sending and reading are wrapped below
     await connection.open()
     wires = Wires()
-    connection._make = wires.wrap(connection._make)
+    places = connection._places
+    assert places is not None
+    connection._places = places._replace(to=lambda host: wires.wrap(places.to(host)))
     checkpoints: CheckpointStore | None = None
     if store == "redis":
         checkpoints = RedisCheckpointStore(connection)
