@@ -4,8 +4,7 @@ The name of an error tells what to do next. There are four branches:
 
 * Mistakes in the program or its configuration (`ConfigError`, `HandlerDefinitionError`, `InvalidEventError`,
   `NotOpenError`, `SettledError`). They are raised before anything is sent. Correct the code.
-* Redis cannot serve now (`RedisUnavailableError` and its subclasses). The call is correct and may work later. The
-  broker's own tasks wait and try again by themselves.
+* Redis cannot serve now (`RedisUnavailableError` and its subclasses). Try again later, as the broker's own tasks do.
 * Redis refuses (`ServerError` and its subclasses). Trying again does not help: someone must change something.
 * Signals that a handler raises about its own event (`Reject`, `RetryLater`).
 
