@@ -13,7 +13,7 @@ Sentinels are logged in to with `?sentinel_username=&sentinel_password=`, and wi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -41,17 +41,7 @@ Scheme = Literal[
     "embedded",
     "memory",
 ]
-SCHEMES: tuple[Scheme, ...] = (
-    "redis",
-    "rediss",
-    "redis+sentinel",
-    "rediss+sentinel",
-    "redis+cluster",
-    "rediss+cluster",
-    "unix",
-    "embedded",
-    "memory",
-)
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 _KINDS: dict[str, Kind] = {"sentinel": "sentinel", "cluster": "cluster"}
 _PORTS: dict[Kind, int] = {"one": 6379, "sentinel": 26379, "cluster": 6379}
 OF_SENTINELS = ("sentinel_username", "sentinel_password")

@@ -10,8 +10,8 @@ entry, which is still pending, so a copy that is begun meanwhile, here or elsewh
 **Order** forbids parking an entry that others wait behind. Redis gives each new event to any consumer, and it must not
 overtake the parked ones of its key. So every consumer would have to know all parked keys before it begins any event:
 one more question for each read, or all these keys in the memory of every process, after a restart too. Keys may be any
-hashable objects, which have no text that two processes could compare. And each further failure of the first entry
-would move the times of all entries behind it. So they wait here, and beyond the cap the subscription starves, and says
+hashable objects, which have no text that two processes could compare. Each further failure of the first entry would
+move the times of all entries behind it. So they wait here, and beyond the cap the subscription starves, and says
 so (`starvation`): nothing is overtaken, and nothing is lost.
 
 When things fail: an entry whose parking was not answered waits on here; if it was parked, its lease is found lost.

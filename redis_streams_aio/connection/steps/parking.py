@@ -28,8 +28,6 @@ from .records import FORGET
 from .script import Script, Step
 from .sweeping import FIRST_PAGE, Swept, swept
 
-AT_ONCE = 100
-"""The most entries to park or to take in one step: about a millisecond of the server's time."""
 SWEPT = 100
 """About how many members of the set one step looks at: half a millisecond of the server's time."""
 
