@@ -15,6 +15,7 @@ import msgspec
 from ..connection import Connection
 from ..consumer import ConsumerGroupManager
 from ..consumer.subscription import Subscription
+from ..events import keys
 from ..exceptions import GroupNotFoundError, StreamNotFoundError
 from ..producer import StreamManager
 from .clock import pending
@@ -36,11 +37,14 @@ class Look(msgspec.Struct, frozen=True):
     settled: bool
     """Whether all its entries are settled."""
     waits: float | None = None
-    """Seconds until unsettled entries can be handled; `None` if they are being handled."""
+    """Seconds until unsettled entries can be handled; `None` if they are being handled.
+
+    0 if a lease has expired by itself: a step of time, however short, releases the entry.
+    """
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is left to do now."""
+        """Whether nothing is left to do, until time passes."""
         return self.settled or self.waits is not None
 
 
@@ -58,9 +62,16 @@ async def until_settled(
         await asyncio.sleep(LOOK_AGAIN)
 
 
-async def until_idle(connection: Connection, subscriptions: Subscriptions, clock: MovableClock) -> None:
-    """Wait until nothing is left to do now."""
-    while not await _twice(connection, subscriptions, clock, lambda one: one.idle):  # noqa: ASYNC110  # polling
+async def until_idle(
+    connection: Connection,
+    subscriptions: Subscriptions,
+    clock: MovableClock,
+    advance: Callable[[float], Awaitable[None]],
+) -> None:
+    """Wait until nothing is left to do now. Entries whose lease has expired by itself are released."""
+    while not await _twice(connection, subscriptions, clock, lambda one: one.settled or bool(one.waits)):
+        if any(one.waits == 0 for one in await look(connection, subscriptions(), clock)):
+            await advance(0)
         await asyncio.sleep(LOOK_AGAIN)
 
 
@@ -103,17 +114,15 @@ def _is_busy(subscription: Subscription, clock: MovableClock) -> bool:
 
 async def _waits(connection: Connection, subscription: Subscription, clock: MovableClock) -> float | None:
     """Return the seconds until the next delivery is due, or the next lease of others expires; `None`: now."""
-    options, held = subscription.options, subscription.holdings.by_id
-    idle = [
-        idle_ms / 1000
-        for entry_id, _, idle_ms in await pending(connection, options.stream, options.group)
-        if entry_id.encode() not in held
+    options, holdings = subscription.options, subscription.holdings
+    moments = [
+        max(0.0, options.lease - idle_ms / 1000 + _MARGIN)
+        for entry_id, consumer, idle_ms in await pending(connection, options.stream, options.group)
+        if entry_id.encode() not in holdings.by_id and consumer not in (keys.RELEASED, holdings.consumer)
     ]
-    moments = [] if not idle else [options.lease - max(idle) + _MARGIN]
-    if held and (due := clock.next_call) is not None:
-        moments.append(due)
-    waits = min(moments, default=0.0)
-    return waits if waits > 0 else None
+    if holdings.by_id and (due := clock.next_call) is not None:
+        moments.append(max(0.0, due))
+    return min(moments, default=None)
 
 
 async def told(connection: Connection, subscription: Subscription) -> str:

@@ -68,7 +68,7 @@ class Harness:
         """
         try:
             async with asyncio.timeout(timeout):
-                await progress.until_idle(self.connection, self._subscriptions, self._clock)
+                await progress.until_idle(self.connection, self._subscriptions, self._clock, self.advance)
         except TimeoutError:
             raise AssertionError(await self._unsettled(f"not idle within {timeout:g} s")) from None
 

@@ -23,7 +23,7 @@ from redis_streams_aio import (
     telemetry,
     testing,
 )
-from redis_streams_aio.connection import replies
+from redis_streams_aio.connection import Connection, replies
 from redis_streams_aio.events import keys
 from redis_streams_aio.exceptions import RedisUnavailableError
 from redis_streams_aio.testing.waiting import until
@@ -173,6 +173,40 @@ async def test_a_crash_in_the_middle_of_a_handler_comes_again_when_the_lease_has
         assert begun == [(0, 1), (1, 1), (1, 2), (2, 2)]
         assert isinstance(h.calls[1].error, asyncio.CancelledError)
         h.assert_handled(Order(1))
+
+
+async def test_a_lease_that_expires_by_itself_while_a_test_waits_is_noticed(broker: Broker) -> None:
+    """P2: two events of a crashed process were read some milliseconds apart, and the second is due a little later."""
+    begun: list[int] = []
+    may_end = asyncio.Event()
+
+    @broker.handler("orders", lease=600)
+    async def bill(order: Order) -> None:
+        begun.append(order.number)
+        if order.number == 1:
+            await may_end.wait()
+
+    async with testing.harness(broker) as h:
+        await h.publish("orders", Order(0))
+        await h.settled()
+        ids = await h.publish_many("orders", [Order(1), Order(2)])
+        await until(lambda: begun == [0, 1] and broker.status[0].buffered == 1)
+        await h.crash()
+        for entry_id, idle_ms in zip(ids, (300_000, 299_000), strict=True):
+            await idle_for(h.connection, entry_id, idle_ms)
+        await h.advance(300.5)
+        await until(lambda: begun == [0, 1, 1])
+        await idle_for(h.connection, ids[1], 600_000)
+        may_end.set()
+        await h.idle()
+        assert begun == [0, 1, 1, 2]
+        await h.settled()
+
+
+async def idle_for(connection: Connection, entry_id: str, idle_ms: int) -> None:
+    """Let time pass at Redis for an entry, whose owner stays."""
+    [[_, owner, _, _]] = await connection.call("XPENDING", "orders", "test", entry_id, entry_id, 1)  # type: ignore[misc]
+    await connection.call("XCLAIM", "orders", "test", owner, 0, entry_id, "IDLE", idle_ms, "JUSTID")
 
 
 async def test_a_crashed_consumer_with_a_lasting_name_has_its_entries_again_at_once(place: str) -> None:
