@@ -39,8 +39,8 @@ class Member:
         self._given_to = take
 
     @property
-    def caught_up(self) -> bool:
-        return bool(self.source.caught_up)
+    def has_all_own_entries(self) -> bool:
+        return bool(self.source.has_all_own_entries)
 
     @property
     def next_look(self) -> float:
@@ -48,7 +48,7 @@ class Member:
 
     async def fetch(self, room: int) -> int:
         """As a subscription reads: own pending entries before new ones."""
-        if self.source.is_open and not self.caught_up and (came := await self.recover(room)):
+        if self.source.is_open and not self.has_all_own_entries and (came := await self.recover(room)):
             return came
         return int(await self.source.fetch(room, self._take))
 

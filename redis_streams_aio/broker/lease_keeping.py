@@ -29,7 +29,7 @@ class LeaseKeeping:
                     tasks.start_soon(self._keep, keeper)
                 await self._changed.wait()
 
-    def look(self) -> None:
+    def begin_missing(self) -> None:
         """Begin to keep the leases of a subscription that has started."""
         self._changed.set()
 

@@ -50,12 +50,12 @@ class LeaseThread:
         if self._error is not None:
             raise self._error
 
-    def look(self) -> None:
+    def begin_missing(self) -> None:
         """Begin to keep the leases of a subscription that has started."""
         if self._inside is not None:
             loop, _, keeping = self._inside
             with suppress(RuntimeError):  # it has ended by itself
-                loop.call_soon_threadsafe(keeping.look)
+                loop.call_soon_threadsafe(keeping.begin_missing)
 
     def _thread(self) -> None:
         try:

@@ -40,7 +40,7 @@ class ReleaseWatch:
                 continue  # its node is away, and the others are not
             subscription.heard()
             if key not in self._counts or self._counts[key] != count:
-                subscription.look()
+                subscription.search_soon()
             self._counts[key] = count
 
     async def _read(self, watched: Sequence[str]) -> list[Answer]:

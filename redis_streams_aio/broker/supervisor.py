@@ -234,7 +234,7 @@ class Supervisor:
         if self._leases is None:
             self._start_for_all()
         else:
-            self._leases.look()
+            self._leases.begin_missing()
         self._spawn(self._work, partial(self._live, subscription))
 
     def _check_working(self) -> None:

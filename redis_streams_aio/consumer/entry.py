@@ -134,7 +134,7 @@ class Entry:
         return self.state is WRITING or self.state is DONE
 
     @property
-    def is_suspect(self) -> bool:
+    def may_harm_others(self) -> bool:
         """Whether it may harm others: it was delivered or failed before, is lost, or has an unwritten fate."""
         return self.deliveries > 1 or self.failures > 0 or self.fate is not None or self.state is LOST
 

@@ -148,7 +148,7 @@ class Reading:
         """Whether reads come back, and begin: the subscription does not starve. Any thread may ask."""
         return self.progress.good and not self._starvation.is_told
 
-    def look(self) -> None:
+    def search_soon(self) -> None:
         """Search for abandoned entries now, because entries were released, or may have been, or it is halted."""
         self._look.set()
 
@@ -158,16 +158,16 @@ class Reading:
         """Take over all abandoned entries, as there is room for them."""
         await self._until_somebody_may_be_gone()
         self._more_to_reclaim = True
-        if not self._source.caught_up:
+        if not self._source.has_all_own_entries:
             await self._source.unblock()  # a lost answer may have left own entries: not after the read, but now
-        while self._more_to_reclaim and self._source.caught_up and not self._halt.is_set():
+        while self._more_to_reclaim and self._source.has_all_own_entries and not self._halt.is_set():
             if count := self._room.for_old:
-                await self._take_over(self._room.few(count))
+                await self._take_over(self._room.startable_now(count))
             else:
                 await self._wait_freed()
 
     async def _until_somebody_may_be_gone(self) -> None:
-        """Wait until a consumer can be gone, or `look` is called because entries were released."""
+        """Wait until a consumer can be gone, or `search_soon` is called because entries were released."""
         wait = self._source.next_look - asyncio.get_running_loop().time()
         if wait > 0 and not self._halt.is_set():
             await wait_for(self._look, wait)
@@ -215,7 +215,7 @@ class Reading:
 
     def _more(self) -> int:
         """Return how many entries to ask for beside those that arrive now, and reserve their room."""
-        if self._halt.is_set() or self._more_to_reclaim or not self._source.caught_up:
+        if self._halt.is_set() or self._more_to_reclaim or not self._source.has_all_own_entries:
             return 0
         self._sent = self._room.for_more
         self._room.asked += self._sent
@@ -239,9 +239,11 @@ class Reading:
 
     async def _read_into(self, count: int, wait: float) -> None:
         """Read the oldest entries first: own pending ones, then abandoned ones, then new ones."""
-        if not self._source.caught_up and await self._reserving(self._room.few(count), self._source.own):
+        if not self._source.has_all_own_entries and await self._ask_for(
+            self._room.startable_now(count), self._source.own
+        ):
             return
-        if self._more_to_reclaim and await self._take_over(self._room.few(count)):
+        if self._more_to_reclaim and await self._take_over(self._room.startable_now(count)):
             return
         if count := min(count, self._room.for_new):
             await self._fetch(count, wait)
@@ -249,7 +251,7 @@ class Reading:
     async def _fetch(self, count: int, wait: float) -> None:
         done = self._room.done
         self._is_idle = False  # after a failure a short read shows soon that Redis is back
-        came = await self._reserving(count, partial(self._source.fetch, wait=wait, more=self._more))
+        came = await self._ask_for(count, partial(self._source.fetch, wait=wait, more=self._more))
         self._is_idle = not came
         if came and self._room.done - done >= came:  # all were handled in the turn in which they came
             self._room.buffer_size.measured(came, asyncio.get_running_loop().time() - self._came_at)
@@ -258,16 +260,16 @@ class Reading:
 
     async def _take_over(self, count: int) -> int:
         looks = self._looks
-        async with self._taking_over:  # two takeovers at once would hold one entry more than has begun: see `Room.few`
+        async with self._taking_over:  # two at once would hold one entry more than has begun: see `Room.startable_now`
             if self._halt.is_set():
                 return 0
             if looks == self._looks:  # else the other one has just looked
-                self._taken_over = await self._reserving(count, self._source.abandoned)
+                self._taken_over = await self._ask_for(count, self._source.abandoned)
                 self._more_to_reclaim = self._taken_over == count
                 self._looks += 1
         return self._taken_over
 
-    async def _reserving(self, count: int, ask: Callable[[int, TakeNew], Awaitable[int]]) -> int:
+    async def _ask_for(self, count: int, ask: Callable[[int, TakeNew], Awaitable[int]]) -> int:
         """Request entries; their room is reserved until they arrive."""
         self._room.asked += count
         try:
@@ -281,7 +283,7 @@ class Reading:
         self._take(taken)
 
     def _room_to_read(self) -> int:
-        return self._room.for_new if self._source.caught_up else self._room.for_old
+        return self._room.for_new if self._source.has_all_own_entries else self._room.for_old
 
     async def _wait_freed(self) -> None:
         """Wait until an entry has ended, or the subscription halts."""

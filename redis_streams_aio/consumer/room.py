@@ -112,7 +112,7 @@ class Room:
         self._workers.wake()  # copies may have waited behind a parked entry
         return True
 
-    def few(self, count: int) -> int:
+    def startable_now(self, count: int) -> int:
         """Return the upper bound for entries taken over at once.
 
         An entry that killed another process may kill this one too. Such a crash counts one delivery for every entry

@@ -190,7 +190,7 @@ class StreamConsumer(Generic[T]):
 
     async def fetch(self, room: int) -> int:
         """Read up to `room` entries, for at most `block` seconds; return how many came. `subscribe()` does this."""
-        if not self._source.caught_up and (came := await self._source.own(room, self._subscription.accept)):
+        if not self._source.has_all_own_entries and (came := await self._source.own(room, self._subscription.accept)):
             return came
         return await self._source.fetch(room, self._subscription.accept)
 

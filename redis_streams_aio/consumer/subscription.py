@@ -169,9 +169,9 @@ class Subscription:
         self.state = "closed"
         self.closed.set()
 
-    def look(self) -> None:
+    def search_soon(self) -> None:
         """Search for abandoned entries now, because entries were released, or may have been."""
-        self._reading.look()
+        self._reading.search_soon()
 
     def heard(self) -> None:
         """Note that Redis has answered, while a read may wait for long."""
@@ -249,7 +249,7 @@ class Subscription:
     def _halt_reading(self) -> None:
         self._halt.set()
         self._freed.set()
-        self._reading.look()
+        self._reading.search_soon()
 
     async def _write_once(self) -> None:
         await self._settlement.acks.overdue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ..checks.values import shown
-from .delivery import Delivery, Held, Instructions, Receiver, close
+from .delivery import Delivery, HandlerInstructions, Held, Receiver, close
 
 
 class BatchDelivery:
@@ -84,7 +84,7 @@ def given(batch: BatchDelivery) -> Collection[Delivery]:
     return batch._given.values()  # noqa: SLF001  # hidden from handlers only
 
 
-def close_batch(batch: BatchDelivery) -> Mapping[int, Instructions]:
+def close_batch(batch: BatchDelivery) -> Mapping[int, HandlerInstructions]:
     """Refuse further instructions, because the handler has ended; return those that it has left, by place."""
     batch._closed = True  # noqa: SLF001  # hidden from handlers only
     told = {index: close(delivery) for index, delivery in batch._given.items()}  # noqa: SLF001

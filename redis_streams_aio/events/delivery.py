@@ -49,7 +49,7 @@ class WithAcknowledgement(Outgoing, frozen=True, kw_only=True):
     atomic: bool = True
 
 
-class Instructions:
+class HandlerInstructions:
     """The instructions that a handler has left on its delivery."""
 
     __slots__ = ("decided", "error", "follow_ups")
@@ -144,7 +144,7 @@ class Delivery:
     def __init__(self, entry: Held, receiver: Receiver) -> None:
         self._entry = entry
         self._receiver = receiver
-        self._instructions: Instructions | None = None
+        self._instructions: HandlerInstructions | None = None
         self._closed = False
 
     @property
@@ -272,11 +272,11 @@ class Delivery:
         instructions.decided = True
         instructions.error = error
 
-    def _instructed(self) -> Instructions:
+    def _instructed(self) -> HandlerInstructions:
         if self._closed:
             raise SettledError(f"{self}: its fate is already decided; call this before the handler returns")
         if self._instructions is None:
-            self._instructions = Instructions()
+            self._instructions = HandlerInstructions()
         return self._instructions
 
     def __repr__(self) -> str:
@@ -284,12 +284,12 @@ class Delivery:
         return f"<Delivery {self.stream} {self.id}: delivery {self.deliveries}, {self.failures} failures{lost}>"
 
 
-def instructions_of(delivery: Delivery | None) -> Instructions | None:
+def instructions_of(delivery: Delivery | None) -> HandlerInstructions | None:
     """Return the instructions that a handler has left so far; `None` if there are none."""
     return None if delivery is None else delivery._instructions  # noqa: SLF001  # hidden from handlers only
 
 
-def close(delivery: Delivery | None) -> Instructions | None:
+def close(delivery: Delivery | None) -> HandlerInstructions | None:
     """Refuse further instructions, because the handler has ended, and return those that it has left."""
     if delivery is None:
         return None

@@ -2,8 +2,8 @@
 
 Who decides them:
 
-* `consumer.work.attempt.admit`, before a handler is called: no handler takes the event, it was delivered too often, its
-  payload cannot be decoded, or it was replayed for another group.
+* `consumer.work.attempt.route_or_fate`, before a handler is called: no handler takes the event, it was delivered too
+  often, its payload cannot be decoded, or it was replayed for another group.
 * `consumer.settle.duplicates`, before a handler is called: the event is a copy of another one.
 * `consumer.work.attempt.fate_after`, after the call: acknowledge, complete or abandon. It asks `retry.decide` if the
   handler has raised, or has called `delivery.retry`, `reject` or `fail`.

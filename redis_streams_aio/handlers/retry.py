@@ -156,12 +156,12 @@ def _is_group(kind: type[BaseException]) -> bool:
 
 def _wished_by_all(inside: list[BaseException]) -> float | None:
     """Return the longest delay if every exception is a `RetryLater` with a delay; else `None`."""
-    wishes = [_wish(each) for each in inside if isinstance_of(each, RetryLater)]
+    wishes = [_wanted_delay(each) for each in inside if isinstance_of(each, RetryLater)]
     wished = [wish for wish in wishes if wish is not None]
     return max(wished) if len(wished) == len(inside) else None
 
 
-def _wish(error: BaseException) -> float | None:
+def _wanted_delay(error: BaseException) -> float | None:
     """Return the delay of a `RetryLater`; `None` if a user's subclass has no valid delay."""
     delay = getattr(error, "delay", None)
     return float(delay) if is_delay(delay) else None

@@ -29,7 +29,7 @@ from ..connection.replies import Answer
 from ..connection.steps.copies import Copies, confirmed
 from ..events.outgoing import Durability
 from ..exceptions import InvalidEventError, NotDurableError, RedisStreamsError, UnansweredError, UnsupportedServerError
-from .insisting import Ask
+from .resending import Ask
 from .rounds import Rounds
 
 _KNOWN = get_args(Durability)

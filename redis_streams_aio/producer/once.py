@@ -35,7 +35,7 @@ from ..exceptions import RedisStreamsError, RedisUnavailableError, ServerError, 
 if TYPE_CHECKING:
     from ..connection.link import Link
 
-Insist = Callable[[bytes], Awaitable[Answer]]
+Resend = Callable[[bytes], Awaitable[Answer]]
 """Sends a packed command to the stream, and again while Redis refuses it, until the call gives up."""
 
 _OF_EACH = 100
@@ -99,7 +99,7 @@ class Once:
         """Whether the server of a stream recognises repetitions, as far as it is known."""
         return IDMP in self._connection.node_of(stream).capabilities
 
-    async def send(self, insist: Insist, packed: bytes, stream: str, give_up: float) -> Answer:
+    async def send(self, resend: Resend, packed: bytes, stream: str, give_up: float) -> Answer:
         """Send an event, and again while it is unanswered. Raises `NotOpenError`."""
         link = self._connection.link("publish", stream)
         if (of_link := self._by_link.get(link)) is None:
@@ -107,21 +107,21 @@ class Once:
         numbers, memories = of_link
         number = numbers.next()
         named = identified(packed, numbers.identity(number))
-        answer = await insist(named)
+        answer = await resend(named)
         if type(answer) is ServerError:
-            return await self._without(insist, packed, stream)
+            return await self._without(resend, packed, stream)
         waits = delays()
         while isinstance(answer, UnansweredError) and await self._may_repeat(memories, stream, give_up, waits):
             if not numbers.is_recent(number):
                 break
-            again = await insist(named)
+            again = await resend(named)
             if not isinstance(again, UnansweredError):
                 return again if isinstance(again, bytes) else answer
         return answer
 
-    async def _without(self, insist: Insist, packed: bytes, stream: str) -> Answer:
+    async def _without(self, resend: Resend, packed: bytes, stream: str) -> Answer:
         """Send an event without an identity, to a server that refused one."""
-        answer = await insist(packed)
+        answer = await resend(packed)
         if isinstance(answer, bytes):
             self._connection.node_of(stream).lacks(IDMP)
         return answer

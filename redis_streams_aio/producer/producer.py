@@ -61,7 +61,7 @@ async def publish(
     answers = await link.send(packed, 1)
     if type(answers[0]) is bytes and answers[0].isascii():
         return answers[0].decode()
-    return ids(await publisher.insist([packed], answers, stream, give_up), stream)[0]
+    return ids(await publisher.resend([packed], answers, stream, give_up), stream)[0]
 
 
 async def publish_many(

@@ -30,8 +30,8 @@ from ..exceptions import (
 )
 from .composer import Composer
 from .durably import Confirming, Durably
-from .insisting import UNASKED, Ask, Insisting
 from .once import Once
+from .resending import UNASKED, Ask, Resending
 
 _PART = 1000
 """The most events in one round trip."""
@@ -46,12 +46,12 @@ class Publisher:
         self.connection: Connection = connection
         self.composer: Composer = Composer(codec, settings)
         self.command_timeout: float = settings.command_timeout
-        self.insisting: Insisting = Insisting(connection)
+        self.resending: Resending = Resending(connection)
         self.once: Once = Once(connection, settings.command_timeout)
         self.durably: Durably = Durably(connection, settings, self.ask)
         self.durable: Collection[str] = self.durably.streams
         """Streams whose events wait for copies."""
-        self.shut: Collection[Node] = self.insisting.shut
+        self.shut: Collection[Node] = self.resending.shut
         """Nodes that refuse now."""
 
     async def send(self, packed: list[bytes], stream: str, ask: Ask | None = None) -> list[str]:
@@ -83,9 +83,7 @@ class Publisher:
         ask = self.ask if confirming is None else confirming.ask
         if is_named and self.once.is_possible(stream):
             give_up = monotonic() + self.command_timeout
-            answers = [
-                await self.once.send(partial(self._insist_on_one, ask, stream, give_up), packed, stream, give_up)
-            ]
+            answers = [await self.once.send(partial(self._resend_one, ask, stream, give_up), packed, stream, give_up)]
         else:
             answers = await self._send_part(ask, [packed], stream)
         sent = ids(answers, stream)
@@ -93,21 +91,21 @@ class Publisher:
             confirming.check(sent, stream)
         return sent[0]
 
-    async def insist(self, packed: list[bytes], answers: list[Answer], stream: str, give_up: float) -> list[Answer]:
+    async def resend(self, packed: list[bytes], answers: list[Answer], stream: str, give_up: float) -> list[Answer]:
         """Send those commands again whose answers are refusals, in order, until the time `give_up`."""
-        return await self.insisting.insist(self.ask, packed, answers, stream, give_up)
+        return await self.resending.resend(self.ask, packed, answers, stream, give_up)
 
     async def _send_part(self, ask: Ask, packed: list[bytes], stream: str) -> list[Answer]:
         """Send commands in one round trip, and send those again that Redis refuses."""
         give_up = monotonic() + self.command_timeout
         answers: list[Answer] = [UNASKED] * len(packed)
-        if self.insisting.is_open(stream):
+        if self.resending.is_open(stream):
             answers = await ask(packed, stream)
-        return answers if _are_ids(answers) else await self.insisting.insist(ask, packed, answers, stream, give_up)
+        return answers if _are_ids(answers) else await self.resending.resend(ask, packed, answers, stream, give_up)
 
-    async def _insist_on_one(self, ask: Ask, stream: str, give_up: float, packed: bytes) -> Answer:
+    async def _resend_one(self, ask: Ask, stream: str, give_up: float, packed: bytes) -> Answer:
         """Send one command, and again while Redis refuses it."""
-        [answer] = await self.insisting.insist(ask, [packed], [UNASKED], stream, give_up)
+        [answer] = await self.resending.resend(ask, [packed], [UNASKED], stream, give_up)
         return answer
 
     async def ask(self, packed: list[bytes], stream: str) -> list[Answer]:

@@ -43,7 +43,7 @@ async def redeliver(
     wanted = sorted(handled & set(ids) if ids else handled)
     options = ("IDLE", _LONG_AGO_MS, "FORCE", "RETRYCOUNT", 1)
     count = await _give(connection, subscription, keys.RELEASED, wanted, *options)
-    subscription.look()
+    subscription.search_soon()
     return count
 
 

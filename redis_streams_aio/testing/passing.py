@@ -32,4 +32,4 @@ async def advance(
 
 async def _age(connection: Connection, subscription: Subscription, seconds: float, living: set[str]) -> None:
     await age(connection, subscription.options, seconds, living)
-    subscription.look()
+    subscription.search_soon()

@@ -29,7 +29,7 @@ _MARGIN = 0.001
 Subscriptions = Callable[[], Sequence[Subscription]]
 
 
-class Look(msgspec.Struct, frozen=True):
+class WorkLeft(msgspec.Struct, frozen=True):
     """The work that one subscription has left."""
 
     last: str
@@ -55,8 +55,8 @@ async def until_settled(
     advance: Callable[[float], Awaitable[None]],
 ) -> None:
     """Wait until everything is settled. When there is nothing to do but wait, time is advanced."""
-    while not await _twice(connection, subscriptions, clock, lambda one: one.settled):
-        now = await look(connection, subscriptions(), clock)
+    while not await _true_twice(connection, subscriptions, clock, lambda one: one.settled):
+        now = await work_left(connection, subscriptions(), clock)
         if all(one.idle for one in now) and (waits := [one.waits for one in now if one.waits is not None]):
             await advance(min(waits))
         await asyncio.sleep(LOOK_AGAIN)
@@ -69,40 +69,42 @@ async def until_idle(
     advance: Callable[[float], Awaitable[None]],
 ) -> None:
     """Wait until nothing is left to do now. Entries whose lease has expired by itself are released."""
-    while not await _twice(connection, subscriptions, clock, lambda one: one.settled or bool(one.waits)):
-        if any(one.waits == 0 for one in await look(connection, subscriptions(), clock)):
+    while not await _true_twice(connection, subscriptions, clock, lambda one: one.settled or bool(one.waits)):
+        if any(one.waits == 0 for one in await work_left(connection, subscriptions(), clock)):
             await advance(0)
         await asyncio.sleep(LOOK_AGAIN)
 
 
-async def _twice(
-    connection: Connection, subscriptions: Subscriptions, clock: MovableClock, is_so: Callable[[Look], bool]
+async def _true_twice(
+    connection: Connection, subscriptions: Subscriptions, clock: MovableClock, is_so: Callable[[WorkLeft], bool]
 ) -> bool:
     """Whether it is true for all, in two checks between which no stream has grown."""
-    first = await look(connection, subscriptions(), clock)
+    first = await work_left(connection, subscriptions(), clock)
     if not all(map(is_so, first)):
         return False
-    second = await look(connection, subscriptions(), clock)
+    second = await work_left(connection, subscriptions(), clock)
     return all(map(is_so, second)) and [one.last for one in first] == [one.last for one in second]
 
 
-async def look(connection: Connection, subscriptions: Iterable[Subscription], clock: MovableClock) -> list[Look]:
+async def work_left(
+    connection: Connection, subscriptions: Iterable[Subscription], clock: MovableClock
+) -> list[WorkLeft]:
     """Check each subscription once. Raises `RedisUnavailableError`, `ServerError`."""
-    return [await _look(connection, subscription, clock) for subscription in subscriptions]
+    return [await _measure(connection, subscription, clock) for subscription in subscriptions]
 
 
-async def _look(connection: Connection, subscription: Subscription, clock: MovableClock) -> Look:
+async def _measure(connection: Connection, subscription: Subscription, clock: MovableClock) -> WorkLeft:
     stream, group = subscription.options.stream, subscription.options.group
     try:
         info = await ConsumerGroupManager(connection).get_group_info(stream, group)
         last = (await StreamManager(connection).get_stream_info(stream)).last_generated_id
     except (StreamNotFoundError, GroupNotFoundError):  # deleted: the next read recreates the group
-        return Look("", settled=False)
+        return WorkLeft("", settled=False)
     unread = bool(await connection.call("XRANGE", stream, f"({info.last_delivered_id}", "+", "COUNT", 1))
     if not unread and not info.pending and not _is_busy(subscription, clock):
-        return Look(last, settled=True)
+        return WorkLeft(last, settled=True)
     waits = None if unread or _is_busy(subscription, clock) else await _waits(connection, subscription, clock)
-    return Look(last, settled=False, waits=waits)
+    return WorkLeft(last, settled=False, waits=waits)
 
 
 def _is_busy(subscription: Subscription, clock: MovableClock) -> bool:
@@ -125,7 +127,7 @@ async def _waits(connection: Connection, subscription: Subscription, clock: Mova
     return min(moments, default=None)
 
 
-async def told(connection: Connection, subscription: Subscription) -> str:
+async def in_words(connection: Connection, subscription: Subscription) -> str:
     """Describe the work that a subscription has left, for people."""
     status = subscription.status
     try:

@@ -230,7 +230,7 @@ class Harness:
         return [] if supervisor is None else supervisor.subscriptions
 
     async def _unsettled(self, what: str) -> str:
-        left = [f"  {await progress.told(self.connection, subscription)}" for subscription in self._subscriptions()]
+        left = [f"  {await progress.in_words(self.connection, subscription)}" for subscription in self._subscriptions()]
         return "\n".join([f"{what}:", *left, self._recorder.story()])
 
     def __repr__(self) -> str:

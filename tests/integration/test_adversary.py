@@ -336,7 +336,7 @@ async def test_p13_a_lost_delivery_holds_no_lane(url: str, redis: Redis) -> None
 async def test_p4_the_failure_of_a_lost_delivery_is_not_written_when_we_have_the_entry_again(
     connection: Connection, redis: Redis
 ) -> None:
-    from redis_streams_aio.consumer.work.carrying import Decided, carry_out
+    from redis_streams_aio.consumer.work.carrying import Decided, write_fates
     from redis_streams_aio.handlers.fates import DeadLetter, Retry
 
     await StreamProducer(connection).publish("orders", Order(1))
@@ -348,7 +348,7 @@ async def test_p4_the_failure_of_a_lost_delivery_is_not_written_when_we_have_the
         await redis.xclaim("orders", "g", "me", 0, [first.raw_id])
         settlement = consumer._settlement
         for fate in (Retry(1, 1, "x"), DeadLetter("failures", "x", 1)):
-            assert await carry_out(settlement, [Decided(first, fate, fate)]) == []
+            assert await write_fates(settlement, [Decided(first, fate, fate)]) == []
     assert await redis.exists(DEAD, "{orders}:g:failures") == 0
 
 

@@ -17,7 +17,7 @@ from redis_streams_aio.connection.steps.script import Script
 from redis_streams_aio.consumer.consumer_options import ConsumerOptions
 from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.consumer.holdings import Shared
-from redis_streams_aio.consumer.work.carrying import Decided, carry_out
+from redis_streams_aio.consumer.work.carrying import Decided, write_fates
 from redis_streams_aio.handlers.fates import DeadLetter, Retry
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
@@ -71,7 +71,7 @@ async def publish(redis: Redis, *numbers: int) -> list[str]:
 
 
 async def carried_out(member: Member, entry: Entry, fate: Retry | DeadLetter) -> None:
-    await carry_out(member.settlement, [Decided(entry, fate, fate)])
+    await write_fates(member.settlement, [Decided(entry, fate, fate)])
 
 
 async def joined(connection: Connection, sunk: list[Entry], name: str | None = "me", lease: float = 30.0) -> Member:
@@ -221,7 +221,7 @@ async def test_p10_a_take_over_whose_answers_are_lost_is_one_delivery(
         lines.lose(script)
 
     async def as_a_subscription_does() -> int:
-        return await member.reclaim(100) if member.caught_up else await member.recover(100)
+        return await member.reclaim(100) if member.has_all_own_entries else await member.recover(100)
 
     while len(sunk) < 3:
         await stubbornly(as_a_subscription_does)

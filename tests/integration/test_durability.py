@@ -170,7 +170,7 @@ async def test_what_redis_refuses_for_the_moment_is_sent_again_with_its_question
         producer = StreamProducer(connection, settings=Settings(command_timeout=10, streams=REPLICATED.streams))
         await connection.call("CONFIG", "SET", "maxmemory", "1")
         publishing = asyncio.create_task(publish(producer))
-        await until(lambda: bool(producer._publisher.insisting.shut))
+        await until(lambda: bool(producer._publisher.resending.shut))
         await connection.call("CONFIG", "SET", "maxmemory", "0")
         assert len(await publishing) == 1
         assert await pair.entries(pair.replica) == 1

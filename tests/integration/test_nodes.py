@@ -113,16 +113,16 @@ async def test_a_node_that_refuses_or_is_gone_stands_in_the_way_of_no_other(new_
         await second.call("CONFIG", "SET", "maxmemory", "1")
         producer = StreamProducer(connection, settings=Settings(command_timeout=2))
         refused = asyncio.create_task(producer.publish("b", b"x", event_type="E"))
-        while not producer._publisher.insisting.shut:  # within its first answer
+        while not producer._publisher.resending.shut:  # within its first answer
             await asyncio.sleep(0)
-        assert not producer._publisher.insisting.is_open("b")
+        assert not producer._publisher.resending.is_open("b")
         for _ in range(10):
             await producer.publish("a", b"x", event_type="E")
             await producer.publish_many("a", [b"x", b"y"], event_type="E")
         assert not refused.done()
         with pytest.raises(RedisRefusedError, match="OOM"):
             await refused
-        assert producer._publisher.insisting.shut == {}, "nobody waits: the next one tries at once"
+        assert producer._publisher.resending.shut == {}, "nobody waits: the next one tries at once"
 
         manager = StreamManager(connection)
         for stream in ("b", "a"):

@@ -151,7 +151,7 @@ async def test_p7_p19_per_key_it_starves_once_and_reads_again_when_the_first_one
         subscription = running(broker)
         subscription._source.look_back()
         subscription._freed.set()
-        await until(lambda: subscription._source.caught_up)
+        await until(lambda: subscription._source.has_all_own_entries)
         assert (group.got, broker.ready) == ([], False)
         await until(lambda: group.is_settled(redis), 30)
         await until(lambda: broker.ready)

@@ -295,7 +295,7 @@ async def test_p16_the_end_of_an_outage_is_told_once(
         await until(lambda: broker.ready)
         assert of(facts, ReadingAgain) == []
         for times in (1, 2):
-            await until(lambda: all(each._source.caught_up for each in broker._supervisor.running))
+            await until(lambda: all(each._source.has_all_own_entries for each in broker._supervisor.running))
             server.stop()  # while both wait for new entries
             await until(lambda: failed_reads() == {"read orders/a", "read orders/b"})
             server.start()

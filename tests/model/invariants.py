@@ -285,7 +285,7 @@ class Invariants:
     def who_is_caught_up_holds_all_that_is_its_own(self) -> None:
         """P5: otherwise something would be pending for it that it does not know of."""
         for process in self.processes.values():
-            if process.member.caught_up:
+            if process.member.has_all_own_entries:
                 missing = self.unheld(process)
                 self.expect(not missing, f"{process.name} does not know of its {self.books.labels(missing)}")
 

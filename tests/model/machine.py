@@ -22,7 +22,7 @@ from redis_streams_aio.checkpoint import current
 from redis_streams_aio.consumer.entry import WAITING, Entry
 from redis_streams_aio.consumer.groups import ConsumerGroupManager
 from redis_streams_aio.consumer.settle.duplicates import begin
-from redis_streams_aio.consumer.work.carrying import Decided, carry_out
+from redis_streams_aio.consumer.work.carrying import Decided, write_fates
 from redis_streams_aio.events import keys
 from redis_streams_aio.events.delivery import FollowUp
 from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
@@ -173,7 +173,11 @@ class Machine(Invariants, RuleBasedStateMachine):
             for entry_id, pending in look.pending.items()
             if pending.owner == keys.RELEASED or pending.idle >= LEASE * 1000 or entry_id not in self.now.stream
         }
-        return [process for process in self.processes.values() if process.member.caught_up and process.group in groups]
+        return [
+            process
+            for process in self.processes.values()
+            if process.member.has_all_own_entries and process.group in groups
+        ]
 
     def has_work(self) -> bool:
         return any(process.hand for process in self.processes.values())
@@ -276,7 +280,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         process = self.up(pick)
         was = self.now.groups[process.group]
         room = min(room, process.member.handful.size)  # after a loss it asks for less
-        interrupted, unheld = not process.member.caught_up, self.unheld(process)
+        interrupted, unheld = not process.member.has_all_own_entries, self.unheld(process)
         unread = [entry_id for entry_id in self.now.stream if self.now.place(process.group, entry_id) is Place.UNREAD]
         step = self.step(
             f"{process.name} fetches {room}",
@@ -437,7 +441,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         process.member.holdings.backoff._next_turn = 0.0  # and it is our turn
         step = self.step(
             f"{process.name} {text} {lost}{self.books.label(entry.raw_id)}",
-            lambda: carry_out(process.member.settlement, [Decided(entry, fate, fate)]),
+            lambda: write_fates(process.member.settlement, [Decided(entry, fate, fate)]),
             may,
             actor=process,
             kind=kind,
@@ -668,7 +672,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         else:
             self.crash(place)
         self._run_out(process.group, [key for key in [original] if key in self.now.groups[process.group].pending])
-        if process.member.caught_up:
+        if process.member.has_all_own_entries:
             self._reclaim(process, 1000)
         came = process.held.get(original)
         if came is None or not self._is_owner(process, came) or came.refusal is not None:
@@ -696,7 +700,7 @@ class Machine(Invariants, RuleBasedStateMachine):
         process.member.holdings.backoff._next_turn = 0.0
         step = self.step(
             f"{process.name} puts off {self.books.labels(one.raw_id for one in batch)} for {delay:g} s",
-            lambda: carry_out(process.member.settlement, [Decided(one, fate, fate) for one, fate in failed]),
+            lambda: write_fates(process.member.settlement, [Decided(one, fate, fate) for one, fate in failed]),
             actor=process,
             kind="Retry",
             targets=tuple(one.raw_id for one in batch),

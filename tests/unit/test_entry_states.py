@@ -182,13 +182,13 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def suspect_for_each_reason(self) -> None:
         reasons = (self.entry.deliveries > 1, self.entry.failures > 0, self.fate is not None, self.is_lost)
-        assert self.entry.is_suspect is any(reasons)
+        assert self.entry.may_harm_others is any(reasons)
 
 
 TestLife = Life.TestCase
 
 
-@pytest.mark.parametrize("name", ["lost", "settled", "is_suspect"])
+@pytest.mark.parametrize("name", ["lost", "settled", "may_harm_others"])
 def test_what_follows_from_the_state_cannot_be_set(name: str) -> None:
     with pytest.raises(AttributeError):
         setattr(entry(), name, True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from redis_streams_aio import DecodeError, Delivery, Reject, RetryLater, RetryPolicy
 from redis_streams_aio.consumer.entry import Entry
-from redis_streams_aio.consumer.work.attempt import Ended, admit, as_value, fate_after, lane_by_key
+from redis_streams_aio.consumer.work.attempt import Ended, failure_of, fate_after, lane_by_key, route_or_fate
 from redis_streams_aio.events.delivery import Receiver, close
 from redis_streams_aio.handlers.error_texts import describe, leaves, traceback_of
 from redis_streams_aio.handlers.fates import DeadLetter, Retry
@@ -217,7 +217,7 @@ async def test_p14_an_exception_that_answers_nothing_is_decided_on_by_its_class(
         raise OddError
     except Exception as raised:  # noqa: BLE001  # pytest would ask it what it is
         error = raised
-    assert as_value(error, (), entry()) is error
+    assert failure_of(error, (), entry()) is error
     assert describe(error) == "OddError"
     assert traceback_of(error)
     assert isinstance(decide_by_default(error, 0), Retry)
@@ -232,7 +232,7 @@ async def test_p14_the_words_of_a_decoding_error_are_the_codecs() -> None:
         raise OddDecodeError
 
     only = route(FAST, decode)
-    assert admit(entry(), only, "skip") == DeadLetter("undecodable", "OddDecodeError", 0)
+    assert route_or_fate(entry(), only, "skip") == DeadLetter("undecodable", "OddDecodeError", 0)
 
 
 class KeyOf:
@@ -254,6 +254,6 @@ class KeyOf:
 async def test_p14_a_key_that_is_none_is_the_events_failure_and_is_told(key: Any, told: str) -> None:
     one, only = entry(), route(FAST)
     assert lane_by_key(one, RouteTable({}, only, None, deduplicates=False), key) is None
-    fate = admit(one, only, "skip")
+    fate = route_or_fate(one, only, "skip")
     assert isinstance(fate, Retry)
     assert told in fate.error

@@ -28,7 +28,7 @@ from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.consumer.work.attempt import Ended, fate_after
 from redis_streams_aio.consumer.work.buffer_size import BufferSize, room
 from redis_streams_aio.events.batch import close_batch
-from redis_streams_aio.events.delivery import Delivery, FollowUp, Instructions, Receiver, close
+from redis_streams_aio.events.delivery import Delivery, FollowUp, HandlerInstructions, Receiver, close
 from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, Complete, DeadLetter, Fate, Retry
 from redis_streams_aio.handlers.retry import decide
 from redis_streams_aio.handlers.routes import Route
@@ -56,7 +56,7 @@ def entry(*fields: bytes, number: int = 1) -> Entry:
 
 
 def fate_of(
-    error: BaseException | None, one: Entry, by: Route, told: Instructions | None = None, now: float = 1000.0
+    error: BaseException | None, one: Entry, by: Route, told: HandlerInstructions | None = None, now: float = 1000.0
 ) -> Fate:
     """The fate of an entry whose handler has ended like this."""
     return fate_after(Ended(error, told, 0.5), one, by, now)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from redis_streams_aio import DecodeError, Reject, RetryLater, RetryPolicy
 from redis_streams_aio.consumer.entry import Entry
-from redis_streams_aio.consumer.work.attempt import Ended, absorb_cancellation, admit, as_value, fate_after, lane_by_key
+from redis_streams_aio.consumer.work.attempt import (
+    Ended,
+    consume_cancellation,
+    failure_of,
+    fate_after,
+    lane_by_key,
+    route_or_fate,
+)
 from redis_streams_aio.events.batch import BatchDelivery, close_batch
 from redis_streams_aio.events.batch import given as given_in
 from redis_streams_aio.events.delivery import Receiver
@@ -52,12 +59,12 @@ async def call(route: Route, payload: object, batch: BatchDelivery) -> BaseExcep
     try:
         left = await route.call(payload, batch)
     except BaseException as raised:  # noqa: BLE001  # as a worker takes it
-        return as_value(raised, given_in(batch), "the batch")
+        return failure_of(raised, given_in(batch), "the batch")
     return error_of(None, left)
 
 
 def admitted(one: Entry, table: RouteTable, unknown: Unknown) -> Route | Fate:
-    return admit(one, table.find(one.fields), unknown)
+    return route_or_fate(one, table.find(one.fields), unknown)
 
 
 ONE, OTHER, REST = route("one"), route("other"), route("rest")
@@ -222,11 +229,11 @@ async def test_a_cancellation_that_comes_as_the_handler_ends_is_absorbed() -> No
     task = asyncio.current_task()
     assert task is not None
     task.cancel()
-    await absorb_cancellation()
+    await consume_cancellation()
     assert task.cancelling() == 0
     await asyncio.sleep(0)
     began = asyncio.get_running_loop().time()
-    await absorb_cancellation()
+    await consume_cancellation()
     assert asyncio.get_running_loop().time() - began < 0.9, "where none comes, none is waited for"
 
 
@@ -278,7 +285,7 @@ async def test_p27_whatever_a_handler_raises_when_the_drain_is_over_it_has_not_c
 async def test_p27_a_cancellation_by_the_end_of_a_drain_is_not_absorbed() -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await absorb_cancellation()
+        await consume_cancellation()
         await asyncio.sleep(0)
         pytest.fail("still cancelled")
     assert scope.cancelled_caught

@@ -104,12 +104,12 @@ def test_p15_what_is_suspect_is_handled_alone() -> None:
             setattr(one, name, value)
         return one
 
-    assert not entry().is_suspect
+    assert not entry().may_harm_others
     for known in ({"deliveries": 2}, {"failures": 1}, {"fate": ACK}):
-        assert entry(**known).is_suspect, known
+        assert entry(**known).may_harm_others, known
     lost = entry()
     lost.lose()
-    assert lost.is_suspect
+    assert lost.may_harm_others
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class ScheduleModel(RuleBasedStateMachine):
         self.batch = self.schedule.take_batch(self.now, most)
         assert len(self.batch) <= most
         assert bool(self.batch) == (self.expected() is not None), "what can be begun is begun"
-        assert len(self.batch) == 1 or not any(entry.is_suspect for entry in self.batch), "a suspect comes alone"
+        assert len(self.batch) == 1 or not any(entry.may_harm_others for entry in self.batch), "a suspect comes alone"
         for place, entry in enumerate(self.batch):
             lane = self.lanes[self.lane_of(entry)]
             before = lane[: lane.index(entry)]
@@ -84,10 +84,12 @@ class ScheduleModel(RuleBasedStateMachine):
             self.out(entry)
         came_back = [bool(entry.until) for entry in self.batch]
         assert came_back == sorted(came_back, reverse=True), "those that come back come first"
-        if self.batch and len(self.batch) < most and not self.batch[0].is_suspect:
+        if self.batch and len(self.batch) < most and not self.batch[0].may_harm_others:
             following = self.expected()
-            assert following is None or following.is_suspect, "there was room for it"
-            assert all(behind.is_suspect or behind.until > self.now for behind in self.next_of_lanes()), "and for it"
+            assert following is None or following.may_harm_others, "there was room for it"
+            assert all(behind.may_harm_others or behind.until > self.now for behind in self.next_of_lanes()), (
+                "and for it"
+            )
         for entry in self.batch:
             entry.begin()
 

@@ -19,7 +19,7 @@ from redis_streams_aio import DecodeError, FieldsCodec, JsonCodec, MsgpackCodec,
 from redis_streams_aio.codecs import Codec, PayloadCodec, bounded
 from redis_streams_aio.config import yaml_files
 from redis_streams_aio.consumer.entry import Entry
-from redis_streams_aio.consumer.work.attempt import admit
+from redis_streams_aio.consumer.work.attempt import route_or_fate
 from redis_streams_aio.events.wire_format import Fields
 from redis_streams_aio.handlers.declaration import declare
 from redis_streams_aio.handlers.fates import DeadLetter
@@ -48,7 +48,7 @@ def routes(payload_type: object = Order) -> RouteTable:
 async def fate_of(*fields: bytes, payload_type: object = Order) -> DeadLetter:
     await asyncio.sleep(0)
     entry = Entry("orders", b"1-0", list(fields))
-    fate = admit(entry, routes(payload_type).find(entry.fields), "dead_letter")
+    fate = route_or_fate(entry, routes(payload_type).find(entry.fields), "dead_letter")
     assert isinstance(fate, DeadLetter)
     return fate
 

@@ -121,7 +121,7 @@ class Wire(asyncio.Protocol):
                 take(replies)  # type: ignore[arg-type]  # no errors
             else:
                 for reply in replies:
-                    take([_judged(reply)])
+                    take([_as_answer(reply)])
         except Exception as error:  # noqa: BLE001  # one of LOST_CONNECTION, or a bug: `lost` tells it
             self.lose(error)
 
@@ -145,7 +145,7 @@ def _noted(lost: asyncio.Future[None]) -> None:
         lost.exception()
 
 
-def _judged(reply: Reply | ErrorReply | LostError) -> Answer:
+def _as_answer(reply: Reply | ErrorReply | LostError) -> Answer:
     """Return an error reply as our error. Raises errors that make the connection unusable."""
     if isinstance(reply, LostError):
         raise reply

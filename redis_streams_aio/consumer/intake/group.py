@@ -79,7 +79,7 @@ class GroupSource:
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
         await self._position.join()
-        await self._returning.look()
+        await self._returning.refresh()
         if self._reader is None:
             self._reader = self.holdings.connection.reader(self.holdings.stream)
 
@@ -89,7 +89,7 @@ class GroupSource:
         return self._reader is not None
 
     @property
-    def caught_up(self) -> bool:
+    def has_all_own_entries(self) -> bool:
         """Whether this consumer holds all its pending entries."""
         return self._reader is not None and not self._reader.interrupted
 
@@ -269,7 +269,7 @@ class GroupSource:
 
     async def _recreate_group(self) -> None:
         position = await self._position.join()
-        await self._returning.look()
+        await self._returning.refresh()
         if position is not None:  # `None`: another consumer was first
             self.holdings.telemetry.emit(
                 GroupRecreated(stream=self.holdings.stream, group=self.holdings.group, position=position)

@@ -42,7 +42,7 @@ class Returning:
         """Whether entries were kept for `take`."""
         return bool(self._entries)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Find out up to which id entries may return. Raises `RedisUnavailableError`, `ServerError`."""
         with suppress(StreamNotFoundError):  # the next read recreates the group
             self._last, self._known_until = await position(self._holdings.connection, self._holdings.who)
@@ -74,6 +74,6 @@ class Returning:
         went_back = not is_later(kept[0].id, self._last)
         self._last = kept[-1].id
         if went_back:
-            await self.look()
+            await self.refresh()
         held = self._holdings.by_id
         return await take_pending(self._holdings, [each for each in kept if each.id not in held], counts=False)

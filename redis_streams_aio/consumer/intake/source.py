@@ -58,7 +58,7 @@ class Source(Protocol):
         ...
 
     @property
-    def caught_up(self) -> bool:
+    def has_all_own_entries(self) -> bool:
         """Whether all entries that are pending for this consumer are here; only then newer ones may be taken."""
         ...
 

@@ -2,9 +2,9 @@
 
 Every error of user code becomes a value here: a fate. Nothing here asks Redis. Who decides the fate:
 
-* `admit`, before the handler is called: too many deliveries, no handler for the event type (`unhandled`), or a replay
-  for another group.
-* `_failed`, which `admit` calls for a payload that cannot be decoded: `undecodable`.
+* `route_or_fate`, before the handler is called: too many deliveries, no handler for the event type (`unhandled`), or a
+  replay for another group.
+* `_failed`, which `route_or_fate` calls for a payload that cannot be decoded: `undecodable`.
 * `retry.decide`, after the handler has raised, or has called `retry`, `reject` or `fail` on its entry. An error of
   the key function, or one of the codec that is not a `DecodeError`, counts as raised by the handler.
 
@@ -23,9 +23,9 @@ Every error of user code becomes a value here: a fate. Nothing here asks Redis. 
 The devices that tell these apart, all in this file:
 
 * `is_drain_over`: only the drain cancels the *scope* in which workers run; all others cancel the task.
-* `as_value`: returns the handler's exception, and re-raises it for the drain and the process.
+* `failure_of`: returns the handler's exception, and re-raises it for the drain and the process.
 * `forget_cancellation`: uncancels the worker's task, which continues with the next event.
-* `absorb_cancellation`: consumes a cancellation that was requested while the handler was ending.
+* `consume_cancellation`: consumes a cancellation that was requested while the handler was ending.
 * `to_its_end`: repeats a write that a late cancellation interrupted.
 """
 
@@ -41,7 +41,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 import anyio
 import msgspec
 
-from ...events.delivery import Delivery, Instructions, instructions_of
+from ...events.delivery import Delivery, HandlerInstructions, instructions_of
 from ...events.replays import FOR_ANOTHER_GROUP
 from ...events.wire_format import EVENT_ID, event_type_of, get, key_of
 from ...exceptions import DecodeError
@@ -89,7 +89,9 @@ def lane_by_key(entry: Entry, routes: RouteTable, key: KeyFunction | None) -> ob
     return None
 
 
-def admit(entry: Entry, route: Route | None, unknown: Unknown, now: Callable[[], float] = monotonic) -> Route | Fate:
+def route_or_fate(
+    entry: Entry, route: Route | None, unknown: Unknown, now: Callable[[], float] = monotonic
+) -> Route | Fate:
     """Return the handler to call, or the fate of the entry if no handler is called.
 
     `route` is the handler of its event type; `None` if there is none.
@@ -106,7 +108,7 @@ def admit(entry: Entry, route: Route | None, unknown: Unknown, now: Callable[[],
     return route if refusal is None else _failed(Failure(refusal, None), entry, route, now())
 
 
-def as_value(raised: BaseException, deliveries: Iterable[Delivery | None], subject: object) -> BaseException:
+def failure_of(raised: BaseException, deliveries: Iterable[Delivery | None], subject: object) -> BaseException:
     """Return the handler's exception as a value.
 
     Raises `CancelledError` if the drain is over and the handler has decided none of the deliveries: cleaning up after a
@@ -151,7 +153,7 @@ async def to_its_end(step: Callable[[], Awaitable[T]]) -> T:
             forget_cancellation()
 
 
-async def absorb_cancellation() -> None:
+async def consume_cancellation() -> None:
     """Consume a cancellation of the worker that was requested while the handler ended, so that it hits nothing else."""
     if not is_drain_over():
         with suppress(asyncio.CancelledError):
@@ -164,7 +166,7 @@ class Ended(NamedTuple):
 
     error: BaseException | None
     """The exception of the handler; `None` if it returned."""
-    instructions: Instructions | None
+    instructions: HandlerInstructions | None
     """The instructions that the handler has left."""
     seconds: float | None = None
     """How long the handler ran; `None` if it was not called."""
@@ -189,7 +191,7 @@ def fate_after(ended: Ended, entry: Entry, route: Route, now: float) -> Fate:
     return _failed(Failure(error, ended.seconds), entry, route, now)
 
 
-def _fate_of_success(told: Instructions | None, entry: Entry, route: Route) -> Fate:
+def _fate_of_success(told: HandlerInstructions | None, entry: Entry, route: Route) -> Fate:
     follow_ups = () if told is None else tuple(told.follow_ups)
     remember = None if route.deduplicate is None or not get(entry.fields, EVENT_ID) else route.deduplicate
     return ACK if not follow_ups and remember is None else Complete(follow_ups, remember)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from ...events.batch import BatchDelivery, close_batch, given
-from ...events.delivery import Instructions
+from ...events.delivery import HandlerInstructions
 from ...handlers.calls import error_of
 from ...handlers.fates import ABANDON, ACK, AwaitCopy, Fate, Postpone
 from ...handlers.routes import Route, RouteTable
@@ -29,9 +29,9 @@ from ..page import Page
 from ..settle.settlement import Settlement
 from . import copies
 from .again import Again
-from .attempt import Ended, absorb_cancellation, admit, as_value, fate_after, is_drain_over, wants_cancelling
+from .attempt import Ended, consume_cancellation, failure_of, fate_after, is_drain_over, route_or_fate, wants_cancelling
 from .batch_call import BatchCall
-from .carrying import Decided, acknowledge, carry_out, tell_once
+from .carrying import Decided, acknowledge, tell_once, write_fates
 from .parts import parts
 from .receivers import receivers
 from .row_batch import RowBatch
@@ -94,7 +94,7 @@ class Batches:
             self._waiting_since = now
         if now >= self._waiting_since + self._within or self._schedule.fills(self.size):
             return True
-        return isinstance(first, Entry) and (first.is_suspect or first.until > 0)
+        return isinstance(first, Entry) and (first.may_harm_others or first.until > 0)
 
     def startable(self, now: float) -> int:
         """Return the number of full batches, or 1 for a batch that need not be full."""
@@ -133,7 +133,7 @@ class Batches:
         if isinstance(batch[0].fate, AwaitCopy):
             await copies.ask_again(self._holdings, self._schedule, self._settlement, batch)
             return
-        if batch[0].is_suspect and batch[0].fate is None:
+        if batch[0].may_harm_others and batch[0].fate is None:
             await self._settlement.acks.flush_if_possible()
         known = {entry: entry.fate for entry in batch if entry.fate is not None}
         for entry in batch:
@@ -209,7 +209,7 @@ class Batches:
         decided: list[Decided] = []
         taken: list[Entry] = []
         for entry in part:
-            admitted = admit(entry, route, self._unknown, self._now)
+            admitted = route_or_fate(entry, route, self._unknown, self._now)
             if not isinstance(admitted, Route):
                 decided.append(Decided(entry, admitted, admitted))
             elif (fate := known.get(entry)) is not None:
@@ -240,12 +240,12 @@ class Batches:
         try:
             left = await route.call(payloads, batch)
         except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fates
-            error = as_value(raised, given(batch), _subject(taken))
+            error = failure_of(raised, given(batch), _subject(taken))
         finally:
             del self._calls[worker]
         self.done += len(taken)
         if worker.cancelling():
-            await absorb_cancellation()
+            await consume_cancellation()
         error, told = error_of(error, left), close_batch(batch)
         if error is None and not told and isinstance(taken, RowBatch) and not taken.is_made:
             self._settlement.acks.extend(taken.ids)
@@ -256,7 +256,7 @@ class Batches:
         self,
         error: BaseException | None,
         taken: Sequence[Entry],
-        told: Mapping[int, Instructions],
+        told: Mapping[int, HandlerInstructions],
         route: Route,
         began: float,
     ) -> list[Decided]:
@@ -281,7 +281,7 @@ class Batches:
         """Carry out fates, and return the entries to handle again when they are due, in order."""
         for entry, fate, _ in (each for each in decided if isinstance(each.fate, AwaitCopy)):
             copies.set_aside(self._schedule, entry, cast("AwaitCopy", fate))
-        return await carry_out(self._settlement, [each for each in decided if not isinstance(each.fate, AwaitCopy)])
+        return await write_fates(self._settlement, [each for each in decided if not isinstance(each.fate, AwaitCopy)])
 
 
 def _put_back(entries: Iterable[Entry]) -> None:

@@ -29,7 +29,7 @@ def acknowledge(settlement: Settlement, entry: Entry, admitted: Route | Fate) ->
     settlement.ack(entry)
 
 
-async def carry_out(settlement: Settlement, decided: Sequence[Decided]) -> list[Entry]:
+async def write_fates(settlement: Settlement, decided: Sequence[Decided]) -> list[Entry]:
     """Carry out fates, and return the entries to handle again when they are due, in order.
 
     A fate that Redis cannot accept now is kept with its entry, which is returned too. If Redis refuses a follow-up of a

@@ -26,7 +26,7 @@ from ..entry import Entry
 from ..holdings import Holdings
 from ..settle.settlement import Settlement
 from .attempt import too_many_deliveries
-from .carrying import Decided, carry_out
+from .carrying import Decided, write_fates
 from .handling import Handling
 from .lanes import Lanes
 from .schedule import Schedule
@@ -107,7 +107,7 @@ class Iterating:
         if fate is None:
             return True
         try:
-            if await carry_out(self._settlement, [Decided(entry, fate, fate)]):
+            if await write_fates(self._settlement, [Decided(entry, fate, fate)]):
                 self.schedule.delay(entry)
         except BaseException:
             self.schedule.queue_up([entry])

@@ -27,10 +27,10 @@ from .contexts import Beginning
 from .turns import Turn, Turns, Worker
 from .workers import InHandlers
 
-Unit = TypeVar("Unit")
+WorkUnit = TypeVar("WorkUnit")
 
 
-class Work(InHandlers, Protocol[Unit]):
+class WorkSource(InHandlers, Protocol[WorkUnit]):
     """The work of a subscription's workers: `OneByOne`, or `Batches`."""
 
     size: int
@@ -43,7 +43,7 @@ class Work(InHandlers, Protocol[Unit]):
         """The number of ended calls of handlers, counted by entry."""
         ...
 
-    def take(self, now: float, /) -> Unit | None:
+    def take(self, now: float, /) -> WorkUnit | None:
         """Return the next unit to handle; `None` if there is none now."""
         ...
 
@@ -55,11 +55,11 @@ class Work(InHandlers, Protocol[Unit]):
         """Return when to look for work again, even if nothing new came."""
         ...
 
-    async def handle(self, unit: Unit, turn: Turn) -> None:
+    async def handle(self, unit: WorkUnit, turn: Turn) -> None:
         """Handle a unit to its end, or until the turn is over. Only the end of a drain cancels it."""
         ...
 
-    def abandon(self, unit: Unit) -> None:
+    def abandon(self, unit: WorkUnit) -> None:
         """Drop the unit without settling it. Another consumer takes it over when the lease expires."""
         ...
 
@@ -68,7 +68,7 @@ class Work(InHandlers, Protocol[Unit]):
         ...
 
 
-class Pool(Generic[Unit]):
+class Pool(Generic[WorkUnit]):
     """Workers that share the work of one subscription.
 
     The owner of the tasks runs `run_worker` `concurrency` times in parallel, and again whenever it returns true.
@@ -76,7 +76,7 @@ class Pool(Generic[Unit]):
     `freed` is set whenever a unit has ended.
     """
 
-    def __init__(self, work: Work[Unit], freed: asyncio.Event, clock: Clock) -> None:
+    def __init__(self, work: WorkSource[WorkUnit], freed: asyncio.Event, clock: Clock) -> None:
         self._work = work
         self._clock = clock
         self._now = clock.now
@@ -163,7 +163,7 @@ class Pool(Generic[Unit]):
                     return
                 await asyncio.sleep(0)
 
-    async def _work_off(self, unit: Unit | None, worker: Worker, beginning: Beginning, now: float) -> bool:
+    async def _work_off(self, unit: WorkUnit | None, worker: Worker, beginning: Beginning, now: float) -> bool:
         """Handle this unit and the following ones; return whether to yield to the loop, with more work possible."""
         work, freed, time = self._work, self._freed.set, self._now
         turn = Turn(worker, now, self._turns.ends, beginning.has_changed, freed)

@@ -18,7 +18,7 @@ from ...handlers.routes import Route
 from ..entry import Entry
 from ..page import Page, Row
 from ..settle.acknowledgements import Acknowledgements
-from .attempt import Ended, as_value
+from .attempt import Ended, failure_of
 from .schedule import Schedule
 from .turns import Turn, Worker
 
@@ -135,9 +135,9 @@ class Rows:
 
 
 def _as_value(raised: BaseException, slot: _Slot, *, is_decoded: bool) -> BaseException:
-    """Return the exception of a decoder or a handler as a value; see `attempt.as_value`."""
+    """Return the exception of a decoder or a handler as a value; see `attempt.failure_of`."""
     if is_decoded:
-        return as_value(raised, (), slot.begun())
+        return failure_of(raised, (), slot.begun())
     if isinstance(raised, KeyboardInterrupt | SystemExit):
         raise raised
     return raised

@@ -182,7 +182,7 @@ class Schedule:
                 self._take_behind(lanes, batch, most, now)
                 lanes.clear()
                 continue
-            if following.is_suspect:
+            if following.may_harm_others:
                 if not batch:
                     batch.append(self._take_first(now))
                 break
@@ -206,7 +206,7 @@ class Schedule:
         """Add the next entries of these lanes to the batch; with `back`, only those that come back."""
         for lane in lanes:
             behind = self.busy.get(lane)
-            while behind and len(batch) < most and not behind[0].is_suspect and behind[0].until <= now:
+            while behind and len(batch) < most and not behind[0].may_harm_others and behind[0].until <= now:
                 if back and not behind[0].until:
                     break
                 batch.append(behind.popleft())

@@ -19,8 +19,8 @@ from ..holdings import Holdings
 from ..page import Page
 from ..settle.settlement import Settlement
 from . import copies
-from .attempt import Ended, absorb_cancellation, admit, as_value, fate_after, is_drain_over, wants_cancelling
-from .carrying import Decided, acknowledge, carry_out
+from .attempt import Ended, consume_cancellation, failure_of, fate_after, is_drain_over, route_or_fate, wants_cancelling
+from .carrying import Decided, acknowledge, write_fates
 from .receivers import receivers
 from .rows import Left, Rows
 from .schedule import Schedule
@@ -103,7 +103,7 @@ class OneByOne:
             return
         self._holdings.strays.pop(entry.raw_id, None)
         if turn.worker.cancelling():
-            await absorb_cancellation()
+            await consume_cancellation()
         await self._settle(entry, fate_after(ended, entry, route, self._now()), route)
 
     async def _handle_entry(self, entry: Entry, turn: Turn) -> None:
@@ -112,13 +112,13 @@ class OneByOne:
             return
         known = entry.fate
         entry.begin()
-        admitted = admit(entry, self._routes.find(entry.fields), self._unknown, self._now)
+        admitted = route_or_fate(entry, self._routes.find(entry.fields), self._unknown, self._now)
         fate = admitted if not isinstance(admitted, Route) else await self._fate(entry, known, admitted, turn)
         await self._settle(entry, fate, admitted)
 
     async def _fate(self, entry: Entry, known: Fate | None, route: Route, turn: Turn) -> Fate:
         """Return the fate of an admitted entry: the known one, that of a copy, or the one after its handler."""
-        if entry.is_suspect or route.deduplicate is not None:
+        if entry.may_harm_others or route.deduplicate is not None:
             fate = known or await self._fate_before(entry, route)
             if fate is None and self.stopping:
                 fate = Postpone(self._now())
@@ -134,13 +134,13 @@ class OneByOne:
         try:
             left = await route.call(entry.payload, delivery)
         except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fate
-            error = as_value(raised, (delivery,), entry)
+            error = failure_of(raised, (delivery,), entry)
         finally:
             del self._workers[entry]
         self._done += 1
         self._holdings.strays.pop(entry.raw_id, None)
         if turn.worker.cancelling():
-            await absorb_cancellation()
+            await consume_cancellation()
         now = self._now()
         return fate_after(Ended(error_of(error, left), close(delivery), now - turn.began), entry, route, now)
 
@@ -150,7 +150,7 @@ class OneByOne:
             acknowledge(self._settlement, entry, admitted)
         elif isinstance(fate, AwaitCopy):
             copies.set_aside(self._schedule, entry, fate)
-        elif await carry_out(self._settlement, [Decided(entry, fate, admitted)]):
+        elif await write_fates(self._settlement, [Decided(entry, fate, admitted)]):
             self._schedule.delay(entry)
             return
         self._schedule.leave(entry)
@@ -162,7 +162,7 @@ class OneByOne:
 
     async def _fate_before(self, entry: Entry, route: Route) -> Fate | None:
         """Return the fate of an entry whose handler must not be called; `None` to call it."""
-        if entry.is_suspect:
+        if entry.may_harm_others:
             await self._settlement.acks.flush_if_possible()
         [fate] = await copies.begin(self._holdings, [entry], route)
         return ABANDON if fate is None and entry.lost else fate

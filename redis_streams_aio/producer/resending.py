@@ -1,4 +1,4 @@
-"""`Insisting` sends commands again that Redis refuses for the moment (LOADING, READONLY, OOM, ...).
+"""`Resending` sends commands again that Redis refuses for the moment (LOADING, READONLY, OOM, ...).
 
 While a node refuses, only one call at a time tries there, and the others wait (`backoff.SharedBackoff`): a thousand
 publishing tasks cost a full Redis no more than one. Each node has its own, so that calls to the other nodes go on.
@@ -33,7 +33,7 @@ class _Turns:
         self.calls = 0
 
 
-class Insisting:
+class Resending:
     """The turns at the nodes that refuse now."""
 
     def __init__(self, connection: Connection) -> None:
@@ -46,7 +46,7 @@ class Insisting:
         turns = self.shut.get(self._connection.node_of(stream)) if self.shut else None
         return turns is None or turns.backoff.is_open
 
-    async def insist(
+    async def resend(
         self, ask: Ask, packed: list[bytes], answers: list[Answer], stream: str, give_up: float
     ) -> list[Answer]:
         """Send those commands again whose answers are refusals, in order, until the time `give_up`.
@@ -61,7 +61,7 @@ class Insisting:
                     backoff.refused(monotonic())
                     if monotonic() >= give_up:
                         return answers
-                await _turn(backoff, give_up)
+                await _wait_for_turn(backoff, give_up)
                 again = await ask([packed[index] for index in refused], stream)
                 for index, answer in zip(refused, again, strict=True):
                     answers[index] = answer
@@ -80,7 +80,7 @@ class Insisting:
                 del self.shut[node]
 
 
-async def _turn(backoff: SharedBackoff, give_up: float) -> None:
+async def _wait_for_turn(backoff: SharedBackoff, give_up: float) -> None:
     """Wait until this call may try, or until its time is over."""
     while (wait := backoff.wait(monotonic())) and (left := give_up - monotonic()) > 0:  # noqa: ASYNC110  # by time
         await asyncio.sleep(min(wait, left))
