@@ -17,8 +17,9 @@ def main() -> None:
     """
     try:
         from .app import app  # noqa: PLC0415  # click and rich may be missing
+
+        app()
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         sys.exit("Error: the command line needs the extra 'cli': pip install 'redis-streams-aio[cli]'")
-    app()

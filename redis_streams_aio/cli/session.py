@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,13 +18,11 @@ import msgspec
 
 from .. import config
 from ..broker.signals import stop_on_signals
-from ..checks import names
 from ..config import Settings
 from ..connection import Connection
 from ..exceptions import GroupNotFoundError, RedisStreamsError, StreamNotFoundError, StreamTypeError
 
 T = TypeVar("T")
-CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
 DEFAULT_URL = "redis://localhost:6379/0"
 CONNECT_TIMEOUT = 3.0
@@ -32,19 +30,6 @@ CONNECT_TIMEOUT = 3.0
 COMMAND_TIMEOUT = 5.0
 STOPPED = 130
 """The exit code after a signal, as in shells."""
-
-
-def connection_options(command: CommandT) -> CommandT:
-    """Add the options `--url` and `--config`, which `settings_from` takes."""
-    command = click.option(
-        "--config", "config_file", type=click.Path(path_type=Path), help="A config.yaml with a section redis_streams."
-    )(command)
-    return click.option(
-        "--url",
-        envvar="REDIS_STREAMS_REDIS_URL",
-        show_envvar=True,
-        help=f"Where Redis is; overrides the config file.  [default: {DEFAULT_URL}]",
-    )(command)
 
 
 def settings_from(url: str | None, config_file: Path | None) -> Settings:
@@ -63,14 +48,6 @@ def connect(settings: Settings) -> Connection:
     return Connection(
         settings.redis_url, connect_timeout=settings.connect_timeout, command_timeout=settings.command_timeout
     )
-
-
-def redis_name(_: click.Context, parameter: click.Parameter, given: T) -> T:
-    """Refuse names that no stream, group or consumer can have. A click callback."""
-    for name in given if isinstance(given, tuple) else (given,):
-        if name is not None and (wrong := names.problem(name)):
-            raise click.BadParameter(f"the name {wrong}", param=parameter)
-    return given
 
 
 def run(command: Coroutine[Any, Any, T]) -> T:

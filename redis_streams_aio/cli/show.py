@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+import click
+import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +41,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str |
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def print_json(rows: Iterable[msgspec.Struct]) -> None:
+    """Print each record as one line of JSON."""
+    for row in rows:
+        click.echo(msgspec.json.encode(row))
 
 
 def visible(text: str) -> str:

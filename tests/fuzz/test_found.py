@@ -14,7 +14,8 @@ import pytest
 
 from redis_streams_aio import ConfigError, Connection, ServerError, config
 from redis_streams_aio.checks import names
-from redis_streams_aio.cli import pending, show
+from redis_streams_aio.cli import show
+from redis_streams_aio.cli.commands import pending
 from redis_streams_aio.config import yaml_files
 from redis_streams_aio.connection import address, reader, replies
 from redis_streams_aio.connection.node import Node

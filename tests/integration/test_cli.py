@@ -577,7 +577,8 @@ async def test_a_wrong_file_is_one_line_and_1(tmp_path: Path, text: str) -> None
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
 async def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
-    program = f"import sys; sys.modules[{missing!r}] = None; from redis_streams_aio.cli import main; main()"
+    program = f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['groups', 'orders']; "
+    program += "from redis_streams_aio.cli import main; main()"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program), stderr=asyncio.subprocess.PIPE, cwd=ROOT
     )

@@ -127,8 +127,8 @@ UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
 UNSAFE_METHODS = {"load", "load_all", "unsafe_load", "full_load", "unsafe_load_all", "full_load_all"}
 SAFE = yaml_files._Loader
-MAY_IMPORT_BY_NAME = {"cli/running.py"}
-"""`redis-streams-aio run module:broker`, whose name the operator types."""
+MAY_IMPORT_BY_NAME = {"cli/app.py", "cli/commands/run.py"}
+"""Commands, whose names are listed in the file, and `run module:broker`, whose name the operator types."""
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 

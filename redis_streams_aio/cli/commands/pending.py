@@ -4,16 +4,51 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import click
 import msgspec
 
-from ..config import Settings
-from ..connection.steps.records import FailureRecord, failure_records
-from ..consumer import ConsumerGroupManager, StreamConsumer
-from ..models import PendingMessage
-from .session import connect, stream_named
-from .show import NONE, age, local_time, number, visible
+from ...config import Settings
+from ...connection.steps.records import FailureRecord, failure_records
+from ...consumer import ConsumerGroupManager, StreamConsumer
+from ...models import PendingMessage
+from .. import show
+from ..parameters import connection_options, json_option, redis_name
+from ..session import connect, run, stream_named
+from ..show import NONE, age, local_time, number, visible
 
 COLUMNS = ("id", "consumer", "idle#", "deliveries#", "failures#", "retry due", "last error")
+
+
+@click.command("pending")
+@click.argument("stream", callback=redis_name)
+@click.argument("group", callback=redis_name)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Show at most N, the oldest first.",
+)
+@click.option("--consumer", callback=redis_name, help="Only entries of this consumer.")
+@json_option
+@connection_options
+def command(
+    *,
+    stream: str,
+    group: str,
+    count: int,
+    consumer: str | None,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """Show entries that were delivered and not settled, with their failures."""
+    found = run(pending_of(settings, stream, group, count=count, consumer=consumer))
+    if as_json:
+        show.print_json(found.rows)
+        return
+    title = f"{show.visible(stream)} / {show.visible(group)}: {len(found.rows):,} shown of {found.total:,} pending"
+    show.console().print(show.table(COLUMNS, (row.cells() for row in found.rows), title=title))
 
 
 class PendingRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,9 +12,26 @@ from types import ModuleType
 
 import click
 
-from ..broker import Broker
-from ..exceptions import RedisStreamsError
-from .session import errors_told, one_line
+from ...broker import Broker
+from ...exceptions import RedisStreamsError
+from ..session import errors_told, one_line
+
+
+@click.command("run")
+@click.argument("place", metavar="MODULE:BROKER")
+@click.option(
+    "--log-level",
+    type=click.Choice(("debug", "info", "warning", "error", "critical"), case_sensitive=False),
+    default="info",
+    show_default=True,
+    help="The lowest level that is logged to stderr, unless the module sets up logging itself.",
+)
+def command(place: str, log_level: str) -> None:
+    """Run a broker until SIGINT or SIGTERM, then drain it; a second signal stops at once.
+
+    `redis-streams-aio run shop.events:broker` imports shop/events.py of the current directory, or an installed module.
+    """
+    run_broker(place, log_level)
 
 
 def run_broker(place: str, log_level: str) -> None:

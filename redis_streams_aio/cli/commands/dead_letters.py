@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 
 import click
 import msgspec
 
-from ..config import Settings
-from ..models import ReplayReport
-from . import dead_letters as letters
-from . import show
-from .dead_letters import Place, Selection
-from .session import STOPPED, CommandT, connection_options, redis_name, run, settings_from
-
-_AGE = re.compile(r"(?P<count>\d+(\.\d+)?) ?(?P<unit>s|min|h|d|w)")
-_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def moment(_: click.Context, parameter: click.Parameter, given: str | None) -> datetime | None:
-    """Parse a point in time in ISO 8601 (local time if it has no zone), or an age. A click callback."""
-    if given is None:
-        return None
-    try:
-        if age := _AGE.fullmatch(given.strip()):
-            return datetime.now(UTC) - timedelta(**{_UNITS[age["unit"]]: float(age["count"])})
-        return datetime.fromisoformat(given.strip()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(
-            f"{given!r} is neither a time such as 2026-01-31T12:00 nor an age such as 90s, 30min, 2h, 7d",
-            param=parameter,
-        ) from None
+from ...config import Settings
+from ...models import ReplayReport
+from .. import dead_letters as letters
+from .. import show
+from ..dead_letters import Place, Selection
+from ..parameters import CommandT, connection_options, json_option, moment, redis_name
+from ..session import STOPPED, run
 
 
 def _of_group(command: CommandT) -> CommandT:
@@ -71,15 +52,12 @@ def _which(command: CommandT) -> CommandT:
     return click.argument("ids", nargs=-1, metavar="[ID]...")(command)
 
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
-
-
 @click.group("dead-letters")
-def dead_letters() -> None:
+def command() -> None:
     """List, show, replay and purge the events that a group has given up on."""
 
 
-@dead_letters.command("ls")
+@command.command("ls")
 @_of_group
 @_filters
 @click.option(
@@ -90,7 +68,7 @@ def dead_letters() -> None:
     metavar="N",
     help="Show at most N, the oldest first.",
 )
-@_json_option
+@json_option
 @_where
 def list_command(
     *,
@@ -102,13 +80,12 @@ def list_command(
     count: int,
     as_json: bool,
     dead_letter: str | None,
-    url: str | None,
-    config_file: Path | None,
+    settings: Settings,
 ) -> None:
     """List dead letters, the oldest first, with time and reason. With --json, one object per line."""
     place = Place(stream, group, dead_letter)
     which = _filter(reason, since, until)
-    found = run(letters.letters_of(settings_from(url, config_file), place, which, count=count))
+    found = run(letters.letters_of(settings, place, which, count=count))
     if as_json:
         for row in found.rows:
             click.echo(msgspec.json.encode(row))
@@ -117,10 +94,10 @@ def list_command(
     console.print(letters.letter_table(found, place, console))
 
 
-@dead_letters.command("show")
+@command.command("show")
 @_of_group
 @click.argument("letter_id", metavar="ID")
-@_json_option
+@json_option
 @_where
 def show_command(
     *,
@@ -129,11 +106,10 @@ def show_command(
     letter_id: str,
     as_json: bool,
     dead_letter: str | None,
-    url: str | None,
-    config_file: Path | None,
+    settings: Settings,
 ) -> None:
     """Show everything about one dead letter: its history, the event itself, the traceback."""
-    letter = run(letters.letter_of(settings_from(url, config_file), Place(stream, group, dead_letter), letter_id))
+    letter = run(letters.letter_of(settings, Place(stream, group, dead_letter), letter_id))
     if as_json:
         click.echo(letters.for_machines(letter))
         return
@@ -141,7 +117,7 @@ def show_command(
         click.echo(line)
 
 
-@dead_letters.command("replay")
+@command.command("replay")
 @_of_group
 @_which
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Replay at most N per second.")
@@ -158,8 +134,7 @@ def replay_command(
     rate: float | None,
     dry_run: bool,
     dead_letter: str | None,
-    url: str | None,
-    config_file: Path | None,
+    settings: Settings,
 ) -> None:
     """Return events to the group that gave up on them, and to no other group.
 
@@ -167,11 +142,11 @@ def replay_command(
     """
     which = _selection(ids, everything=everything, reason=reason, since=since, until=until)
     place = Place(stream, group, dead_letter)
-    report = run(letters.replay(settings_from(url, config_file), place, which, rate=rate, dry_run=dry_run))
+    report = run(letters.replay(settings, place, which, rate=rate, dry_run=dry_run))
     click.echo(_told(report, dry_run=dry_run))
 
 
-@dead_letters.command("purge")
+@command.command("purge")
 @_of_group
 @_which
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -188,12 +163,11 @@ def purge_command(
     dry_run: bool,
     yes: bool,
     dead_letter: str | None,
-    url: str | None,
-    config_file: Path | None,
+    settings: Settings,
 ) -> None:
     """Delete dead letters permanently."""
     which = _selection(ids, everything=everything, reason=reason, since=since, until=until)
-    place, settings = Place(stream, group, dead_letter), settings_from(url, config_file)
+    place = Place(stream, group, dead_letter)
     if not yes and not dry_run:
         which = _confirmed(settings, place, which)
     count = run(letters.purge(settings, place, which, dry_run=dry_run))

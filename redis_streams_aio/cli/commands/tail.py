@@ -12,15 +12,38 @@ from typing import NoReturn
 
 import click
 
-from ..config import Settings
-from ..connection import Connection, replies
-from ..connection.replies import RawEntry
-from .session import connect, stream_named
+from ...config import Settings
+from ...connection import Connection, replies
+from ...connection.replies import RawEntry
+from .. import events
+from ..parameters import connection_options, json_option, redis_name
+from ..session import connect, run, stream_named
 
 POLL = 0.1
 """Seconds between two reads."""
 AT_ONCE = 500
 """The most entries in one reply."""
+
+
+@click.command("tail")
+@click.argument("stream", callback=redis_name)
+@click.option(
+    "--last", type=click.IntRange(0, 10_000), default=10, show_default=True, metavar="N", help="Begin with the last N."
+)
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Continue with new events.")
+@json_option
+@connection_options
+def command(
+    *,
+    stream: str,
+    last: int,
+    follow: bool,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """Show events as they are added: time, id, type, key and payload. No group loses anything by it."""
+    line = events.for_machines if as_json else events.for_people
+    run(tail(settings, stream, last=last, follow=follow, line=line))
 
 
 async def tail(settings: Settings, stream: str, *, last: int, follow: bool, line: Callable[[RawEntry], str]) -> None:

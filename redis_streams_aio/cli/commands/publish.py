@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import BinaryIO
@@ -10,10 +11,11 @@ from typing import BinaryIO
 import click
 import msgspec
 
-from ..config import Settings
-from ..exceptions import InvalidEventError, NotDurableError, PartialPublishError
-from ..producer import StreamProducer
-from .session import connect, stream_named
+from ...config import Settings
+from ...exceptions import InvalidEventError, NotDurableError, PartialPublishError
+from ...producer import StreamProducer
+from ..parameters import connection_options, redis_name
+from ..session import connect, errors_told, run, stream_named
 
 _CHUNK = 256 * 1024
 """The most bytes that are read at once; the lines in them are published together."""
@@ -27,6 +29,53 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     event_id: str | None = None
     headers: Mapping[str, str] = {}
+
+
+@click.command("publish")
+@click.argument("stream", callback=redis_name)
+@click.argument("payload", metavar="[JSON]", required=False)
+@click.option("--type", "event_type", required=True, help="The event type, e.g. OrderPlaced.")
+@click.option("--key", help="The ordering key.")
+@click.option("--event-id", help="Your own id of the event.")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header; may be repeated.")
+@click.option("--lines", is_flag=True, help="Publish each line of standard input as one event.")
+@connection_options
+def command(
+    *,
+    stream: str,
+    payload: str | None,
+    event_type: str,
+    key: str | None,
+    event_id: str | None,
+    headers: tuple[str, ...],
+    lines: bool,
+    settings: Settings,
+) -> None:
+    """Publish JSON (an argument, or `-` for standard input), and print the entry id."""
+    if (payload is not None) == lines:
+        raise click.UsageError("give either JSON (or -, to read it from standard input) or --lines")
+    if lines and (key is not None or event_id is not None):
+        raise click.UsageError("--key and --event-id belong to one event and cannot be combined with --lines")
+    event = Event(stream=stream, event_type=event_type, key=key, event_id=event_id, headers=_headers(headers))
+    if payload is None:
+        run(publish_lines(settings, event))
+    else:
+        run(publish_one(settings, event, _standard_input() if payload == "-" else os.fsencode(payload)))
+
+
+def _standard_input() -> bytes:
+    with errors_told():
+        return sys.stdin.buffer.read()
+
+
+def _headers(given: Iterable[str]) -> dict[str, str]:
+    headers = {}
+    for header in given:
+        name, separator, value = header.partition("=")
+        if not name or not separator:
+            raise click.BadParameter(f"expected NAME=VALUE, not {header!r}", param_hint="--header")
+        headers[name] = value
+    return headers
 
 
 async def publish_one(settings: Settings, event: Event, text: bytes) -> None:

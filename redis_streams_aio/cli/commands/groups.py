@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+import click
 import msgspec
 
-from ..config import Settings
-from ..connection import Connection
-from ..consumer import ConsumerGroupManager
-from ..models import GroupInfo, LagReport
-from ..monitoring import LagWatcher
-from .session import connect, stream_named
-from .show import age, number, visible
+from ...config import Settings
+from ...connection import Connection
+from ...consumer import ConsumerGroupManager
+from ...models import GroupInfo, LagReport
+from ...monitoring import LagWatcher
+from .. import show
+from ..parameters import connection_options, json_option, redis_name
+from ..session import connect, run, stream_named
+from ..show import age, number, visible
 
 COLUMNS = ("stream", "group", "consumers#", "pending#", "lag#", "oldest#", "last delivered")
+
+
+@click.command("groups")
+@click.argument("streams", nargs=-1, required=True, metavar="STREAM...", callback=redis_name)
+@json_option
+@connection_options
+def command(
+    *,
+    streams: tuple[str, ...],
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    """Show the consumer groups of streams: consumers, pending, lag (`?` if unknown), age of the oldest entry."""
+    rows = run(groups_of(settings, streams))
+    if as_json:
+        show.print_json(rows)
+    elif rows:
+        show.console().print(show.table(COLUMNS, (row.cells() for row in rows)))
+    for stream in streams:
+        if all(row.stream != stream for row in rows):
+            click.echo(f"stream {stream!r} has no groups", err=True)
 
 
 class GroupRow(msgspec.Struct, frozen=True):

@@ -1,0 +1,48 @@
+"""The list of commands, and what `--help` says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from redis_streams_aio.cli.app import COMMANDS, NAMES, app
+from tests.test_architecture import modules_after
+
+MODULES = Path(__file__).parents[2] / "redis_streams_aio/cli/commands"
+LINES = [line for section in COMMANDS.values() for line in section.values()]
+
+
+def test_each_module_of_a_command_is_listed_once() -> None:
+    files = [path.stem.replace("_", "-") for path in MODULES.glob("*.py") if path.stem != "__init__"]
+    assert sorted(NAMES) == sorted(files)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_has_the_name_it_is_listed_by_and_says_what_it_does(name: str) -> None:
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_cuts_no_line(columns: int) -> None:
+    shown = CliRunner().invoke(app, ["--help"], terminal_width=columns).output.splitlines()
+    for line in LINES:
+        assert any(each.endswith(f" {line}") for each in shown), line
+
+
+def test_a_command_that_is_not_there_is_told_with_the_nearest_one() -> None:
+    done = CliRunner().invoke(app, ["pendin"])
+    assert done.exit_code == 2
+    assert "there is no command 'pendin' (did you mean pending?)" in done.output
+
+
+def test_help_imports_neither_the_broker_nor_rich() -> None:
+    """It is what people wait for, and each of these takes longer than all of click."""
+    program = "from redis_streams_aio.cli.app import app; app(['--help'], standalone_mode=False)"
+    imported = modules_after(f"import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n    {program}")
+    assert imported & {"rich", "redis", "asyncio", "redis_streams_aio.broker", "redis_streams_aio.connection"} == set()
