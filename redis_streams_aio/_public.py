@@ -1,6 +1,7 @@
 """All public names. The package imports them from here when one is first used."""
 
 from .broker import Broker, Router
+from .broker.health import Check, Health
 from .checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from .codecs import FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
 from .config import Settings, StreamSettings
@@ -61,6 +62,7 @@ __all__ = [
     "BatchDelivery",
     "Broker",
     "CallNext",
+    "Check",
     "CheckpointStore",
     "CheckpointStoreError",
     "ConfigError",
@@ -80,6 +82,7 @@ __all__ = [
     "GroupInfo",
     "GroupNotFoundError",
     "HandlerDefinitionError",
+    "Health",
     "History",
     "InMemoryCheckpointStore",
     "InvalidEventError",

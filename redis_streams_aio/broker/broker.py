@@ -27,6 +27,7 @@ from ..producer.producer import publish, publish_many
 from ..producer.publisher import Publisher
 from ..telemetry import Observer
 from ..telemetry.logs import log
+from .health import Health, health_of
 from .in_force import settings_in_force
 from .parts import Parts, assemble
 from .signals import stop_on_signals
@@ -146,13 +147,20 @@ class Broker:
 
     @property
     def ready(self) -> bool:
-        """Whether it is open and the blocking read of every subscription came back lately, for readiness probes.
+        """Whether it is open, and the blocking read of every subscription came back lately, for readiness probes.
 
-        False while Redis is away, refuses or has gone silent, and while the broker drains; true again by itself. A
-        subscription whose handlers are all busy does not read, and stays as it was. A broker without handlers is
-        ready while it is open.
+        False while Redis is away, refuses or has gone silent, while leases are not renewed, and while the broker
+        drains; true again by itself. `health` has the reasons. A subscription whose handlers are all busy does not
+        read, and stays as it was. A broker without handlers is ready while it is open.
         """
-        return self._task is not None and self._task.is_alive and self._task.supervisor.ready
+        return self.health().ready.ok
+
+    def health(self) -> Health:
+        """Return whether it is live, ready and started, each with the reasons why not, for probes.
+
+        Asks nothing of Redis, and can be called from any thread.
+        """
+        return health_of(self._task, self.failed)
 
     @property
     def failed(self) -> BaseException | None:

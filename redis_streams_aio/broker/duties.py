@@ -42,9 +42,8 @@ def of_reading(connection: Connection, running: Running, settings: Settings) -> 
     return Duty("look for released entries", ReleaseWatch(connection, running).run_once, settings.reclaim_interval)
 
 
-def of_handling(running: Running, lag: LagWatcher, settings: Settings, telemetry: Telemetry) -> Iterator[Duty]:
+def of_handling(running: Running, lag: LagWatcher, slow: SlowHandlers, settings: Settings) -> Iterator[Duty]:
     """Duties for events whose handlers run, and for their groups in Redis."""
-    slow = SlowHandlers(running, telemetry)
     yield Duty("watch handlers", slow.run_once, slow.interval)
     all_of = _All(running)
     yield Duty("checkpoint", all_of.save_checkpoints, settings.checkpoint_interval)

@@ -57,6 +57,11 @@ class LeaseThread:
             with suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(keeping.begin_missing)
 
+    @property
+    def trouble(self) -> str:
+        """Which leases were not renewed, and since when; empty: all are renewed. Any thread may ask."""
+        return self._inside[2].trouble if self._inside is not None else ""
+
     def _thread(self) -> None:
         try:
             asyncio.run(self._renew())

@@ -40,6 +40,15 @@ class LoopWatch:
         self._telemetry = telemetry
         self._stop = threading.Event()
         self._answered = threading.Event()
+        self._blocked: tuple[LoopBlocked, float] | None = None
+
+    @property
+    def blocked(self) -> LoopBlocked | None:
+        """The code that blocks the loop now, with the seconds so far; `None` if none does. Other threads ask."""
+        if (blocked := self._blocked) is None:
+            return None
+        fact, began = blocked
+        return msgspec.structs.replace(fact, seconds=round(monotonic() - began, 3))
 
     @property
     def _patience(self) -> float:
@@ -76,8 +85,10 @@ class LoopWatch:
         if any(self._answered.wait(patience / PARTS) for _ in range(PARTS)):
             return
         fact = self._look(monotonic() - began)
+        self._blocked = fact, began
         write(fact)
         self._answered.wait()
+        self._blocked = None
         if not self._stop.is_set():
             whole = msgspec.structs.replace(fact, seconds=round(monotonic() - began, 3))
             self._loop.call_soon_threadsafe(self._telemetry.emit, whole)

@@ -6,8 +6,10 @@ and a lease and a half after it began.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from time import monotonic
+
+import msgspec
 
 from ..consumer.entry import Entry
 from ..consumer.subscription import Subscription
@@ -31,7 +33,7 @@ class SlowHandlers:
         self._running = running
         self._telemetry = telemetry
         self._since: dict[object, float] = {}
-        self._told: set[object] = set()
+        self._told: dict[object, HandlerSlow] = {}
 
     def interval(self) -> float:
         """Return the seconds to the next look."""
@@ -39,24 +41,29 @@ class SlowHandlers:
 
     async def run_once(self) -> None:
         """Look once."""
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         seen: dict[object, float] = {}
         for subscription in self._running:
             for worker, deliveries in subscription.in_handlers():
                 call = call_of(worker) or deliveries[0]
                 seen[call] = self._since.get(call, now)
                 if now - seen[call] >= subscription.options.lease and call not in self._told:
-                    self._told.add(call)
-                    self._tell(subscription, worker, deliveries, now - seen[call])
+                    self._told[call] = _slow(subscription, worker, deliveries, now - seen[call])
+                    self._telemetry.emit(self._told[call])
         self._since = seen
-        self._told &= seen.keys()
+        self._told = {call: fact for call, fact in self._told.items() if call in seen}
 
-    def _tell(self, subscription: Subscription, worker: Worker, entries: Sequence[Entry], seconds: float) -> None:
-        self._telemetry.emit(
-            HandlerSlow(
-                **subscription.holdings.about(entries[0]),
-                seconds=round(seconds, 3),
-                where=where_waits(worker),
-                count=len(entries),
-            )
-        )
+    def running_now(self) -> list[HandlerSlow]:
+        """Return the calls that were told and still ran at the last look, as facts of now. Any thread may ask."""
+        now, since = monotonic(), self._since
+        told = [(fact, now - since.get(call, now)) for call, fact in self._told.copy().items()]
+        return [msgspec.structs.replace(fact, seconds=round(max(fact.seconds, seconds), 3)) for fact, seconds in told]
+
+
+def _slow(subscription: Subscription, worker: Worker, entries: Sequence[Entry], seconds: float) -> HandlerSlow:
+    return HandlerSlow(
+        **subscription.holdings.about(entries[0]),
+        seconds=round(seconds, 3),
+        where=where_waits(worker),
+        count=len(entries),
+    )

@@ -61,6 +61,7 @@ from .losses import tell_losses
 from .parts import Parts
 from .reports import Drain, subscribed
 from .running import Running
+from .slow_handlers import SlowHandlers
 
 current_supervisor: ContextVar[Supervisor | None] = ContextVar("current_supervisor", default=None)
 """The supervisor that the running task lives under, also in tasks that handlers start."""
@@ -77,15 +78,18 @@ class Supervisor:
         self._shared = Shared(connection, telemetry, parts.clock, parts.publisher.composer.command)
         self._checkpoints = _checkpoint_store(parts)
         self._stop = asyncio.Event()
-        self._crashed = False
+        self.crashed: bool = False
+        """Whether an error is ending it."""
         self._context = Context()
         self._handlers_context = Context()
         self._duties: TaskGroup | None = None
         self._work: TaskGroup | None = None
-        self._leases: LeaseKeeping | LeaseThread | None = None
+        self.leases: LeaseKeeping | LeaseThread | None = None
+        self.loop_watch: LoopWatch | None = None
         self._lag = LagWatcher(connection, (), high=settings.lag_high, low=settings.lag_low, telemetry=telemetry)
         self.started: asyncio.Event = asyncio.Event()
         self.running: Running = Running()
+        self.slow_handlers: SlowHandlers = SlowHandlers(self.running, telemetry)
 
     @property
     def subscriptions(self) -> list[Subscription]:
@@ -96,13 +100,6 @@ class Supervisor:
     def stopping(self) -> bool:
         """Whether the drain has begun."""
         return self._stop.is_set()
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has started, is not stopping, and the reads of all subscriptions come back."""
-        if not self.started.is_set() or self._stop.is_set() or self._crashed:
-            return False
-        return all(subscription.ready for subscription in self.running)
 
     async def measure_lag(self) -> list[LagReport]:
         """Measure all groups now. Raises `RedisUnavailableError`, `ServerError`."""
@@ -189,7 +186,7 @@ class Supervisor:
                         subscription.drain(self._settings.grace)
                 self._duties.cancel_scope.cancel()
         except Exception:
-            self._crashed = True
+            self.crashed = True
             raise
         finally:
             with anyio.CancelScope(shield=True):  # those that never began to work
@@ -231,10 +228,10 @@ class Supervisor:
     def _begin(self, subscription: Subscription) -> None:
         """Start the task of a subscription that has joined its group."""
         self._check_working()
-        if self._leases is None:
+        if self.leases is None:
             self._start_for_all()
         else:
-            self._leases.begin_missing()
+            self.leases.begin_missing()
         self._spawn(self._work, partial(self._live, subscription))
 
     def _check_working(self) -> None:
@@ -250,20 +247,21 @@ class Supervisor:
 
     async def _leave(self, subscription: Subscription) -> None:
         """Close a subscription that has joined its group, and does not run."""
-        await subscription.close(release=not self._crashed)
+        await subscription.close(release=not self.crashed)
         self.running.remove(subscription)
 
     def _start_for_all(self) -> None:
         """Start the duties for all subscriptions, with the first of them."""
         connection, running, telemetry = self._connection, self.running, self._telemetry
         if self._settings.lease_thread:
-            self._leases = LeaseThread(connection, running.holdings, telemetry)
+            self.leases = LeaseThread(connection, running.holdings, telemetry)
         else:
-            self._leases = LeaseKeeping(LeaseKeepers(connection, running.holdings), telemetry.emit)
-        self._spawn(self._duties, self._leases.run)
-        self._spawn(self._duties, LoopWatch(running, telemetry).run)
+            self.leases = LeaseKeeping(LeaseKeepers(connection, running.holdings), telemetry.emit)
+        self._spawn(self._duties, self.leases.run)
+        self.loop_watch = LoopWatch(running, telemetry)
+        self._spawn(self._duties, self.loop_watch.run)
         self._start_duty(duties.of_reading(connection, running, self._settings), self._stop)
-        for duty in duties.of_handling(running, self._lag, self._settings, telemetry):
+        for duty in duties.of_handling(running, self._lag, self.slow_handlers, self._settings):
             self._start_duty(duty)
 
     def _start_duty(self, duty: Duty, stop: asyncio.Event | None = None) -> None:

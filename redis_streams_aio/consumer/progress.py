@@ -1,4 +1,4 @@
-"""Progress: whether a repeated step comes back. Readiness is computed from it."""
+"""Progress: whether a repeated step comes back, and why not. Readiness is computed from it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Progress:
         """When the current series of failed steps began, by `time.monotonic`; `None` if there is none."""
         self.is_heard: bool = False
         """Whether somebody tells when Redis answers something else."""
+        self._error = ""
         self._overdue_at: float | None = None
         self._silence = 0.0
         self._longest_until = 0.0
@@ -35,7 +36,8 @@ class Progress:
         self._overdue_at = min(now + silence + LATE, self._longest_until)
         try:
             yield
-        except RedisStreamsError:
+        except RedisStreamsError as error:
+            self._error = " ".join(str(error).split())
             self.failing_since = self.failing_since or monotonic()
             raise
         else:
@@ -50,7 +52,14 @@ class Progress:
             self._overdue_at = min(monotonic() + self._silence + LATE, self._longest_until)
 
     @property
-    def good(self) -> bool:
-        """Whether the last step succeeded, and the current one is not overdue. Any thread may ask."""
-        overdue = self._overdue_at is not None and monotonic() > self._overdue_at
-        return self.failing_since is None and not overdue
+    def trouble(self) -> str:
+        """Why the last step failed, or the current one is overdue, and since when; empty: all is well.
+
+        Any thread may ask.
+        """
+        failing_since, overdue_at, now = self.failing_since, self._overdue_at, monotonic()
+        if failing_since is not None:
+            return f"has been failing for {now - failing_since:.0f} s: {self._error}"
+        if overdue_at is not None and now > overdue_at:
+            return f"is overdue by {now - overdue_at + LATE:.0f} s: Redis is silent"
+        return ""

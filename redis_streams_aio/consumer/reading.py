@@ -144,9 +144,10 @@ class Reading:
         return partial(unless_refused, step) if self._ends_when_refused else step
 
     @property
-    def good(self) -> bool:
-        """Whether reads come back, and begin: the subscription does not starve. Any thread may ask."""
-        return self.progress.good and not self._starvation.is_told
+    def trouble(self) -> str:
+        """Why reads do not come back, or do not begin, and since when; empty: all is well. Any thread may ask."""
+        trouble = self.progress.trouble
+        return f"its read {trouble}" if trouble else self._starvation.trouble
 
     def search_soon(self) -> None:
         """Search for abandoned entries now, because entries were released, or may have been, or it is halted."""

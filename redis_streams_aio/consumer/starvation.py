@@ -12,6 +12,7 @@ that is told too (`ReadingAgain`).
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Protocol
 
 from ..telemetry import ReadingAgain, Starved
@@ -51,26 +52,34 @@ class Starvation:
         self._room = room
         self._since: float | None = None
         self.is_told: bool = False
-        """Whether it has lasted for longer than a lease. Any thread may ask."""
+        """Whether it has lasted for longer than a lease."""
 
     async def wait(self, freed: asyncio.Event) -> None:
         """Wait until an entry has ended, or was halted; tell a starvation that lasts meanwhile."""
         freed.clear()
         if self._since is None and self._room.is_at_rest:
-            self._since = asyncio.get_running_loop().time()
+            self._since = monotonic()
         if self._since is not None and not self.is_told:
-            left = self._since + self._holdings.lease - asyncio.get_running_loop().time()
+            left = self._since + self._holdings.lease - monotonic()
             if await wait_for(freed, max(0.0, left)):
                 return
             self._tell()
         await freed.wait()
+
+    @property
+    def trouble(self) -> str:
+        """Since when it starves, once that is told; empty: it does not. Any thread may ask."""
+        since = self._since
+        if not self.is_told or since is None:
+            return ""
+        return f"has read nothing for {monotonic() - since:.0f} s: it starves, because all that it holds waits"
 
     def end(self, *, reads: bool) -> None:
         """Note that there is room, so that it `reads`, or that it is halted."""
         since, self._since = self._since, None
         if self.is_told and reads and since is not None:
             holdings = self._holdings
-            seconds = round(asyncio.get_running_loop().time() - since, 3)
+            seconds = round(monotonic() - since, 3)
             holdings.telemetry.emit(ReadingAgain(stream=holdings.stream, group=holdings.group, seconds=seconds))
         self.is_told = False
 

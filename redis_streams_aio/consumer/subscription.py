@@ -110,7 +110,17 @@ class Subscription:
     @property
     def ready(self) -> bool:
         """Whether reads come back, and it does not starve."""
-        return self._reading.good
+        return not self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not `ready`, and since when; empty if it is. Any thread may ask."""
+        return self._reading.trouble
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether it has joined its group."""
+        return self._source.is_open
 
     @property
     def is_handling(self) -> bool:
