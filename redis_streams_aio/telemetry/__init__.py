@@ -5,6 +5,7 @@ quickly. An error that it raises is logged and changes nothing else. Without obs
 (`Fetched`, `Settled`) are not created at all.
 """
 
+from .acts import Acted
 from .bases import EventFact, Fact, GroupFact
 from .facts import (
     CheckpointSaved,
@@ -37,6 +38,7 @@ from .observers import SILENT, Observer, Telemetry, write
 
 __all__ = [
     "SILENT",
+    "Acted",
     "CheckpointSaved",
     "ConsumerRemoved",
     "DeadLettered",

@@ -143,9 +143,10 @@ def test_the_errors_that_the_docs_show_are_those_that_come(wrong: str, tmp_path:
 
 
 def facts() -> Iterator[type[telemetry.Fact]]:
-    for one in vars(telemetry.facts).values():
-        if isinstance(one, type) and issubclass(one, telemetry.Fact) and one.__module__ == telemetry.facts.__name__:
-            yield one
+    for module in (telemetry.facts, telemetry.acts):
+        for one in vars(module).values():
+            if isinstance(one, type) and issubclass(one, telemetry.Fact) and one.__module__ == module.__name__:
+                yield one
 
 
 def test_every_fact_is_documented_with_its_level_and_fields() -> None:
