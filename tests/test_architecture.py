@@ -37,10 +37,11 @@ LAYERS: list[list[str]] = [
     ["connection.credentials", "connection.embedded"],
     ["connection.wire"],
     ["connection.endpoints", "connection.node", "connection.places"],
-    ["connection.clients", "connection.misplaced", "connection.topology"],
+    ["connection.clients", "connection.misplaced", "connection.redirects", "connection.talk", "connection.topology"],
     ["connection.opening"],
     ["connection.dial", "connection.link", "connection.reader"],
-    ["connection.sentinel"],
+    ["connection.cluster", "connection.links", "connection.sentinel"],
+    ["connection.leading"],
     ["connection"],
     ["connection.steps"],
     ["consumer.clock", "consumer.entry", "consumer.periodic", "consumer.progress", "consumer.status"],
@@ -92,6 +93,8 @@ TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}
 """Modules at the top of the package: the mission's own words, and what an import of the package needs."""
 
 TASK_STARTERS = {
+    "connection/cluster/asking.py": "a question to each node, ended with the first answer",
+    "connection/cluster/nodes.py": "the watch over the map, ended when the connection closes",
     "connection/link.py": "the link's one task, ended by close()",
     "connection/sentinel/finding.py": "a question to each Sentinel, ended with the first answer",
     "connection/sentinel/watched.py": "the watch, ended by close(), and a dialling that is given up at a switch",

@@ -11,13 +11,12 @@ It belongs to the event loop and the process that opened it (`Home`), and is ref
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from ..checks import values
 from ..exceptions import (
@@ -29,6 +28,7 @@ from ..exceptions import (
 )
 from ..version import __version__
 from .home import Home
+from .links import Links, Purpose
 from .naming import about_script, key_of, with_keys, with_stream
 from .node import Dialled, Node
 from .packing import Argument, Command
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from .link import Link
     from .places import Places
     from .reader import Reader
-
-Purpose = Literal["publish", "durable", "settle", "control"]
 
 
 class Connection:
@@ -95,6 +93,7 @@ class Connection:
     async def open(self) -> None:
         """Connect; see the class."""
         from .dial import first_contact  # noqa: PLC0415  # not needed by programs that only import us
+        from .leading import open_topology  # noqa: PLC0415
         from .misplaced import check  # noqa: PLC0415
         from .opening import open_places  # noqa: PLC0415
 
@@ -107,21 +106,14 @@ class Connection:
         try:
             places = open_places(self._address, self._client, __version__)
             self._places = await self._stack.enter_async_context(places)
-            self._lead_to(await self._topology_of(self._places))
+            leading = open_topology(self._places, self._dial, self._command_timeout, self._connect_timeout, self.shown)
+            self._lead_to(await self._stack.enter_async_context(leading))
             self._server = await first_contact(self._topology.node_of().dial, self._connect_timeout, self.shown)
-            if self._places.kind != "sentinel":
+            if self._places.kind == "one":
                 await check(self._server, self._address, self.shown, self.call)
         except BaseException:
             await self.close()
             raise
-
-    async def _topology_of(self, places: Places) -> Topology:
-        """The topology of what is there, which ends with what this connection has opened."""
-        if places.kind != "sentinel":
-            return OneNode(self._dial, self.shown)
-        from .sentinel.watched import WatchedNode  # noqa: PLC0415
-
-        return await self._stack.enter_async_context(WatchedNode(places, self._command_timeout, self.shown).listening())
 
     async def close(self) -> None:
         """Close all connections, and stop the embedded server. Closing twice is fine.
@@ -134,7 +126,7 @@ class Connection:
             self._home = home
             raise home.elsewhere()
         self._places = None  # from here on nobody gets a new link or reader
-        readers, links, stack = (*self._readers,), self._all_links(), self._stack
+        readers, links, stack = (*self._readers,), (*self._links,), self._stack
         self._stack = AsyncExitStack()
         try:
             for reader in readers:
@@ -171,6 +163,15 @@ class Connection:
         """Where it leads, without credentials."""
         return self._address.shown if self._address else "the client passed in"
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether keys live on several nodes."""
+        return self._topology.only is None
+
+    async def refresh(self) -> int:
+        """Look now at which node has what; return the version of that map. Raises `RedisUnavailableError`."""
+        return await self._topology.refresh()
+
     def node_of(self, key: Argument | None = None) -> Node:
         """The node where a key lives; without a key any node."""
         return self._topology.node_of(key)
@@ -183,20 +184,18 @@ class Connection:
         """
         if (home := self._home) is None or home.thread != get_ident() or not home.loop.is_running():
             self._check_here()
-        links = self._links[self._topology.node_of(key)] if self._only is None else self._only
-        if (link := links.get(purpose)) is None:
-            link = links[purpose] = self.new_link(self._command_timeout, key)
-        return link
+        links = self._links
+        link = None if links.only is None else links.only.get(purpose)
+        return link or self._shared_link(purpose, key)
+
+    def _shared_link(self, purpose: Purpose, key: Argument | None) -> Link:
+        self._check_open()
+        return self._links.of(purpose, self._topology.node_of(key))
 
     def _lead_to(self, topology: Topology) -> None:
         """Lead to these nodes, with no links yet."""
-        self._topology: Topology = topology
-        self._links: defaultdict[Node, dict[Purpose, Link]] = defaultdict(dict)
-        self._only: dict[Purpose, Link] | None = None if topology.only is None else self._links[topology.only]
-        """The links where there is only one node: a hot path does not look it up."""
-
-    def _all_links(self) -> list[Link]:
-        return [link for links in self._links.values() for link in links.values()]
+        self._topology = topology
+        self._links = Links(topology, self._command_timeout)
 
     def new_link(self, timeout: float, key: Argument | None = None) -> Link:
         """Return a new link with its own deadline, for the running event loop, which may be another thread's.
@@ -217,8 +216,7 @@ class Connection:
         from .reader import Reader  # noqa: PLC0415
 
         self._check_here()
-        node = self._topology.node_of(stream)
-        reader = Reader(node, partial(self._call_at, stream), timeout=self._command_timeout)
+        reader = Reader(self._topology, stream, partial(self._call_at, stream), timeout=self._command_timeout)
         self._readers.add(reader)
         return reader
 

@@ -21,6 +21,7 @@ When things fail:
 * The server says that it is the wrong node (`WrongNodeError`: a primary that was demoted): that is the answer, and
   the connection is closed when all under way is answered. So are others that were made before, when they are used
   next (`Node`).
+* The key is on another node (`MOVED`, `ASK`): the command is sent there, and callers do not see that (`redirects`).
 * Credentials refused, server too old: what is queued fails with that error at once.
 * A caller is cancelled: its command may still be sent; the reply is read and dropped, so that the next one gets
   its own.
@@ -31,7 +32,7 @@ The replies are taken raw, without redis-py's response callbacks, which cost ten
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,10 @@ from . import errors
 from .home import Home, Socket
 from .node import Dialled, Node
 from .packing import Argument, Command, pack
+from .redirects import Post, followed
 from .replies import Answer, Reply
 from .steps.script import Script
+from .verdicts import Move
 from .wire.line import wire_of
 from .wire.outbox import Outbox
 from .wire.patience import Patience
@@ -58,8 +61,9 @@ LOOKS = 4
 class Link:
     """One connection that many tasks share. It belongs to the event loop in which it is made."""
 
-    def __init__(self, node: Node, *, timeout: float) -> None:
+    def __init__(self, node: Node, *, timeout: float, post_to: Callable[[Move], Post] | None = None) -> None:
         self._node = node
+        self._post_to = post_to
         self._turn = 0
         self._timeout = timeout
         self._where = node.where
@@ -105,13 +109,16 @@ class Link:
         return await self.send(b"".join(map(pack, commands)), len(commands)) if commands else []
 
     def send(self, packed: bytes, expected: int) -> Awaitable[list[Answer]]:
-        """Post packed commands, and return what to await for their `expected` answers.
+        """Post packed commands, to other nodes those that belong there; return what to await for `expected` answers.
 
         While too much is queued, they are posted when it is awaited. Raises as `call` does, but for error replies.
         """
-        if self._outbox.is_full:
-            return self._send_later(packed, expected)
-        return self._post(packed, expected, self._loop.time() + self._timeout)
+        posted = self._send_later(packed, expected) if self._outbox.is_full else self._post(packed, expected)
+        return posted if self._post_to is None else followed(posted, self._post_to, packed, expected)
+
+    def post(self, packed: bytes, expected: int) -> Awaitable[list[Answer]]:
+        """Do as `send`, to this node alone."""
+        return self._send_later(packed, expected) if self._outbox.is_full else self._post(packed, expected)
 
     async def _send_later(self, packed: bytes, expected: int) -> list[Answer]:
         """Wait until there is room in the queue, which is a part of the time that the command has."""
@@ -119,12 +126,12 @@ class Link:
         await self._outbox.wait_for_room(expires)
         return await self._post(packed, expected, expires)
 
-    def _post(self, packed: bytes, expected: int, expires: float) -> asyncio.Future[list[Answer]]:
+    def _post(self, packed: bytes, expected: int, expires: float = 0.0) -> asyncio.Future[list[Answer]]:
         if self._wire is None:
             self._start()
         elif not self._turn_is_given:
             self._write_next_turn()
-        return self._outbox.put(packed, expected, expires)
+        return self._outbox.put(packed, expected, expires or self._loop.time() + self._timeout)
 
     def _start(self) -> None:
         """Have the task connect. Raises `NotOpenError` when the link is closed."""
@@ -165,6 +172,9 @@ class Link:
                 continue
             try:
                 connection = await self._dial_for_the_queue()
+            except WrongNodeError as error:
+                self._outbox.fail_all(error)  # they are sent again, to the node that has their keys now
+                continue
             except RedisUnavailableError:
                 continue  # the node knows, and has the next ones wait
             except RedisStreamsError as error:
@@ -227,11 +237,14 @@ class Link:
         self._wire = wire
         try:
             self._write_batch()
+            longest = min(self._timeout / LOOKS, self._node.longest_silence)
             while not wire.lost.done():
                 left = self._patience.left(wire, self._loop.time()) if self._under_way else self._timeout
                 if left <= 0:
                     wire.lose(TimeoutError())
-                await asyncio.wait((wire.lost,), timeout=min(left, self._timeout / LOOKS))
+                elif self._under_way and self._loop.time() - wire.heard > longest:
+                    self._node.silent()
+                await asyncio.wait((wire.lost,), timeout=min(left, longest))
             wire.lost.result()
         finally:
             self._wire = None

@@ -3,7 +3,7 @@
 | `HELLO` says | it is | write instead |
 |---|---|---|
 | `mode: sentinel` | a Sentinel | `redis+sentinel://host:port/NAME/0`, with the names that it knows |
-| `mode: cluster`, and other nodes have slots | a node of a Cluster | none yet |
+| `mode: cluster`, and other nodes have slots | a node of a Cluster | `redis+cluster://host:port` |
 | `role: replica`, in step with its primary | a replica | the URL of its primary |
 
 A Cluster of one shard is one server, as all keys live there: it works with both forms. A replica without a link to its
@@ -33,7 +33,7 @@ async def check(server: Server, address: Address | None, shown: str, ask: Ask) -
     if server.mode == "sentinel":
         problem = _of_a_sentinel(address, await _asked(ask, "ROLE"))
     elif server.mode == "cluster":
-        problem = _of_a_node(await _asked(ask, "CLUSTER", "SLOTS"))
+        problem = _of_a_node(address, await _asked(ask, "CLUSTER", "SLOTS"))
     if problem is None and server.role == "replica":
         problem = _of_a_replica(address, await _asked(ask, "ROLE"))
     if problem is not None:
@@ -49,11 +49,13 @@ def _of_a_sentinel(address: Address | None, role: Reply) -> str:
     return f"is a Sentinel; write {_url(address, 'sentinel', None)}/{names}/0"
 
 
-def _of_a_node(slots: Reply) -> str | None:
+def _of_a_node(address: Address | None, slots: Reply) -> str | None:
     primaries = primaries_in(slots)
     if len(primaries) < 2:  # a Cluster of one shard
         return None
-    return f"leads to a Cluster of {len(primaries)} shards, which is not supported yet; use one Redis, or Sentinels"
+    url = _url(address, "cluster", primaries[0])
+    shards = f"is one node of a Cluster of {len(primaries)} shards"
+    return f"{shards}; write {url}, or pass a redis.asyncio.RedisCluster as client"
 
 
 def _of_a_replica(address: Address | None, role: Reply) -> str | None:

@@ -20,6 +20,7 @@ Used by the threads of a process at once: all that is stored are numbers, and an
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
@@ -39,6 +40,9 @@ LOOK = 0.25
 PATIENCE = 0.5
 """Seconds that a reader waits for its turn before it says why there is no connection."""
 
+SILENCE = 0.5
+"""Seconds without an answer after which it is asked whether a node still has its keys, where there are others."""
+
 Dialled = tuple[Socket, Server]
 """An open connection that is authenticated and checked, and the server that it leads to."""
 
@@ -50,10 +54,18 @@ class Node:
     """
 
     def __init__(
-        self, dial: Callable[[], Awaitable[Dialled]], after: Callable[[WrongNodeError], Verdict | Move], where: str
+        self,
+        dial: Callable[[], Awaitable[Dialled]],
+        after: Callable[[WrongNodeError], Verdict | Move],
+        where: str,
+        *,
+        silent: Callable[[], None] | None = None,
     ) -> None:
         self._dial = dial
         self._after = after
+        self.silent: Callable[[], None] = silent or _nothing
+        """Called when a command is not answered for `longest_silence`: another node may have its keys by now."""
+        self.longest_silence: float = math.inf if silent is None else SILENCE
         self.where: str = where
         self.turn: int = 0
         """How often connections turned out to lead to the wrong server."""
@@ -137,3 +149,7 @@ class Node:
     def reason(self) -> RedisUnavailableError:
         """Return the error for those who wait: why there is no connection."""
         return type(self._reason)(*self._reason.args)  # one of the caller's own, because it is raised
+
+
+def _nothing() -> None:
+    """There is no other node to ask."""

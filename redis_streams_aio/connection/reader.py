@@ -26,8 +26,11 @@ from . import errors
 from .home import Home, Socket
 from .node import Node
 from .packing import pack
+from .redirects import asking
 from .replies import Answer, Reply, new_entries
 from .steps.consumer import Consumer
+from .topology import Topology
+from .verdicts import Move, verdict
 from .wire.answers import Answered
 from .wire.conversation import Conversation
 from .wire.line import wire_of
@@ -64,8 +67,14 @@ class Asked(NamedTuple, Generic[T]):
 class Reader:
     """Reads new entries for one consumer of a group."""
 
-    def __init__(self, node: Node, call: Call, *, timeout: float) -> None:
-        self._node = node
+    def __init__(self, topology: Topology, stream: str, call: Call, *, timeout: float) -> None:
+        self._topology = topology
+        self._stream = stream
+        self._node = topology.node_of(stream)
+        self._named: Node | None = None
+        """The node that the last answer named (`ASK`): the next connection leads there."""
+        self._asks = False
+        """Whether the connection leads to a node that was named, and each command on it needs `ASKING`."""
         self._call = call
         self._timeout = timeout
         self._turn = 0
@@ -89,7 +98,9 @@ class Reader:
     @property
     def is_connected(self) -> bool:
         """Whether the next read is sent at once, and with it what goes ahead; else it connects first."""
-        return self._talk is not None and self._talk.is_open and self._turn == self._node.turn
+        if self._talk is None or not self._talk.is_open or self._turn != self._node.turn:
+            return False
+        return self._topology.only is not None or self._asks or self._node is self._topology.node_of(self._stream)
 
     async def read(
         self,
@@ -110,8 +121,10 @@ class Reader:
         """
         if (talk := self._present()) is None:
             talk = await self._connect()
+        if self._asks:
+            ahead, answered = asking(ahead, answered)
         if self.may_unblock is None:
-            ahead, answered = self._asking(ahead, answered)
+            ahead, answered = self._finding_out(ahead, answered)
         began, packed = self._home.loop.time(), self._packed_read(who, count, block, ahead)
         return await self.answer(
             Asked(talk.exchange(packed, block + self._timeout, len(ahead), answered, parse), block, began)
@@ -120,7 +133,8 @@ class Reader:
     @property
     def may_read_on(self) -> bool:
         """Whether `read_on` is possible: after the first read of a connection of our own kind."""
-        return isinstance(self._talk, Conversation) and self.may_unblock is not None and self.is_connected
+        is_ours = isinstance(self._talk, Conversation) and not self._asks
+        return is_ours and self.may_unblock is not None and self.is_connected
 
     def read_on(
         self,
@@ -167,7 +181,7 @@ class Reader:
         if self._home.loop.time() - began < block / 2:
             await asyncio.sleep(min(POLL, block))
 
-    def _asking(self, ahead: Sequence[bytes], answered: Answered) -> tuple[Sequence[bytes], Answered]:
+    def _finding_out(self, ahead: Sequence[bytes], answered: Answered) -> tuple[Sequence[bytes], Answered]:
         """Ask with the first read whether the user may end reads: none waits yet, so nothing happens."""
 
         def learn(answers: list[Answer]) -> None:
@@ -197,6 +211,8 @@ class Reader:
         if isinstance(answer, WrongNodeError):
             self._node.heard(self._turn, answer)
             await self.leave()
+            if isinstance(said := verdict(answer), Move) and said.asking:
+                self._named = self._topology.target(said)
         return answer
 
     async def leave(self) -> None:
@@ -208,6 +224,8 @@ class Reader:
         if self._connection is not None:  # it was lost, or leads to the wrong node
             await self.leave()
         closings = self._closings
+        named, self._named, self._asks = self._named, None, False
+        self._node = named or self._topology.node_of(self._stream)
         await self._node.until_open()
         self._turn = self._node.turn
         connection, greeted = await self._node.dial()
@@ -215,6 +233,7 @@ class Reader:
             await self._home.hang_up(connection)
             raise RedisUnavailableError(f"{self._node.where}: the reader was closed while it connected")
         self._connection, self._client_id, self.may_unblock = connection, greeted.client_id, None
+        self._asks = named is not None
         self._may_block = greeted.name != _HOLDS_ON_TO_THE_GROUP
         talk = self._talk = self._talk_on(connection)
         return talk

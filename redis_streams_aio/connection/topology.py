@@ -39,6 +39,12 @@ class Topology(Protocol):
     def after(self, error: WrongNodeError) -> Verdict | Move:
         """Return what an error means for the connection that it came on."""
 
+    def target(self, move: Move) -> Node:
+        """Return the node that a redirect names."""
+
+    async def refresh(self) -> int:
+        """Look now at which node has what, and return the version of that map. Raises `RedisUnavailableError`."""
+
 
 class OneNode:
     """One address, where all keys live."""
@@ -53,6 +59,14 @@ class OneNode:
     def after(self, error: WrongNodeError) -> Verdict | Move:
         """Return what an error means; the address may lead elsewhere by now."""
         return here_or_redial(error)
+
+    def target(self, move: Move) -> Node:  # noqa: ARG002  # there is no other one
+        """Return the node."""
+        return self.only
+
+    async def refresh(self) -> int:
+        """Return 0: all keys live in one place."""
+        return 0
 
 
 def here_or_redial(error: WrongNodeError) -> Verdict:

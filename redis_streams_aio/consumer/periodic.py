@@ -23,11 +23,14 @@ async def repeat(
     interval: Interval,
     emit: Callable[[Fact], None],
     stop: asyncio.Event | None = None,
+    *,
+    longest: float = LONGEST,
 ) -> None:
     """Run the step now and then every `interval` seconds (0: again at once), until `stop` is set.
 
-    A step that has begun runs to its end. If Redis refuses, the step is repeated with backoff, at the latest at the
-    next turn, and each failure is emitted as a fact. Any other error is a bug in this library, and ends the broker.
+    A step that has begun runs to its end. If Redis refuses, the step is repeated with backoff (of `longest` seconds in
+    the end), at the latest at the next turn, and each failure is emitted as a fact. Any other error is a bug in this
+    library, and ends the broker.
     """
     stop = stop or asyncio.Event()
     waits: Iterator[float] | None = None
@@ -36,7 +39,7 @@ async def repeat(
             await step()
         except RedisStreamsError as error:
             seconds = _seconds(interval)
-            waits = waits or delays(longest=max(LONGEST, seconds / 10))
+            waits = waits or delays(longest=max(longest, seconds / 10))
             wait = min(next(waits), seconds or LONGEST)
             emit(StepFailed.of(duty, error, wait))
         else:

@@ -46,6 +46,9 @@ LONGER = 10
 LONGEST_WAIT = 30.0
 """Seconds, unless a block is longer."""
 
+AGAIN = 0.5
+"""The most seconds between two reads that fail: a failover ends without notice. Connecting has a backoff of its own."""
+
 READ_OVERDUE = 1.0
 """Seconds that a read may take longer than its block before a halt cancels it."""
 
@@ -129,7 +132,7 @@ class Reading:
         self.is_active = True
         try:
             read = self._step(self._read_once)
-            await repeat(f"read {self._stream}/{self._group}", read, 0, self._telemetry.emit, self._halt)
+            await repeat(f"read {self._stream}/{self._group}", read, 0, self._telemetry.emit, self._halt, longest=AGAIN)
             if self._sent:
                 await self._read_on()
         except RedisStreamsError:

@@ -18,12 +18,11 @@ from redis_streams_aio.cli import show
 from redis_streams_aio.cli.commands import pending
 from redis_streams_aio.config import yaml_files
 from redis_streams_aio.connection import address, reader, replies
-from redis_streams_aio.connection.node import Node
 from redis_streams_aio.connection.replies import RawEntry, Reply, Server
 from redis_streams_aio.connection.steps import checkpoints, claims, describing, leases, records
 from redis_streams_aio.connection.steps.consumer import Consumer
 from redis_streams_aio.connection.steps.dead_letters import DeadLetterOptions
-from redis_streams_aio.connection.verdicts import verdict
+from redis_streams_aio.connection.topology import OneNode
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.intake.records import take_pending
 from redis_streams_aio.consumer.settle.plans import Write
@@ -247,7 +246,7 @@ async def test_p16_a_server_that_does_not_wait_is_not_asked_without_a_pause() ->
     async def dial() -> Any:
         return asked, Server("valkey", "9.1.2", 1)
 
-    reading = reader.Reader(Node(dial, verdict, "nowhere"), dial, timeout=1.0)
+    reading = reader.Reader(OneNode(dial, "nowhere"), "orders", dial, timeout=1.0)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             while True:

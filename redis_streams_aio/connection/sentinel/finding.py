@@ -25,7 +25,7 @@ from ..errors import LOST_CONNECTION, from_lost
 from ..hosts import Host
 from ..places import Places
 from ..replies import Reply, Server, mapping, text
-from .talk import Talk
+from ..talk import Talk
 
 HEAD_START = 0.25
 """Seconds that a Sentinel has before the next one is asked too."""

@@ -21,8 +21,8 @@ from ..errors import LOST_CONNECTION, from_lost
 from ..hosts import Host
 from ..places import Places
 from ..replies import Reply
+from ..talk import Talk
 from .finding import PATIENCE, Finder, check
-from .talk import Talk
 
 CHANNELS = ("+switch-master", "+promoted-slave")
 SILENCE = 1.0

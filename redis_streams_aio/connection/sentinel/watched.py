@@ -26,7 +26,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Self, cast
+from typing import Self
 from weakref import WeakKeyDictionary
 
 from ...exceptions import RedisUnavailableError, WrongNodeError
@@ -39,12 +39,9 @@ from ..packing import Argument
 from ..places import Places
 from ..topology import here_or_redial
 from ..verdicts import Move, Verdict
-from ..wire.line import Line
+from ..wire.line import drop
 from .finding import Finder, UnknownServiceError
 from .watch import Watch
-
-if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
 
 GRACE = 0.3
 """Seconds for answers of the old primary that are under way."""
@@ -76,6 +73,14 @@ class WatchedNode:
         """Return what an error means; another server may be the primary by now."""
         return here_or_redial(error)
 
+    def target(self, move: Move) -> Node:  # noqa: ARG002  # there is no other one
+        """Return the node."""
+        return self.only
+
+    async def refresh(self) -> int:
+        """Return 0: all keys live in one place."""
+        return 0
+
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Self]:
         """Listen to the Sentinels in the running event loop."""
@@ -99,7 +104,7 @@ class WatchedNode:
         self.only.moved()
         for connection, loop in connections:
             with suppress(RuntimeError):  # its loop is closed, and the connection with it
-                loop.call_soon_threadsafe(loop.call_later, GRACE, _drop, connection)
+                loop.call_soon_threadsafe(loop.call_later, GRACE, drop, connection, "another server is the primary now")
 
     async def _dial(self) -> Dialled:
         """Connect to the primary; begin again when there is another one meanwhile."""
@@ -155,14 +160,6 @@ async def _end(listening: asyncio.Task[None], home: Home) -> None:
     await asyncio.wait((listening,))
     if not listening.cancelled():
         listening.result()
-
-
-def _drop(connection: Socket) -> None:
-    """End a connection. Callers that wait for its answers learn that it was lost."""
-    if isinstance(connection, Line):
-        connection.wire.lose(ConnectionError("another server is the primary now"))
-    elif (writer := cast("AbstractConnection", connection)._writer) is not None:  # noqa: SLF001  # it cannot be ended at once otherwise
-        writer.transport.abort()
 
 
 async def _give_up(dialling: asyncio.Task[Dialled]) -> None:

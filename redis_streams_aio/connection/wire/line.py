@@ -132,6 +132,14 @@ class Line:
         self.wire.close()
 
 
+def drop(connection: Socket, reason: str) -> None:
+    """End a connection at once; all that wait for its answers learn that it was lost."""
+    if isinstance(connection, Line):
+        connection.wire.lose(ConnectionError(reason))
+    elif (writer := cast("AbstractConnection", connection)._writer) is not None:  # noqa: SLF001  # else it waits for its peer
+        writer.transport.abort()
+
+
 def wire_of(connection: Socket) -> Wire | AbstractConnection:
     """Return the wire of a connection, or the connection itself where no wire fits.
 

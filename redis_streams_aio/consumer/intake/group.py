@@ -68,6 +68,8 @@ class GroupSource:
         self._returning = Returning(holdings)
         self._first_time = True
         self._reader: Reader | None = None
+        self._refused_at: int | None = None
+        """The version of the Cluster's map by which a node said that there is no group."""
         self._sent: _Read | None = None
         """The read that left with the answer to the last one; the next `fetch` waits for it."""
         self._idle = asyncio.Event()
@@ -115,7 +117,8 @@ class GroupSource:
         try:
             return await self._fetch(self._sent or self._read(room, take, more, wait), take)
         except GroupNotFoundError:
-            await self._recreate_group()
+            if await self._is_lost():
+                await self._recreate_group()
             return 0
         except BaseException:
             await self._drop_sent()
@@ -131,6 +134,7 @@ class GroupSource:
         finally:
             if read.group is not None:
                 read.group.stay()  # if no answer came
+        self._refused_at = None
         if self._returning:
             came += await self._take_returning(take)
         self.handful.came(came)
@@ -266,6 +270,17 @@ class GroupSource:
         if taken:
             self._position.moved()
         return len(taken)
+
+    async def _is_lost(self) -> bool:
+        """Whether the owner of the stream says that there is no group. Raises `RedisUnavailableError`.
+
+        In a Cluster, a node that has lost the stream to another one may say so too. So the map is looked at, and the
+        next read asks its owner: only a second refusal by the same map counts.
+        """
+        if not self.holdings.connection.is_spread:
+            return True
+        before, self._refused_at = self._refused_at, await self.holdings.connection.refresh()
+        return before == self._refused_at
 
     async def _recreate_group(self) -> None:
         position = await self._position.join()

@@ -31,14 +31,17 @@ group is recreated at its checkpoint, the same ids are still held and not handle
 
 from __future__ import annotations
 
+from asyncio import gather
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...connection import Connection
+from ...connection.node import Node
 from ...connection.steps.leases import Renewed, renewal
 from ...connection.steps.script import Step
 from ...connection.steps.sending import send
-from ...exceptions import GroupNotFoundError, RedisStreamsError
+from ...exceptions import GroupNotFoundError, RedisStreamsError, RedisUnavailableError
 from ..entry import Entry
 from ..holdings import Holdings
 
@@ -70,7 +73,7 @@ class LeaseKeeper:
         self._lease = lease
         self._held = held
         self._hand_over = hand_over or _at_once
-        self._link: Link | None = None
+        self._links: dict[Node, Link] = {}
 
     @property
     def interval(self) -> float:
@@ -83,7 +86,7 @@ class LeaseKeeper:
         An error of one group does not stop the others. Raises the first error: `RedisUnavailableError`, `ServerError`.
         """
         held = self._parts()
-        outcomes = await self._renew([part.renewal for part in held])
+        outcomes = await self._renew(held)
         errors: list[RedisStreamsError] = []
         lost: list[_Lost] = []
         for part, outcome in zip(held, outcomes, strict=True):
@@ -100,27 +103,44 @@ class LeaseKeeper:
         return [part for each in self._held() if each.lease == self._lease for part in _parts(each)]
 
     async def close(self) -> None:
-        """Close the keeper's connection; a later step opens another one."""
-        link, self._link = self._link, None
-        if link is not None:
+        """Close the keeper's connections; a later step opens others."""
+        links, self._links = self._links, {}
+        for link in links.values():
             await link.close()
 
-    async def _renew(self, renewals: Sequence[Step[Renewed]]) -> list[Renewed | RedisStreamsError]:
-        """Send all renewals together, on a connection that is made for the first of them."""
-        if not renewals:
-            return []
-        if self._link is None:
-            self._link = self._connection.new_link(max(self.interval, SHORTEST_DEADLINE))
-        return await send(self._link, renewals)
+    async def _renew(self, held: Sequence[_Part]) -> list[Renewed | RedisStreamsError]:
+        """Send all renewals to one node together. A node that does not answer delays those of no other node."""
+        by_link: dict[Link, list[int]] = {}
+        for at, part in enumerate(held):
+            by_link.setdefault(self._link_of(part.holdings.stream), []).append(at)
+        parts = [_outcomes(link, [held[at].renewal for at in places]) for link, places in by_link.items()]
+        found = chain.from_iterable(await gather(*parts))
+        outcomes = dict(zip(chain.from_iterable(by_link.values()), found, strict=True))
+        return [outcomes[at] for at in range(len(held))]
+
+    def _link_of(self, stream: str) -> Link:
+        """Return the keeper's own link to the node of a stream."""
+        node = self._connection.node_of(stream)
+        if (link := self._links.get(node)) is None:
+            timeout = max(self.interval, SHORTEST_DEADLINE)
+            link = self._links[node] = self._connection.new_link(timeout, stream)
+        return link
 
     async def _let_go(self, lost: Sequence[_Lost]) -> int:
         """Stop holding lost deliveries, and have Redis forget its records of deleted entries; return how many."""
-        forgotten = [each.holdings.forget_command(each.vanished) for each in lost if each.vanished]
         for each in lost:
             self._hand_over(each.let_go)
-        if forgotten and self._link is not None:
-            await self._link.call_many(forgotten)
+        for each in lost:
+            if each.vanished:
+                await self._link_of(each.holdings.stream).call_many([each.holdings.forget_command(each.vanished)])
         return sum(len(each.missing) for each in lost)
+
+
+async def _outcomes(link: Link, renewals: Sequence[Step[Renewed]]) -> list[Renewed | RedisStreamsError]:
+    try:
+        return await send(link, renewals)
+    except RedisUnavailableError as error:
+        return [error] * len(renewals)
 
 
 class _Lost(NamedTuple):

@@ -1,6 +1,6 @@
-"""`Talk`: one connection to one Sentinel, for questions, and then for the messages of channels.
+"""`Talk`: one connection for questions, and for messages of channels.
 
-Its owner sets the deadlines, and closes the connection. A waiting caller learns of its loss.
+Its owner sets the deadlines, and closes the connection. The loss of the connection is raised by `ask` and `next`.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from ..home import Socket
-from ..packing import Argument, pack
-from ..replies import Answer, Reply
-from ..wire.line import Line
-from ..wire.wire import Wire
+from .home import Socket
+from .packing import Argument, pack
+from .replies import Answer, Reply
+from .wire.line import Line
+from .wire.wire import Wire
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 
 class Talk:
-    """An open connection to a Sentinel."""
+    """An open connection that asks one thing after the other."""
 
     def __init__(self, connection: Socket) -> None:
         self._wire = _wire_of(connection)
@@ -53,7 +53,7 @@ class Talk:
 
 
 def _wire_of(connection: Socket) -> Wire:
-    """Return the wire of a connection. Sentinels are logged in to once: no `AUTH` ever comes in between."""
+    """Return the wire of a connection. A talk is short: no `AUTH` ever comes in between."""
     if isinstance(connection, Line):
         return connection.wire
     return Wire.over(cast("AbstractConnection", connection))
