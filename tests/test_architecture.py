@@ -95,9 +95,10 @@ TOP = {"version", "exceptions", "models", "checkpoint", "_public", "__main__"}
 TASK_STARTERS = {
     "connection/cluster/asking.py": "a question to each node, ended with the first answer",
     "connection/cluster/nodes.py": "the watch over the map, ended when the connection closes",
+    "connection/dial.py": "a dialling that is given up when it leads to the wrong server",
     "connection/link.py": "the link's one task, ended by close()",
     "connection/sentinel/finding.py": "a question to each Sentinel, ended with the first answer",
-    "connection/sentinel/watched.py": "the watch, ended by close(), and a dialling that is given up at a switch",
+    "connection/sentinel/watched.py": "the watch, ended by close()",
     "producer/rounds.py": "a task while events wait for their copies, which ends with their answers",
     "broker/supervisor_task.py": "the task of the supervisor, awaited when the broker is left",
     "broker/supervisor.py": "a task for each subscription and each duty for all of them, in its task groups",

@@ -197,16 +197,13 @@ class Connection:
         self._topology = topology
         self._links = Links(topology, self._command_timeout)
 
-    def new_link(self, timeout: float, key: Argument | None = None) -> Link:
-        """Return a new link with its own deadline, for the running event loop, which may be another thread's.
+    def new_links(self, timeout: float) -> Links:
+        """Return links with their own deadline, for the running event loop, which may be another thread's.
 
-        It leads to the node where a key lives. The caller closes it, while this connection is open. Raises
-        `NotOpenError`.
+        The caller closes them, while this connection is open. Raises `NotOpenError`.
         """
-        from .link import Link  # noqa: PLC0415
-
         self._check_open()
-        return Link(self._topology.node_of(key), timeout=min(timeout, self._command_timeout))
+        return Links(self._topology, min(timeout, self._command_timeout))
 
     def reader(self, stream: str) -> Reader:
         """A new reader of a stream with a connection of its own, until `release`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from ..exceptions import RedisStreamsError, RedisUnavailableError
@@ -17,6 +17,9 @@ from .wire.line import Factory, Line
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
+
+LOOK = 0.05
+"""Seconds between two looks at whether a server is still the right one, while it is dialled."""
 
 
 async def dial(make: Factory, patience: float, where: str) -> tuple[Socket, Server]:
@@ -34,6 +37,31 @@ async def dial(make: Factory, patience: float, where: str) -> tuple[Socket, Serv
         if isinstance(error, RedisStreamsError | asyncio.CancelledError) or not isinstance(error, Exception):
             raise
         raise errors.from_connecting(error, where) from None  # says the same, and redis-py may show credentials
+
+
+async def dial_while(
+    is_right: Callable[[], bool], dialled: Coroutine[object, object, tuple[Socket, Server]]
+) -> tuple[Socket, Server] | None:
+    """Dial as long as that leads to the right server; `None`: it does so no longer. Raises what dialling raises.
+
+    A server that is frozen takes connections, and would not be given up for `patience` seconds.
+    """
+    dialling, right = asyncio.create_task(dialled), True
+    try:
+        while (right := is_right()) and not dialling.done():
+            await asyncio.wait((dialling,), timeout=LOOK)
+        return dialling.result() if right else None
+    finally:
+        if not right or not dialling.done():
+            await _give_up(dialling)
+
+
+async def _give_up(dialling: asyncio.Task[tuple[Socket, Server]]) -> None:
+    """Stop dialling. Closes the connection if it came about all the same."""
+    dialling.cancel()
+    await asyncio.wait((dialling,))
+    if not dialling.cancelled() and dialling.exception() is None:
+        await dialling.result()[0].disconnect(nowait=True)
 
 
 async def _open(connection: AbstractConnection) -> Reply:

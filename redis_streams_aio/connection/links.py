@@ -1,4 +1,4 @@
-"""`Links`: the shared links of one event loop, told apart by purpose and node, each made when it is first needed."""
+"""`Links`: the links of one event loop, told apart by purpose and node, each made when it is first needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Purpose = Literal["publish", "durable", "settle", "control"]
 
 
 class Links:
-    """The shared links to the nodes of a topology."""
+    """The links to the nodes of a topology."""
 
     def __init__(self, topology: Topology, timeout: float) -> None:
         self._topology = topology

@@ -183,8 +183,7 @@ class Answering:
     def link(self, *_: object) -> Answering:
         return self
 
-    def new_link(self, *_: object) -> Answering:
-        return self
+    of = new_links = node_of = link
 
 
 def holding(connection: object) -> Holdings:

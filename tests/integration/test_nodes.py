@@ -73,7 +73,7 @@ async def test_each_command_goes_to_the_node_of_its_key(new_server: Callable[...
         reader = connection.reader("b")
         assert len(await reader.read(Consumer("b", "g", "c"), count=10, block=0.1)) == 4
         await reader_is_unblocked(reader)
-        link = connection.new_link(1.0, "b")
+        link = connection.new_links(1.0).of("control", connection.node_of("b"))
         assert await link.call("XLEN", "b") == 4
         await link.close()
         links = [connection.link("control", key) for key in ("a", "b")]

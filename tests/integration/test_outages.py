@@ -152,7 +152,7 @@ async def test_p3_a_links_deadline_holds_also_while_it_connects(new_server: Call
     """The lease keeper's link must be free for another try while a connection does not come about."""
     server = new_server()
     async with Connection(server.url) as connection:
-        link = connection.new_link(0.3)
+        link = connection.new_links(0.3).of("control", connection.node_of())
         server.freeze()
         loop = asyncio.get_running_loop()
         began = loop.time()

@@ -3,12 +3,13 @@
 The map is learned from a node that is asked for it (`CLUSTER SLOTS`) when the connection opens. A watch asks again
 every minute, and soon after anything that shows that the map is old: `MOVED`, a refusal, a connection that does not
 come about, a new one, a command without an answer. It asks one time after the other, at least `COOLDOWN`
-apart, however many ask for it. `MOVED` moves its slot at once, without waiting for the map.
+apart, however many ask for it, and every `AWAY` seconds while a node is away: links and readers may try it more and
+more seldom. `MOVED` moves its slot at once, without waiting for the map.
 
 A node that has no slots in a new map is *left*: nothing new is sent on its connections, dialling it is refused with
 `WrongNodeError`, which sends commands that wait there to the owner, and connections that are open have a moment for
 answers that are under way, then they are ended: a primary that is frozen would keep a blocked read for ever. A node
-that gets slots again is one like others.
+that gets slots, or that a redirect names, is one like others: a new node is named before it has its first slot.
 
 When things fail: no node answers -> the last map holds, and the watch goes on. A slot that nobody has keeps its last
 owner, which answers `CLUSTERDOWN`: commands are repeated until it has one. Nodes fail each for itself: no lock and no
@@ -29,8 +30,8 @@ from threading import Lock, get_ident
 from typing import Self
 from weakref import WeakKeyDictionary
 
-from ...exceptions import RedisStreamsError, WrongNodeError
-from ..dial import dial
+from ...exceptions import RedisStreamsError, RedisUnavailableError, WrongNodeError
+from ..dial import dial, dial_while
 from ..home import Home, Socket
 from ..hosts import Host
 from ..node import Dialled, Node
@@ -45,6 +46,8 @@ COOLDOWN = 0.2
 """Seconds between two looks at the map."""
 PERIOD = 60.0
 """Seconds after which the map is looked at in any case."""
+AWAY = 0.4
+"""Seconds between two looks while a node is away."""
 GRACE = 0.3
 """Seconds for answers of a node that was left."""
 
@@ -62,6 +65,8 @@ class ClusterNodes:
         self._owners: list[Node] = [self._node(places.seeds[0])] * SLOTS
         self._ranges: tuple[Range, ...] = ()
         self._primaries: frozenset[Host] = frozenset()
+        self._left: frozenset[Host] = frozenset()
+        self._away: set[Host] = set()
         self._order: tuple[Host, ...] = places.seeds
         self.version: int = 0
         """How often another map was learned."""
@@ -79,8 +84,10 @@ class ClusterNodes:
         return self._owners[0 if key is None else slot_of(key)]
 
     def target(self, move: Move) -> Node:
-        """Return the node that a redirect names."""
-        return self._node(Host(move.host, move.port))
+        """Return the node that a redirect names. Without a host, it is on that of the node that said the map."""
+        host = Host(move.host or self._order[0].host, move.port)
+        self._left -= {host}
+        return self._node(host)
 
     def after(self, error: WrongNodeError) -> Verdict | Move:
         """Return what an error means, and learn where a slot has moved."""
@@ -99,16 +106,30 @@ class ClusterNodes:
     # -- connections ------------------------------------------------------------------------------------------
 
     async def _dial(self, host: Host) -> Dialled:
-        self._check(host)
+        if not self._serves(host):
+            raise self._without_slots(host)
+        self._away.add(host)  # a server that is frozen takes connections, and does not answer
         self.look()
-        dialled = await dial(self._places.to(host), self._patience, f"{self._where}: {host.shown}")
+        try:
+            dialling = dial(self._places.to(host), self._patience, f"{self._where}: {host.shown}")
+            dialled = await dial_while(partial(self._serves, host), dialling)
+        except RedisUnavailableError:
+            raise
+        except BaseException:
+            self._away.discard(host)
+            raise
+        self._away.discard(host)
+        if dialled is None:
+            raise self._without_slots(host)
         with self._lock:
             self._open[dialled[0]] = host, asyncio.get_running_loop()
         return dialled
 
-    def _check(self, host: Host) -> None:
-        if self._primaries and host not in self._primaries and self._node(host) not in self._owners:
-            raise WrongNodeError(f"{self._where}: {host.shown} has no slots now")
+    def _serves(self, host: Host) -> bool:
+        return host not in self._left
+
+    def _without_slots(self, host: Host) -> WrongNodeError:
+        return WrongNodeError(f"{self._where}: {host.shown} has no slots now")
 
     def _leave(self, hosts: frozenset[Host]) -> None:
         """End the connections to nodes that have no slots any more."""
@@ -163,7 +184,7 @@ class ClusterNodes:
     async def _watch(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PERIOD):
+                async with asyncio.timeout(AWAY if self._away else PERIOD):
                     await self._wanted.wait()
             self._wanted.clear()
             try:
@@ -180,7 +201,10 @@ class ClusterNodes:
         owners = list(self._owners)
         for first, last, owner in found:
             owners[first : last + 1] = [self._node(owner)] * (last + 1 - first)
-        left = self._primaries - {each.owner for each in found}
-        self._ranges, self._owners, self._primaries = tuple(found), owners, frozenset(each.owner for each in found)
+        before, self._primaries = self._primaries, frozenset(each.owner for each in found)
+        self._ranges, self._owners = tuple(found), owners
+        without = frozenset(host for host in before - self._primaries if self._node(host) not in owners)
+        self._left = (self._left | without) - self._primaries
+        self._away -= self._left
         self.version += 1
-        self._leave(left)
+        self._leave(without)

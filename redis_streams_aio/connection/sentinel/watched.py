@@ -24,6 +24,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Self
@@ -31,7 +32,7 @@ from weakref import WeakKeyDictionary
 
 from ...exceptions import RedisUnavailableError, WrongNodeError
 from ...telemetry.logs import log
-from ..dial import dial
+from ..dial import dial, dial_while
 from ..home import Home, Socket
 from ..hosts import Host
 from ..node import Dialled, Node
@@ -45,8 +46,6 @@ from .watch import Watch
 
 GRACE = 0.3
 """Seconds for answers of the old primary that are under way."""
-LOOK = 0.05
-"""Seconds between two looks at whether there is another primary, while one is dialled."""
 TOLD_FOR = 3.0
 """Seconds for which a message about a new primary is believed without asking."""
 
@@ -110,15 +109,11 @@ class WatchedNode:
         """Connect to the primary; begin again when there is another one meanwhile."""
         while True:
             turn = self.only.turn
-            dialling = asyncio.create_task(self._dial_once())
-            try:
-                while not dialling.done() and turn == self.only.turn:
-                    await asyncio.wait((dialling,), timeout=LOOK)
-                if turn == self.only.turn:
-                    return dialling.result()
-            finally:
-                if not dialling.done() or turn != self.only.turn:
-                    await _give_up(dialling)
+            if (dialled := await dial_while(partial(self._is_turn, turn), self._dial_once())) is not None:
+                return dialled
+
+    def _is_turn(self, turn: int) -> bool:
+        return turn == self.only.turn
 
     async def _dial_once(self) -> Dialled:
         primary = await self._find()
@@ -160,11 +155,3 @@ async def _end(listening: asyncio.Task[None], home: Home) -> None:
     await asyncio.wait((listening,))
     if not listening.cancelled():
         listening.result()
-
-
-async def _give_up(dialling: asyncio.Task[Dialled]) -> None:
-    """Stop connecting. Closes the connection if it came about all the same."""
-    dialling.cancel()
-    await asyncio.wait((dialling,))
-    if not dialling.cancelled() and dialling.exception() is None:
-        await dialling.result()[0].disconnect(nowait=True)

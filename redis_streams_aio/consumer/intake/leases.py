@@ -37,7 +37,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...connection import Connection
-from ...connection.node import Node
 from ...connection.steps.leases import Renewed, renewal
 from ...connection.steps.script import Step
 from ...connection.steps.sending import send
@@ -46,7 +45,8 @@ from ..entry import Entry
 from ..holdings import Holdings
 
 if TYPE_CHECKING:
-    from ...connection.link import Link  # imports redis-py
+    from ...connection.link import Link
+    from ...connection.links import Links
 
 CHUNK = 100
 """The most ids in one renewal: 0.7 ms of the server's time."""
@@ -73,7 +73,7 @@ class LeaseKeeper:
         self._lease = lease
         self._held = held
         self._hand_over = hand_over or _at_once
-        self._links: dict[Node, Link] = {}
+        self._links: Links | None = None
 
     @property
     def interval(self) -> float:
@@ -104,8 +104,8 @@ class LeaseKeeper:
 
     async def close(self) -> None:
         """Close the keeper's connections; a later step opens others."""
-        links, self._links = self._links, {}
-        for link in links.values():
+        links, self._links = self._links, None
+        for link in links or ():
             await link.close()
 
     async def _renew(self, held: Sequence[_Part]) -> list[Renewed | RedisStreamsError]:
@@ -120,11 +120,9 @@ class LeaseKeeper:
 
     def _link_of(self, stream: str) -> Link:
         """Return the keeper's own link to the node of a stream."""
-        node = self._connection.node_of(stream)
-        if (link := self._links.get(node)) is None:
-            timeout = max(self.interval, SHORTEST_DEADLINE)
-            link = self._links[node] = self._connection.new_link(timeout, stream)
-        return link
+        if self._links is None:
+            self._links = self._connection.new_links(max(self.interval, SHORTEST_DEADLINE))
+        return self._links.of("control", self._connection.node_of(stream))
 
     async def _let_go(self, lost: Sequence[_Lost]) -> int:
         """Stop holding lost deliveries, and have Redis forget its records of deleted entries; return how many."""

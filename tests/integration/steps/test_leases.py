@@ -20,7 +20,7 @@ BOB = WHO._replace(name="bob")
 
 @pytest.fixture
 async def link(connection: Connection) -> AsyncIterator[Link]:
-    opened = connection.new_link(5)
+    opened = connection.new_links(5).of("control", connection.node_of())
     yield opened
     await opened.close()
 

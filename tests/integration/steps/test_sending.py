@@ -48,7 +48,7 @@ def _as_it_is(reply: Reply) -> Reply:
 
 @pytest.fixture
 async def link(connection: Connection) -> AsyncIterator[Link]:
-    opened = connection.new_link(5)
+    opened = connection.new_links(5).of("control", connection.node_of())
     yield opened
     await opened.close()
 
