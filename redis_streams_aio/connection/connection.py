@@ -11,6 +11,7 @@ It belongs to the event loop and the process that opened it (`Home`), and is ref
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -205,15 +206,19 @@ class Connection:
         self._check_open()
         return Links(self._topology, min(timeout, self._command_timeout))
 
-    def reader(self, stream: str) -> Reader:
+    def reader(self, stream: str, patience: float = math.inf) -> Reader:
         """A new reader of a stream with a connection of its own, until `release`.
+
+        A reply that has not begun to arrive `patience` seconds after the block is not waited for: with the lease of its
+        entries, others have taken these over by then.
 
         Raises `NotOpenError`, `WrongLoopError`.
         """
         from .reader import Reader  # noqa: PLC0415
 
         self._check_here()
-        reader = Reader(self._topology, stream, partial(self._call_at, stream), timeout=self._command_timeout)
+        timeout = min(patience, self._command_timeout)
+        reader = Reader(self._topology, stream, partial(self._call_at, stream), timeout=timeout)
         self._readers.add(reader)
         return reader
 

@@ -129,3 +129,41 @@ async def test_p6_what_waits_for_a_worker_is_bounded_in_bytes(url: str, redis: R
         await broker.publish_many("orders", [event(0, 1_000_000)] * 60, event_type="E")
         await until(lambda: got == 365, 20)
     assert 0 < most <= 8 + 2 + 1
+
+
+async def test_p30_a_reply_that_is_older_than_the_lease_is_not_handled(line: Proxy, redis: Redis) -> None:
+    """Others have taken its entries over by then: the reader gives the connection up when block and lease are over."""
+    got: list[tuple[str, object]] = []
+    facts: list[Fact] = []
+
+    def of(url: str, name: str) -> Broker:
+        broker = Broker(url, group="g", settings=Settings(block_ms=200, consumer=name), observers=[facts.append])
+
+        @broker.handler("orders", lease=1.0)
+        async def handle(payload: dict[str, object]) -> None:
+            got.append((name, payload["n"]))
+
+        return broker
+
+    async def put(number: int) -> None:
+        await redis.xadd("orders", {"event_type": "E", "payload": f'{{"n": {number}}}'})
+
+    async with of(line.url, "cut-off"):
+        await put(0)
+        await until(lambda: got)
+        line.partition("replies")
+        await put(1)
+        await until(lambda: pending_of(redis, "cut-off"))
+        async with of(line.url.replace(str(line.port), str(line.target)), "other"):
+            await until(lambda: len(got) == 2)
+        await until(lambda: [fact for fact in facts if isinstance(fact, StepFailed) and "read" in fact.duty], 5)
+        await line.heal()
+        await put(2)
+        await until(lambda: ("cut-off", 2) in got)
+    assert got == [("cut-off", 0), ("other", 1), ("cut-off", 2)]
+
+
+async def pending_of(redis: Redis, consumer: str) -> bool:
+    """Whether an entry was delivered to a consumer."""
+    found = await redis.xpending_range("orders", "g", "-", "+", 1, consumer)
+    return bool(found)

@@ -83,7 +83,7 @@ class GroupSource:
         await self._position.join()
         await self._returning.refresh()
         if self._reader is None:
-            self._reader = self.holdings.connection.reader(self.holdings.stream)
+            self._reader = self.holdings.connection.reader(self.holdings.stream, self.holdings.lease)
 
     @property
     def is_open(self) -> bool:
