@@ -210,7 +210,7 @@ def servers(session: nox.Session, server: str) -> None:
 @nox.parametrize("server", NEWEST_AND_OLDEST)
 @nox.parametrize("topology", TOPOLOGIES)
 def topologies(session: nox.Session, topology: str, server: str) -> None:
-    """The whole conformance suite on one server, behind Sentinels or on a Cluster; the gate has a short form of it."""
+    """The whole conformance suite and a minute of chaos, on one server, behind Sentinels or on a Cluster."""
     if server == "redis-7.0" and shutil.which("redis-server") is None:
         session.skip("no redis-server here: apt-get install redis-server")
     install(session, "test", "servers")
@@ -219,6 +219,7 @@ def topologies(session: nox.Session, topology: str, server: str) -> None:
         suite = "test_conformance_of_sets.py::test_the_suite_passes_and_leaves_nothing"
     where = {"RSA_TEST_SERVER": server, "RSA_TOPOLOGY": topology}
     session.run("pytest", "-q", f"tests/integration/{suite}", *session.posargs, env=where)
+    session.run("python", "-m", "tests.chaos", "--minutes", "1", "--topology", topology, "--server", server)
 
 
 @nox.session
@@ -241,6 +242,13 @@ def chaos(session: nox.Session) -> None:
     """Ten minutes of faults: `nox -s chaos -- --minutes 60 --seed 7 --server redis-8.2`."""
     install(session, "test", "servers")
     session.run("python", "-m", "tests.chaos", *(session.posargs or ["--minutes", "10"]))
+
+
+@nox.session
+def failovers(session: nox.Session) -> None:
+    """Twenty minutes: the table of docs/failovers.md; `-- --topology cluster --fault kill --runs 1` for a part."""
+    install(session, "test")
+    session.run("python", "-m", "tests.failovers", *(session.posargs or ["--page", "docs/failovers.md"]))
 
 
 @nox.session
