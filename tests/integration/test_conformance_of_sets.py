@@ -65,7 +65,7 @@ async def test_the_suite_passes_and_leaves_nothing(keeping: Cluster | SentinelSe
 
 
 @short_form
-@pytest.mark.parametrize("topology", ["sentinels"])
+@pytest.mark.parametrize("topology", ["sentinels", "cluster"])
 async def test_the_short_form_of_the_suite_passes(
     request: pytest.FixtureRequest, topology: str, tmp_path: Path
 ) -> None:
