@@ -271,7 +271,9 @@ class Link:
             wire.lose(ConnectionError("the connection leads to the wrong node"))
 
     def _next_batch(self) -> bytes:
-        """Return the bytes of the next batch, whose requests are under way from now on; `b""` if nothing is queued."""
+        """Return the bytes of the next batch, whose requests are under way from now on; `b""` if none may leave now."""
+        if self._under_way.batches and not self._patience.may_follow(self._loop.time()):
+            return b""
         batch = self._outbox.next_batch()
         if not batch:
             return b""

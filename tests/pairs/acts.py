@@ -9,7 +9,7 @@ from redis_streams_aio.events import keys
 from redis_streams_aio.events.entry_ids import parse
 from redis_streams_aio.testing.waiting import until
 from tests.pairs.books import Entry
-from tests.pairs.times import LEASE, PATIENCE
+from tests.pairs.times import PATIENCE
 
 if TYPE_CHECKING:
     from tests.pairs.stage import Stage
@@ -71,4 +71,4 @@ async def replay_the_others(stage: Stage) -> None:
 async def outlast_a_lease(stage: Stage) -> None:
     """Broker A has something in hand for longer than a lease: it has to be renewed."""
     began = time.monotonic()
-    await until(lambda: time.monotonic() - began > 1.5 * LEASE, PATIENCE, "a lease has gone by")
+    await until(lambda: time.monotonic() - began > 1.5 * stage.lease, PATIENCE, "a lease has gone by")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from redis_streams_aio import BatchDelivery, Broker, Delivery, Reject, RetryLater, RetryPolicy
 from redis_streams_aio.events import keys
 from tests.pairs.books import At, Attempt, Books, Entry, Followed, Item, Outcome
-from tests.pairs.times import AGAIN, FILLER_AGAIN, LEASE, MOST_FAILURES
-from tests.pairs.traits import Order, Trait, Word
+from tests.pairs.times import AGAIN, FILLER_AGAIN, MOST_FAILURES
+from tests.pairs.traits import Order, Trait, Word, lease_of
 
 RETRY = RetryPolicy(base=AGAIN, factor=1, jitter=False, max_failures=MOST_FAILURES)
 _handled: ContextVar[int | None] = ContextVar("handled", default=None)
@@ -49,8 +49,8 @@ class Handlers:
 
     def declare(self, broker: Broker, at: At, order: Order, concurrency: int, traits: Sequence[Trait]) -> None:
         """Declare the one for a stream and group."""
-        options: dict[str, object] = {"group": at.group, "event_type": "Item", "lease": LEASE, "retry": RETRY}
-        options |= {"order": order, "concurrency": concurrency}
+        options: dict[str, object] = {"group": at.group, "event_type": "Item", "retry": RETRY}
+        options |= {"order": order, "concurrency": concurrency, "lease": lease_of(traits)}
         for trait in traits:
             options |= trait.options
         decorate = broker.handler(at.stream, **options)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from tests.pairs.handlers import Handlers, Script, follow_ups
 from tests.pairs.invariants import key_of
 from tests.pairs.place import Place, merged
 from tests.pairs.times import COUNT
-from tests.pairs.traits import Order, Trait
+from tests.pairs.traits import Order, Trait, lease_of
 
 CALM: Mapping[str, object] = {
     "count": COUNT,
@@ -102,6 +102,7 @@ class Stage:
         self.everywhere = [At(stream, f"g{number}") for stream in self.orders for number in range(groups)]
         self.pad = "x" * max(trait.bytes for trait in traits)
         self.has_copies = any(trait.copies for trait in traits)
+        self.lease = lease_of(traits)
         self._stack = AsyncExitStack()
         self._publisher: Broker
         self.a: Side

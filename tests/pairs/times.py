@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 LEASE = 1.0
+LONG_LEASE = 3.0
+"""Of handlers whose line to Redis is slow while it fails over: connecting anew takes several ways there and back."""
 AGAIN = 0.4
 """Until a retry, and of what is asked for later."""
 FILLER_AGAIN = 0.1

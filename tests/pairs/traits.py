@@ -6,11 +6,12 @@ in question, attempt by attempt (`script`); what the line to Redis is like; and 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tests.pairs import acts
+from tests.pairs.times import LEASE, LONG_LEASE
 
 if TYPE_CHECKING:
     from tests.pairs.stage import Stage
@@ -115,3 +116,8 @@ TRAITS = (
     REPLAY,
     FOLLOW_UP,
 )
+
+
+def lease_of(traits: Collection[Trait]) -> float:
+    """Seconds: enough for two renewals, and a connection that is made between them."""
+    return LONG_LEASE if FAILOVER in traits and any(trait.line for trait in traits) else LEASE

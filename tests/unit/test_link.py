@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from redis_streams_aio import (
     AuthenticationFailedError,
     RedisRefusedError,
     RedisStreamsError,
+    RedisUnavailableError,
     ServerError,
     UnansweredError,
     WrongNodeError,
@@ -304,6 +306,35 @@ async def test_p16_a_reply_that_nobody_had_asked_for_ends_the_connection() -> No
         await until(lambda: link._wire is None)
         assert await link.call("PING") == 1
         assert len(dialled) == 2
+
+
+async def test_p16_a_reply_that_went_missing_ends_the_connection_while_commands_follow_each_other() -> None:
+    """Else each command would get the reply of the one before, for as long as others are sent."""
+    swallows = [True]
+
+    async def answers(read: bytes) -> bytes:
+        said = re.findall(rb"SAY\r\n\$\d+\r\n(\d+)\r\n", read)
+        await asyncio.sleep(0)
+        return b"".join(b":%b\r\n" % number for number in said[len(said) if swallows and swallows.pop() else 0 :])
+
+    async with link_to(answers, timeout=0.3) as (link, dialled):
+        wrong: list[int] = []
+
+        async def ask(first: int) -> None:
+            for number in range(first, first + 1_000_000, 2):
+                try:
+                    if await link.call("SAY", number) != number:
+                        wrong.append(number)
+                    elif len(dialled) == 2:
+                        return
+                except RedisUnavailableError:
+                    pass
+
+        lost = asyncio.create_task(ask(0))
+        await until(lambda: not swallows)
+        async with asyncio.timeout(30):
+            await asyncio.gather(lost, ask(1))
+        assert wrong, "the replies were shifted for a while"
 
 
 async def test_p23_a_caller_that_was_cancelled_leaves_its_reply_to_nobody() -> None:

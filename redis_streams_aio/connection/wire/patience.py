@@ -3,6 +3,10 @@
 The time of an answer is measured in silence. An answer is late when for `timeout` seconds no byte came and none left,
 and for as long as the commands before it need on the slowest line that is borne: bytes that have left us may lie in
 buffers on their way for that long.
+
+A reply that went missing on its way shifts all that follow: each command gets the reply of the one before. That shows
+when nothing more is sent: the last commands are never answered. So a connection on which commands were under way all
+the time, for `timeout` seconds, has to answer all of them before it is written to again.
 """
 
 from __future__ import annotations
@@ -28,13 +32,13 @@ class Line(Protocol):
 class Patience:
     """How long the answers to the last two writes are waited for, on the event loop's clock."""
 
-    __slots__ = ("_left_at", "_size", "_timeout", "_unsent", "_within")
+    __slots__ = ("_alone_at", "_left_at", "_size", "_timeout", "_unsent", "_within")
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._within = timeout
         self._size = 0
-        self._left_at = 0.0
+        self._left_at = self._alone_at = 0.0
         self._unsent = 0
 
     def of(self, size: int) -> float:
@@ -46,8 +50,12 @@ class Patience:
         if behind:
             self._within = self.of(self._size + size)
         else:
-            self._within, self._left_at = self._timeout + size / SLOWEST, now
+            self._within, self._left_at, self._alone_at = self._timeout + size / SLOWEST, now, now
         self._size, self._unsent = size, 0
+
+    def may_follow(self, now: float) -> bool:
+        """Whether more may be sent before all that is under way is answered."""
+        return now - self._alone_at < self._timeout
 
     def left(self, line: Line, now: float) -> float:
         """Return the seconds until the answer is late, if nothing moves till then. Ask again before that."""
