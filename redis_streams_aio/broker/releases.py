@@ -1,7 +1,10 @@
-"""The watch for released entries: one command asks for all subscriptions of a process.
+"""The release watch asks Redis whether entries were released, and has subscriptions search for them at once.
+
+One command asks for all subscriptions of a process.
 
 A consumer that releases entries counts that in a key beside the stream (`keys.releases`), in the same atomic step. When
-a count has changed, its subscription looks at once. So no subscription has to look as often as drains are noticed.
+a count has changed, its subscription searches at once. So drains are noticed soon, although each subscription by itself
+searches rarely.
 
 Its answers also show that Redis is not silent, while reads wait for long (`Subscription.heard`).
 

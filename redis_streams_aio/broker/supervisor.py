@@ -1,4 +1,4 @@
-"""The supervisor keeps a set of running subscriptions, and does for them what is done for all together.
+"""The supervisor starts and stops the subscriptions of a broker, and runs the duties that all of them share.
 
 A subscription can be started and stopped at any time, while the others work. Each owns its life, and the order of its
 stop (`consumer/subscription.py`). Every task lives below `run`, in two nested task groups. The outer one has the duties
@@ -12,7 +12,8 @@ The order of a start:
 
 The order of a stop (a drain):
 
-1. All subscriptions drain at once: see there. Until the last fate of one is written, its leases are renewed.
+1. All subscriptions drain at the same time, each in the order of `consumer/subscription.py`. Until the last fate of one
+   is written, its leases are renewed.
 2. The duties end.
 3. The connections are closed.
 

@@ -1,10 +1,10 @@
 """Count how many entries a subscription may ask for now.
 
 There are two caps. **Entries that run or could run** fill the work of the handlers, and a buffer in front of them.
-**Entries that wait** (for a retry, for a wish, or behind another entry of their lane) take no room from these: up to
-`MOST_WAITING` may wait beside them, or as many as fit into `WAITING_BYTES`. Only where one lane holds everything
-(`order="stream"`), reading on would be useless, so waiting entries fill the buffer there. Beyond their cap, waiting
-entries are parked in Redis where their order allows it (`parking`).
+**Entries that wait** (for a retry, because their handler asked for it, or behind another entry of their lane) take no
+room from these: up to `MOST_WAITING` may wait beside them, or as many as fit into `WAITING_BYTES`. Only where one lane
+holds everything (`order="stream"`), reading on would be useless, so waiting entries fill the buffer there. Beyond their
+cap, waiting entries are parked in Redis where their order allows it (`parking`).
 
 Entries that are already pending, here or at consumers that are gone, are also taken when waiting entries fill their
 cap: a waiting entry may wait for one of them, or for so long that nobody would take over from a dead consumer. This

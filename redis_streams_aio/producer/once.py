@@ -1,14 +1,14 @@
-"""Send an event with an event id, and send it again when it is not known whether Redis executed it.
+"""Send an event with an event id, and send it again if Redis did not answer, where that cannot make a second entry.
 
-That is safe only where the server recognises the repetition (`XADD IDMP`, Redis 8.6.2 and later). There each event gets
+That is so only where the server recognises the repetition (`XADD IDMP`, Redis 8.6.2 and later). There each event gets
 an identity of its own, and the answer to its repetition is the id of the entry that the first one made. The event id is
 not that identity: two calls with one event id are two entries, on every server, and consumers drop the second.
 
 An event is repeated while all of this holds, and otherwise fails with `UnansweredError`, as on other servers:
 
 * Its `command_timeout` is not over.
-* The stream remembers it for longer than any repetition may take, and of one producer at least as many as use one name
-  in turn here (`XINFO STREAM` says it; both can be configured). A stream that is not there has forgotten nothing.
+* The stream remembers an identity for longer than any repetition may take, and for each producer name at least as many
+  identities as we give it (`XINFO STREAM` says both; both can be configured). A deleted stream has forgotten nothing.
 * No more than `_NAMES * _OF_EACH` later events were published. Redis remembers the newest 100 of each producer, so the
   events of a link go by several producer names in turn.
 

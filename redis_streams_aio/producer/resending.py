@@ -1,10 +1,11 @@
 """`Resending` sends commands again that Redis refuses for the moment (LOADING, READONLY, OOM, ...).
 
 While a node refuses, only one call at a time tries there, and the others wait (`backoff.SharedBackoff`): a thousand
-publishing tasks cost a full Redis no more than one. Each node has its own, so that calls to the other nodes go on.
+publishing tasks cost a full Redis no more than one. Each node has its own backoff, so that calls to the other nodes
+go on.
 
-States of a node: *open* (nothing is stored) -> *shut* with the first call that is refused -> *open* when Redis took an
-event, or when no call waits any longer: the next one tries at once.
+States of a node: *open* (nothing is stored about it) -> *shut* with the first call that is refused -> *open* when Redis
+took an event, or when no call waits any longer: the next one tries at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Returning entries come as new ones, although they were delivered before: their history is read all the same.
+"""Read the failure records of returning entries: those that Redis delivers as new, although they were delivered before.
 
 A group that was lost and is recreated at its checkpoint delivers entries once more that had failed, or were replayed.
 Their records are still in Redis, and have their failures, due times and histories. So the records that are ahead of the

@@ -1,4 +1,4 @@
-"""Plan how fates are written: which step at Redis carries out which fate. Pure.
+"""Plan which step (script) at Redis writes which fate (retry, dead letter, completion). Pure: asks nothing of Redis.
 
 Failures that are to be retried share a step, so that they become due at the same moment of the server's clock. Each
 dead letter and each completion is a step of its own. All of them leave together (`sending`).

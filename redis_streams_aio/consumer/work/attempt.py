@@ -7,6 +7,7 @@ Every error of user code becomes a value here: a fate. Nothing here asks Redis. 
 * `_failed`, which `route_or_fate` calls for a payload that cannot be decoded: `undecodable`.
 * `retry.decide`, after the handler has raised, or has called `retry`, `reject` or `fail` on its entry. An error of
   the key function, or one of the codec that is not a `DecodeError`, counts as raised by the handler.
+* Elsewhere: `carrying.write_fates`, for a follow-up that Redis refuses for good, and `iterating`, for `StreamConsumer`.
 
 **Cancellation.** A handler runs in its worker's task. Each cancellation of that task is one of these rows:
 

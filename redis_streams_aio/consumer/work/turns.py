@@ -1,8 +1,7 @@
-"""Turns: how long the workers of a pool may keep the event loop busy before other tasks run.
+"""Limit how long the workers of a pool keep the event loop busy: after `LONGEST` seconds, other tasks run first.
 
-All workers of a pool share a turn: it begins when the first of them has work, and ends with the turn of the event loop.
-When it has lasted for `LONGEST`, workers step back until the next one. So a hundred workers that wake up together hold
-the loop no longer than one.
+All workers of a pool share this time, a turn. It begins when the first of them has work, and ends with the current
+iteration of the event loop. So a hundred workers that wake up together hold the loop no longer than one.
 """
 
 from __future__ import annotations
