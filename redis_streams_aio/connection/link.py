@@ -272,10 +272,8 @@ class Link:
 
     def _next_batch(self) -> bytes:
         """Return the bytes of the next batch, whose requests are under way from now on; `b""` if none may leave now."""
-        if self._under_way.batches and not self._patience.may_follow(self._loop.time()):
-            return b""
-        batch = self._outbox.next_batch()
-        if not batch:
+        waits = self._under_way.batches and not self._patience.may_follow(self._loop.time())
+        if waits or not (batch := self._outbox.next_batch()):
             return b""
         self._under_way.add(batch)
         return batch[0].packed if len(batch) == 1 else b"".join([request.packed for request in batch])
