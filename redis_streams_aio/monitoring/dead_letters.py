@@ -11,13 +11,13 @@ or the event is there, and two operators cannot replay one letter twice.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from ..checks import names, times, values
 from ..connection import Connection, replies
 from ..connection.handful import Handful
+from ..connection.packing import Command
 from ..connection.replies import RawEntry
 from ..connection.steps.describing import describe_groups
 from ..connection.steps.replaying import Letter, Replayed, replay
@@ -27,10 +27,7 @@ from ..models import DeadLetterMessage, ReplayReport
 
 _PAGE = 100
 _IDS_AT_ONCE = 1000
-_WHOLE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _LAST_OF_A_MILLISECOND = 2**64 - 1
-_NOWHERE = "0-0"
-"""An id that no entry can have."""
 Letters = list[DeadLetterMessage]
 
 
@@ -142,11 +139,7 @@ class DeadLetters:
         chosen = [letter.id async for letter in self._chosen(ids, reason, since, until)]
         if dry_run:
             return len(chosen)
-        deleted = 0
-        for start in range(0, len(chosen), _IDS_AT_ONCE):
-            reply = await self._connection.call("XDEL", self._key, *chosen[start : start + _IDS_AT_ONCE])
-            deleted += replies.integer(reply)
-        return deleted
+        return sum([replies.integer(await self._connection.call(*command)) for command in purging(self._key, chosen)])
 
     # -- choosing ---------------------------------------------------------------------------------------------
 
@@ -232,15 +225,13 @@ class DeadLetters:
             raise ConfigError(wrong)
 
     async def _replay(self, letter: DeadLetterMessage) -> Replayed:
-        history = dead_letter.history_of(letter)
-        given_up = Letter(self._key, letter.id, _entry_id(letter), letter.fields, history)
-        return await replay(self._connection, self._stream, self._group, given_up)
+        return await replay(self._connection, self._stream, self._group, Letter.of(self._key, letter))
 
     async def _would_replay(self, letter: DeadLetterMessage) -> Replayed:
         groups = await describe_groups(self._connection, self._stream)
         if all(group.name != self._group for group in groups):
             raise GroupNotFoundError(f"stream {self._stream!r} has no group {self._group!r}")
-        entry_id = _entry_id(letter)
+        entry_id = Letter.of(self._key, letter).entry_id
         there = await self._connection.call("XRANGE", self._stream, entry_id, entry_id)
         return Replayed.IN_PLACE if there else Replayed.COPIED
 
@@ -248,9 +239,10 @@ class DeadLetters:
         return f"<DeadLetters {self._stream}/{self._group} in {self._key}>"
 
 
-def _entry_id(letter: DeadLetterMessage) -> str:
-    """Return the id of the event's entry; an impossible id if another program wrote something else there."""
-    return letter.entry_id if _WHOLE_ID.fullmatch(letter.entry_id) else _NOWHERE
+def purging(key: str, ids: Sequence[str]) -> Iterator[Command]:
+    """Yield the commands that delete these dead letters from their stream."""
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        yield ("XDEL", key, *ids[start : start + _IDS_AT_ONCE])
 
 
 def _range(since: datetime | None, until: datetime | None, after: str | None) -> tuple[str, str | None]:

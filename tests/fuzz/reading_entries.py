@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from redis_streams_aio import DecodeError, FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
-from redis_streams_aio.cli import dead_letters as shown
 from redis_streams_aio.cli import events
+from redis_streams_aio.cli.dead_letters import rows as shown
 from redis_streams_aio.connection.packing import pack
 from redis_streams_aio.connection.replies import RawEntry
 from redis_streams_aio.consumer.holdings import Holdings, Shared
@@ -127,7 +127,7 @@ def lettered(fields: wire_format.Fields) -> None:
     assert len(letter.fields) % 2 == 0 or letter.fields == tuple(fields[: len(letter.fields)])
     assert all(isinstance(line, str) and line.isprintable() for line in shown.for_people(letter))
     assert msgspec.json.decode(shown.for_machines(letter), type=dict[str, msgspec.Raw])["reason"]
-    assert len(shown._row(letter).cells()) == 7
+    assert len(shown.row_of(letter).cells()) == 7
     history = dead_letter.history_of(letter)
     again = replays.unwrap(replays.wrap(list(letter.fields), "billing", history))
     assert again is not None

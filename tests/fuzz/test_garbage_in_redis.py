@@ -132,7 +132,7 @@ COMMANDS = (
     ),
     *("tail orders --no-follow --json --last 1000", "dead-letters ls orders billing --count 1000"),
     *("dead-letters ls orders billing --json", "dead-letters replay orders billing --all --dry-run"),
-    *("dead-letters replay orders billing --reason failures", "dead-letters purge orders billing --all --yes"),
+    *("dead-letters replay orders billing --reason failures --yes", "dead-letters purge orders billing --all --yes"),
 )
 
 

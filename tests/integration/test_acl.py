@@ -257,10 +257,10 @@ async def test_an_operator_can_look_and_see_to_dead_letters(locked: Server, admi
     assert "Order" in await operate(locked, "tail", "orders", "--no-follow")
     assert first in await operate(locked, "dead-letters", "ls", "orders", "billing")
     assert "ValueError" in await operate(locked, "dead-letters", "show", "orders", "billing", first)
-    await operate(locked, "dead-letters", "replay", "orders", "billing", first)
+    await operate(locked, "dead-letters", "replay", "orders", "billing", first, "--yes")
     assert "1 shown of 1 pending" in await operate(locked, "pending", "orders", "billing")
     await admin.xtrim("orders", maxlen=0)
-    await operate(locked, "dead-letters", "replay", "orders", "billing", second)
+    await operate(locked, "dead-letters", "replay", "orders", "billing", second, "--yes")
     assert await admin.xlen("orders") == 1, "a copy, as its entry is gone"
     await operate(locked, "dead-letters", "purge", "orders", "billing", third, "--yes")
     assert await admin.xlen(DEAD) == 0

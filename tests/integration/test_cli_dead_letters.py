@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,8 +21,10 @@ from redis.asyncio import Redis
 from rich.console import Console
 
 from redis_streams_aio import Broker, DeadLetters, RetryPolicy, Settings
-from redis_streams_aio.cli import dead_letters as letters
+from redis_streams_aio.cli.dead_letters.access import Place
+from redis_streams_aio.cli.dead_letters.rows import LetterRow, letter_table
 from redis_streams_aio.cli.show import console
+from redis_streams_aio.connection.steps.replaying import REPLAY
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
@@ -29,14 +32,16 @@ from tests.integration.test_cli import ROOT, Process, invoke, is_one_error_line,
 
 DEAD = "{orders}:billing:dead"
 OF = ("orders", "billing")
-COMMANDS = [["ls", *OF], ["show", *OF, "1-1"], ["replay", *OF, "--all"], ["purge", *OF, "--all", "--yes"]]
+COMMANDS = [["ls", *OF], ["show", *OF, "1-1"], ["replay", *OF, "--all", "--yes"], ["purge", *OF, "--all", "--yes"]]
 
 
 async def dead_letters(*arguments: str, url: str, **environment: str) -> list[str]:
-    """What a command says that ends well."""
+    """What a command says that ends well; of an act, its first line (a dry run has commands after it)."""
+    acts = arguments[0] in ("replay", "purge")
     result = await invoke("dead-letters", *arguments, "--url", url, **environment)
-    assert (result.exit_code, result.stderr) == (0, "")
-    return [line.rstrip() for line in result.stdout.splitlines()]
+    assert (result.exit_code, result.stderr if not acts else "") == (0, "")
+    said = [line.rstrip() for line in result.stdout.splitlines()]
+    return said[:1] if acts else said
 
 
 async def written(redis: Redis, entry_id: str = "*", *, key: str = DEAD, **became: object) -> str:
@@ -174,7 +179,7 @@ async def test_ls_of_none(url: str, group: None) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 def test_the_table_fits_the_terminal_and_never_cuts_an_id(width: int) -> None:
-    row = letters.LetterRow(
+    row = LetterRow(
         id="1700000000123-0",
         time=datetime(2026, 1, 31, tzinfo=UTC),
         event_type="OrderPlaced",
@@ -192,8 +197,8 @@ def test_the_table_fits_the_terminal_and_never_cuts_an_id(width: int) -> None:
         event_id=None,
     )
     screen = Console(width=width, force_terminal=True, color_system=None, file=io.StringIO())
-    place = letters.Place("orders", "billing", None)
-    screen.print(letters.letter_table(letters.FoundLetters(1, [row]), place, screen))
+    place = Place("orders", "billing", None)
+    screen.print(letter_table([row], 1, place, screen))
     lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) == 4, "one line for each letter"
     assert max(map(len, lines)) <= width
@@ -347,8 +352,9 @@ async def test_replay_says_what_it_did(url: str, redis: Redis) -> None:
     async with three_given_up(url) as (_, handled):
         [(entry_id, _), *_] = await redis.xrange("orders")
         await redis.xdel("orders", entry_id)
-        done = await process("dead-letters", "replay", *OF, "--all", "--url", url)
-        assert (await done.ended(), done.err) == (0, [])
+        done = await process("dead-letters", "replay", *OF, "--all", "--yes", "--by", "ada", "--url", url)
+        assert await done.ended() == 0
+        assert done.err == [f"ada: dead-letters replay orders/billing: {done.out[0]}"]
         assert done.out == ["3 replayed (2 in place, 1 as a copy)"]
         await until(lambda: sorted(handled) == [0, 1, 2])
     assert await ids(redis) == []
@@ -356,20 +362,20 @@ async def test_replay_says_what_it_did(url: str, redis: Redis) -> None:
 
 async def test_replay_of_some(url: str, redis: Redis) -> None:
     async with three_given_up(url) as ((first, second, third), handled):
-        assert await dead_letters("replay", *OF, second, url=url) == ["1 replayed (1 in place)"]
+        assert await dead_letters("replay", *OF, second, "--yes", url=url) == ["1 replayed (1 in place)"]
         await until(lambda: handled == [1])
-        assert await dead_letters("replay", *OF, "--reason", "rejected", url=url) == ["0 replayed"]
-        assert await dead_letters("replay", *OF, "--until", "1h", url=url) == ["0 replayed"]
+        assert await dead_letters("replay", *OF, "--reason", "rejected", "--yes", url=url) == ["0 replayed"]
+        assert await dead_letters("replay", *OF, "--until", "1h", "--yes", url=url) == ["0 replayed"]
         assert await ids(redis) == [first, third]
         await redis.delete("orders")
         await redis.xgroup_create("orders", "billing", "0", mkstream=True)
-        assert await dead_letters("replay", *OF, first, third, url=url) == ["2 replayed (2 as copies)"]
+        assert await dead_letters("replay", *OF, first, third, "--yes", url=url) == ["2 replayed (2 as copies)"]
         await until(lambda: handled == [1, 0, 2])
 
 
 async def test_replay_by_filter(url: str, redis: Redis) -> None:
     async with three_given_up(url) as (_, handled):
-        said = await dead_letters("replay", *OF, "--since", "1h", "--reason", "failures", url=url)
+        said = await dead_letters("replay", *OF, "--since", "1h", "--reason", "failures", "--yes", url=url)
         assert said == ["3 replayed (3 in place)"]
         await until(lambda: handled == [0, 1, 2])
 
@@ -382,17 +388,48 @@ async def test_replay_dry_run_does_nothing(url: str, redis: Redis) -> None:
     assert handled == []
 
 
+async def test_p34_a_dry_run_prints_the_commands_that_would_replay(url: str, redis: Redis) -> None:
+    """Whoever sends them, has replayed."""
+    async with three_given_up(url) as (_, handled):
+        result = await invoke("dead-letters", "replay", *OF, "--all", "--dry-run", "--json", "--url", url)
+        record = json.loads(result.stdout)
+        assert (record["count"], record["dry_run"]) == (3, True)
+        await redis.script_load(REPLAY.source)
+        for line in record["commands"]:
+            assert await redis.execute_command(*shlex.split(line)) == "in place"
+        await until(lambda: sorted(handled) == [0, 1, 2])
+    assert await ids(redis) == []
+
+
+async def test_p34_replay_asks_and_leaves_later_ones(url: str, redis: Redis, group: None) -> None:
+    made = [await written(redis) for _ in range(2)]
+    result = await invoke("dead-letters", "replay", *OF, "--all", "--url", url)
+    assert result.exit_code == 2
+    await redis.config_resetstat()
+    async with at_a_terminal("replay", *OF, "--all", "--url", url) as (running, write):
+        await until(lambda: asked(redis, 1))
+        late = await written(redis)
+        write("y\n")
+        assert await running.ended() == 0
+    assert running.out == ["2 replayed (2 as copies)"]
+    assert "Replay 2 dead letters of orders / billing? [y/N]:" in " ".join(running.err)
+    assert await ids(redis) == [late]
+    assert late not in made
+
+
 async def test_replay_at_a_rate(url: str, redis: Redis) -> None:
     async with three_given_up(url) as (_, handled):
         began = time.monotonic()
-        assert await dead_letters("replay", *OF, "--all", "--rate", "20", url=url) == ["3 replayed (3 in place)"]
+        assert await dead_letters("replay", *OF, "--all", "--rate", "20", "--yes", url=url) == [
+            "3 replayed (3 in place)"
+        ]
         assert time.monotonic() - began >= 2 / 20
         await until(lambda: handled == [0, 1, 2])
 
 
 async def test_replay_tells_of_those_that_others_took(url: str, redis: Redis) -> None:
     async with three_given_up(url) as (made, handled):
-        replaying = asyncio.create_task(dead_letters("replay", *OF, "--all", "--rate", "3", url=url))
+        replaying = asyncio.create_task(dead_letters("replay", *OF, "--all", "--rate", "3", "--yes", url=url))
         await until(lambda: handled == [0])
         await redis.xdel(DEAD, made[2])
         [said] = await replaying
@@ -402,10 +439,10 @@ async def test_replay_tells_of_those_that_others_took(url: str, redis: Redis) ->
 async def test_replay_for_a_group_that_is_gone_leaves_the_letters(url: str, redis: Redis, group: None) -> None:
     letter_id = await written(redis)
     await redis.xgroup_destroy(*OF)
-    result = await invoke("dead-letters", "replay", *OF, "--all", "--url", url)
+    result = await invoke("dead-letters", "replay", *OF, "--all", "--yes", "--url", url)
     assert (result.exit_code, result.stderr) == (1, "Error: stream 'orders' has no group 'billing'\n")
     await redis.delete("orders")
-    result = await invoke("dead-letters", "replay", *OF, letter_id, "--url", url)
+    result = await invoke("dead-letters", "replay", *OF, letter_id, "--yes", "--url", url)
     assert (result.exit_code, result.stderr) == (1, "Error: there is no stream 'orders'\n")
     assert await ids(redis) == [letter_id]
 
@@ -425,6 +462,8 @@ async def test_purge_of_some_and_of_all(url: str, redis: Redis, group: None) -> 
     made = [await written(redis, reason=reason) for reason in reasons]
     assert await dead_letters("purge", *OF, made[0], made[4], "--dry-run", url=url) == ["2 would be purged"]
     assert await dead_letters("purge", *OF, "--all", "--dry-run", url=url) == ["5 would be purged"]
+    whole = await invoke("dead-letters", "purge", *OF, made[0], made[4], "--dry-run", "--url", url)
+    assert whole.stdout.splitlines()[-1] == f"  XDEL {DEAD} {made[0]} {made[4]}"
     assert await dead_letters("purge", *OF, made[0], made[4], "--yes", url=url) == ["2 purged"]
     assert await dead_letters("purge", *OF, "--reason", "rejected", "--yes", url=url) == ["1 purged"]
     assert await dead_letters("purge", *OF, "--until", "1h", "--yes", url=url) == ["0 purged"]
@@ -467,13 +506,13 @@ async def test_purge_asks_on_a_terminal(url: str, redis: Redis, answer: str) -> 
     async with at_a_terminal("purge", *OF, "--all", "--url", url) as (running, write):
         write(f"{answer}\n")
         code = await running.ended()
-    assert "Delete 3 dead letters of orders / billing for good? [y/N]:" in " ".join(running.err)
+    assert "Permanently delete 3 dead letters of orders / billing? [y/N]:" in " ".join(running.err)
     if answer == "y":
         assert (code, running.out) == (0, ["3 purged"])
         assert await ids(redis) == []
     else:
         assert (code, running.out) == (1, [])
-        assert running.err[-1].endswith("nothing was deleted")
+        assert running.err[-1].endswith("nothing was changed")
         assert await ids(redis) == made
 
 
@@ -482,7 +521,7 @@ async def test_purge_asks_for_one_by_its_id(url: str, redis: Redis) -> None:
     async with at_a_terminal("purge", *OF, made[1], "--url", url) as (running, write):
         write("y\n")
         assert await running.ended() == 0
-    assert "Delete 1 dead letter of orders / billing" in " ".join(running.err)
+    assert "Permanently delete 1 dead letter of orders / billing" in " ".join(running.err)
     assert await ids(redis) == made[:1]
 
 
@@ -499,10 +538,10 @@ async def test_purge_deletes_no_more_than_it_asked_about(url: str, redis: Redis)
     assert await redis.xlen(DEAD) == 116
 
 
-async def asked(redis: Redis) -> bool:
+async def asked(redis: Redis, pages: int = 3) -> bool:
     """Whether the command has counted what there is, and closed its connections: it waits for the answer."""
     calls = (await redis.info("commandstats")).get("cmdstat_xrange", {"calls": 0})["calls"]
-    return int(calls) >= 3 and len(await redis.client_list()) == 1
+    return int(calls) >= pages and len(await redis.client_list()) == 1
 
 
 async def test_purge_asks_nothing_where_there_is_nothing(url: str, group: None) -> None:
@@ -559,7 +598,7 @@ async def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert result.stderr.startswith("Usage: ")
 
 
-@pytest.mark.parametrize("command", [["show", *OF], ["replay", *OF], ["purge", *OF, "--yes"]])
+@pytest.mark.parametrize("command", [["show", *OF], ["replay", *OF, "--yes"], ["purge", *OF, "--yes"]])
 async def test_what_is_no_id_is_one_line_and_1(url: str, redis: Redis, command: list[str]) -> None:
     made = [await written(redis)]
     result = await invoke("dead-letters", *command, "nope", "--url", url)
@@ -612,7 +651,7 @@ async def test_redis_that_is_full_is_one_line_and_1(new_server: Callable[..., Se
     await redis.xgroup_create("orders", "billing", "0", mkstream=True)
     made = [await written(redis)]
     await redis.config_set("maxmemory", "1")
-    result = await invoke("dead-letters", "replay", *OF, "--all", "--url", server.url)
+    result = await invoke("dead-letters", "replay", *OF, "--all", "--yes", "--url", server.url)
     assert result.exit_code == 1
     assert is_one_error_line(result.stderr)
     assert "OOM" in result.stderr
@@ -628,7 +667,7 @@ async def test_the_stream_that_the_handler_named(url: str, redis: Redis, group: 
     assert title == "orders / billing: 3 shown of 4 dead letters in graveyard"
     assert await listed(*of, url=url) == made
     assert (await dead_letters("show", *OF, made[0], *of, url=url))[0].split() == ["id", made[0]]
-    assert await dead_letters("replay", *OF, made[0], *of, url=url) == ["1 replayed (1 as a copy)"]
+    assert await dead_letters("replay", *OF, made[0], *of, "--yes", url=url) == ["1 replayed (1 as a copy)"]
     assert await dead_letters("purge", *OF, "--all", "--yes", *of, url=url) == ["2 purged"]
     assert await redis.xlen("graveyard") == 1
 

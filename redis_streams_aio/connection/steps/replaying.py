@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...events import entry_ids, keys, replays
-from ...models import History
+from ...events import dead_letter, entry_ids, keys, replays
+from ...models import DeadLetterMessage, History
+from ..packing import Argument
 from ..replies import Reply, reads
 from .positions import BEYOND, LAST_DELIVERED
-from .script import Script
+from .script import Script, Step
 
 if TYPE_CHECKING:
     from ..connection import Connection
+
+_WHOLE_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_NOWHERE = "0-0"
+"""An id that no entry can have."""
 
 REPLAY = Script(
     BEYOND
@@ -86,22 +92,37 @@ class Letter(msgspec.Struct, frozen=True):
     fields: Sequence[bytes]
     history: History
 
+    @classmethod
+    def of(cls, key: str, letter: DeadLetterMessage) -> Letter:
+        """Return what a replay needs of a dead letter in this stream.
+
+        Its entry id is an impossible one if another program wrote something else there.
+        """
+        entry_id = letter.entry_id if _WHOLE_ID.fullmatch(letter.entry_id) else _NOWHERE
+        return cls(key, letter.id, entry_id, letter.fields, dead_letter.history_of(letter))
+
 
 async def replay(connection: Connection, stream: str, group: str, letter: Letter) -> Replayed:
     """Hand an event to its group again, and take it from the dead letters.
 
     Raises `GroupNotFoundError`, `RedisUnavailableError`, `ServerError`.
     """
-    return replayed(
-        await connection.run(
-            REPLAY,
-            *(stream, keys.failures(stream, group), letter.key),
-            *(keys.checkpoint(stream, group), keys.releases(stream, group)),
-            *(group, letter.id, letter.entry_id, keys.RELEASED, replays.encode(letter.history)),
-            entry_ids.previous(letter.entry_id),
-            *replays.wrap(list(letter.fields), group, letter.history),
-        )
+    step = replaying(stream, group, letter)
+    return step.read(await connection.run(step.script, *step.keys, *step.arguments))
+
+
+def replaying(stream: str, group: str, letter: Letter) -> Step[Replayed]:
+    """Return the step that hands an event to its group again."""
+    touched = (
+        *(stream, keys.failures(stream, group), letter.key),
+        *(keys.checkpoint(stream, group), keys.releases(stream, group)),
     )
+    arguments: tuple[Argument, ...] = (
+        *(group, letter.id, letter.entry_id, keys.RELEASED, replays.encode(letter.history)),
+        entry_ids.previous(letter.entry_id),
+        *replays.wrap(list(letter.fields), group, letter.history),
+    )
+    return Step(REPLAY, touched, arguments, replayed)
 
 
 @reads
