@@ -109,7 +109,7 @@ class Connection:
             self._places = await self._stack.enter_async_context(places)
             leading = open_topology(self._places, self._dial, self._command_timeout, self._connect_timeout, self.shown)
             self._lead_to(await self._stack.enter_async_context(leading))
-            self._server = await first_contact(self._topology.node_of().dial, self._connect_timeout, self.shown)
+            self._server = await first_contact(self._dial_any, self._connect_timeout, self.shown)
             if self._places.kind == "one":
                 await check(self._server, self._address, self.shown, self.call)
         except BaseException:
@@ -260,6 +260,10 @@ class Connection:
             return await self.link(purpose, touched[0]).run(script, *arguments, keys=len(touched))
         except ServerError as error:
             raise about_script(error, touched) from None
+
+    async def _dial_any(self) -> Dialled:
+        """A new connection to any node: looked up each time, as a Cluster may lose the one of before meanwhile."""
+        return await self._topology.node_of().dial()
 
     async def _dial(self) -> Dialled:
         """A new connection that is connected, authenticated and checked for its version."""

@@ -189,6 +189,17 @@ async def test_p30_leases_are_kept_on_every_node(cluster: Cluster) -> None:
     assert running == dict.fromkeys(streams, 1), "nobody took them over"
 
 
+async def test_p30_a_connection_opens_while_a_primary_is_replaced(cluster: Cluster) -> None:
+    """Also if its first contact is the node that fails."""
+    failed = await asyncio.to_thread(cluster.kill, STREAM)
+    seeds = ",".join(f"127.0.0.1:{node.port}" for node in cluster.nodes if node is not failed)
+    async with asyncio.timeout(30), Connection(f"redis+cluster://{seeds}") as connection:
+        assert connection.node_of() is connection.node_of("b"), (
+            "slots 0 and 3300 are of the first shard, as is that stream"
+        )
+        assert await connection.call("EXISTS", STREAM) == 0
+
+
 async def test_p30_a_url_for_a_cluster_that_leads_to_one_server_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="is not a node of a Cluster: use redis://"):
         async with Connection(url.replace("redis://", "redis+cluster://").removesuffix("/0")):
