@@ -9,8 +9,8 @@ application, and the broker drains.
     curl -X POST localhost:8000/orders -H 'content-type: application/json' \
          -d '{"order_id": "o-1", "customer": "ada", "total": 42.0}'
     curl localhost:8000/billed
-    curl -i localhost:8000/ready     # for a readiness probe
-    curl -i localhost:8000/live      # for a liveness probe
+    curl -i localhost:8000/broker/readyz     # for a readiness probe
+    curl -i localhost:8000/broker/livez      # for a liveness probe
 
 `REDIS_STREAMS_REDIS_URL` says where Redis is; by default it is an embedded Valkey (extra `embedded`),
 which is for one worker: with `--workers` each would have one of its own.
@@ -19,12 +19,14 @@ which is for one worker: with `--workers` each would have one of its own.
 import os
 from dataclasses import dataclass
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 
 from redis_streams_aio import Broker
+from redis_streams_aio.integrations.asgi import probes
 
 broker = Broker(os.environ.get("REDIS_STREAMS_REDIS_URL", "embedded://"), group="billing")
 app = FastAPI(lifespan=broker.lifespan)
+app.mount("/broker", probes(broker))
 
 
 @dataclass
@@ -56,20 +58,6 @@ async def place_order(order: OrderPlaced) -> dict[str, str]:
 async def show_billed() -> dict[str, float]:
     """What was handled so far."""
     return billed
-
-
-@app.get("/ready")
-async def ready(response: Response) -> dict[str, bool]:
-    """Readiness: 503 while Redis is away, while the broker drains, and when it is dead."""
-    response.status_code = 200 if broker.ready else 503
-    return {f"{status.stream}/{status.group}": status.ready for status in broker.status}
-
-
-@app.get("/live")
-async def live(response: Response) -> dict[str, str]:
-    """Liveness: 503 when an error has ended the broker, which only a restart mends; 200 while it waits for Redis."""
-    response.status_code = 200 if broker.failed is None else 503
-    return {"broker": "alive" if broker.failed is None else repr(broker.failed)}
 
 
 @app.get("/lag")

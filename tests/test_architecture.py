@@ -75,7 +75,8 @@ LAYERS: list[list[str]] = [
     ["broker"],
     ["_public"],
     [""],
-    ["testing", "cli", "integrations"],
+    ["integrations"],
+    ["testing", "cli"],
     ["__main__"],
 ]
 """The house from the bottom up. A module belongs to the longest of these names that its own begins with.
@@ -133,7 +134,7 @@ def test_every_module_has_a_layer() -> None:
     assert [name for row in LAYERS for name in row if name not in PLANNED and not any_module_of(name)] == []
 
 
-PLANNED = {"integrations"}
+PLANNED: set[str] = set()
 """Names of rooms that are still to be built."""
 
 

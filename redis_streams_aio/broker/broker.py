@@ -141,6 +141,11 @@ class Broker:
         return self._parts.settings
 
     @property
+    def observers(self) -> tuple[Observer, ...]:
+        """The observers that it was given."""
+        return tuple(self._parts.observers)
+
+    @property
     def status(self) -> list[SubscriptionStatus]:
         """The state of each subscription; empty when the broker is not open."""
         return [subscription.status for subscription in self._supervisor.subscriptions] if self._supervisor else []

@@ -196,7 +196,7 @@ async def _handled(broker: Broker) -> bool:
 
 @asynccontextmanager
 async def serving(
-    app: str, url: str, path: str = "/live"
+    app: str, url: str, path: str = "/broker/livez"
 ) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.subprocess.Process]]:
     port = free_port()
     command = (sys.executable, "-m", "uvicorn", "--port", str(port), app)
@@ -225,20 +225,20 @@ async def test_p19_under_uvicorn_the_probes_tell_waiting_from_dead(new_server: C
     """The FastAPI example, in a process of its own: Redis goes away and comes back; then a bug ends the broker."""
     server = new_server(appendonly=True)
     async with serving("tests.dying_app:app", server.url) as (client, running):
-        await until(lambda: _answers(client, "/ready"), DEADLINE)
-        assert (await client.get("/ready")).json() == {"orders/billing": True}
+        await until(lambda: _answers(client, "/broker/readyz"), DEADLINE)
+        assert (await client.get("/broker/readyz")).json() == {"ok": True, "reasons": [], "notes": []}
 
         server.stop()
-        await until(lambda: _answers(client, "/ready", 503), DEADLINE)
-        assert (await client.get("/live")).status_code == 200, "it waits for Redis, and comes back by itself"
+        await until(lambda: _answers(client, "/broker/readyz", 503), DEADLINE)
+        assert (await client.get("/broker/livez")).status_code == 200, "it waits for Redis, and comes back by itself"
         server.start()
-        await until(lambda: _answers(client, "/ready"), DEADLINE)
+        await until(lambda: _answers(client, "/broker/readyz"), DEADLINE)
 
         await client.post("/break")
         await client.post("/orders", json=ORDER)  # published, handled, and never acknowledged
-        await until(lambda: _answers(client, "/live", 503), DEADLINE)
-        assert (await client.get("/live")).json() == {"broker": "ZeroDivisionError('a bug')"}
-        assert (await client.get("/ready")).status_code == 503
+        await until(lambda: _answers(client, "/broker/livez", 503), DEADLINE)
+        assert "ZeroDivisionError: a bug" in (await client.get("/broker/livez")).json()["reasons"][0]
+        assert (await client.get("/broker/readyz")).status_code == 503
         assert (await client.post("/orders", json=ORDER)).status_code == 500
         running.send_signal(signal.SIGTERM)
         code, said = await end_of(running)

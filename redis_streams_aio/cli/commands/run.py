@@ -7,6 +7,7 @@ import importlib
 import logging
 import sys
 import traceback
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,9 @@ import click
 
 from ...broker import Broker
 from ...exceptions import RedisStreamsError
+from ...integrations.asgi import probes
+from ...integrations.http_server import serving
+from ...telemetry.logs import log
 from ..session import errors_told, one_line
 
 
@@ -26,23 +30,50 @@ from ..session import errors_told, one_line
     show_default=True,
     help="The lowest level that is logged to stderr, unless the module sets up logging itself.",
 )
-def command(place: str, log_level: str) -> None:
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve /livez, /readyz, /startedz, /metrics and /scale/STREAM/GROUP on this port; 0 takes a free one.",
+)
+@click.option(
+    "--health-host",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="The address to serve them on; 0.0.0.0 for an orchestrator. They are not protected.",
+)
+def command(place: str, log_level: str, health_port: int | None, health_host: str) -> None:
     """Run a broker until SIGINT or SIGTERM, then drain it; a second signal stops at once.
 
     `redis-streams-aio run shop.events:broker` imports shop/events.py of the current directory, or an installed module.
     """
-    run_broker(place, log_level)
+    run_broker(place, log_level, None if health_port is None else (health_host, health_port))
 
 
-def run_broker(place: str, log_level: str) -> None:
-    """Run the broker at `module:attribute` (attributes of attributes too) until a signal stops it."""
+def run_broker(place: str, log_level: str, health: tuple[str, int] | None = None) -> None:
+    """Run the broker at `module:attribute` (attributes of attributes too) until a signal stops it.
+
+    Serves its probes at the address `health`.
+    """
     module_name, _, attribute = place.partition(":")
     if not module_name or not attribute:
         raise click.BadParameter(f"expected module:broker, e.g. shop.events:broker, not {place!r}")
     broker = find_broker(module_name, attribute)
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-8s %(name)s: %(message)s")
     with errors_told():
-        asyncio.run(broker.run())
+        asyncio.run(broker.run() if health is None else run_with_probes(broker, *health))
+
+
+async def run_with_probes(broker: Broker, host: str, port: int) -> None:
+    """Run a broker, and serve its probes from before it opens until it has drained. Raises `ClickException`."""
+    async with AsyncExitStack() as stack:
+        try:
+            port = await stack.enter_async_context(serving(probes(broker), host, port))
+        except OSError as error:
+            raise click.ClickException(f"cannot serve probes on {host}, port {port}: {one_line(error)}") from error
+        log.info("probes at http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        await broker.run()
 
 
 def find_broker(module_name: str, attribute: str) -> Broker:
