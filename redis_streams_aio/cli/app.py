@@ -20,7 +20,9 @@ COMMANDS = {
         "publish": "Add an event, or each line of standard input.",
     },
     "Look": {
+        "streams": "All streams: length, memory, groups, last event.",
         "groups": "How far each consumer group has come.",
+        "consumers": "Who is in a group, what they hold, who is gone.",
         "pending": "What was delivered and not settled, and its failures.",
         "tail": "Events as they are added, without a group.",
     },

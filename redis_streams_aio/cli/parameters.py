@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -21,6 +22,13 @@ _AGE = re.compile(r"(?P<count>\d+(\.\d+)?) ?(?P<unit>s|min|h|d|w)")
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
+
+
+def meanings(words: Mapping[str, str]) -> str:
+    """Return an epilog for a command that shows words: each with its meaning."""
+    width = max(map(len, words)) + 2
+    lines = (textwrap.fill(f"{word:{width}}{text}", 76, subsequent_indent=" " * width) for word, text in words.items())
+    return "\b\n" + "\n".join(lines)
 
 
 def connection_options(command: CommandT) -> CommandT:

@@ -16,6 +16,7 @@ NONE = "-"
 _WIDE = 10_000
 """The width without a terminal: so large that lines in a file or a pipe are not broken."""
 _TIMES = ((86_400, "d"), (3_600, "h"), (60, "min"))
+_SIZES = ((1024**3, "GB"), (1024**2, "MB"), (1024, "kB"))
 
 
 def console() -> Console:
@@ -25,7 +26,7 @@ def console() -> Console:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> Table:
-    """Make a table. Columns whose name ends in `#` are numbers and right-aligned."""
+    """Make a table. A column's name may end in `#` (numbers, right-aligned) or in `~` (text in several lines)."""
     made = Table(
         title=title,
         title_justify="left",
@@ -37,7 +38,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str |
     )
     for name in columns:
         is_number = name.endswith("#")
-        made.add_column(name.rstrip("#"), justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
+        made.add_column(name.rstrip("#~"), justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
     for row in rows:
         made.add_row(*row)
     return made
@@ -63,11 +64,18 @@ def number(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
+def size(count: int | None) -> str:
+    """Return bytes such as `512 B`, `3.4 kB` or `1.2 GB`; `?` if they are unknown."""
+    if count is None:
+        return UNKNOWN
+    return next((f"{count / each:.1f} {unit}" for each, unit in _SIZES if count >= each), f"{count} B")
+
+
 def age(seconds: float | None) -> str:
     """Return an age such as `1.2 s`, `3.4 min`, `5.6 h` or `7.8 d`; `-` for none."""
     if seconds is None:
         return NONE
-    return next((f"{seconds / size:.1f} {unit}" for size, unit in _TIMES if seconds >= size), f"{seconds:.1f} s")
+    return next((f"{seconds / each:.1f} {unit}" for each, unit in _TIMES if seconds >= each), f"{seconds:.1f} s")
 
 
 def local_time(moment: datetime | None) -> str:

@@ -185,9 +185,10 @@ async def test_p11_a_failure_record_that_is_not_ours_is_a_new_start(record: byte
 def test_the_command_pending_shows_entries_whose_failure_record_is_garbage() -> None:
     """It ended with a traceback."""
     message = PendingMessage("1-0", "c", 1.0, 2)
+    nothing = pending.Known(0.0, {}, {})
     for garbage in (b"", b"1 2 3", b"x y z u error", b"1 %d 1 1 e" % 10**17, None):
-        assert pending._row(message, *records.records_read(1, [garbage])).cells()[4:] == ("0", "-", "-")
-    assert pending._row(message, *records.records_read(1, [b"1 0 0 0 \xff"])).cells()[6] == "\ufffd"
+        assert pending._row(message, *records.records_read(1, [garbage]), nothing).cells()[5:] == ("0", "-", "-")
+    assert pending._row(message, *records.records_read(1, [b"1 0 0 0 \xff"]), nothing).cells()[7] == "\ufffd"
 
 
 def test_the_last_day_of_the_calendar_is_shown_east_of_greenwich(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,7 +248,7 @@ async def operate(locked: Server, *arguments: str) -> str:
 
 
 async def test_an_operator_can_look_and_see_to_dead_letters(locked: Server, admin: Redis) -> None:
-    """P12, by the command line: groups, pending, tail, dead-letters ls, show, replay (in place, as a copy), purge."""
+    """P12, by the command line: groups, pending, consumers, tail, dead-letters ls, show, replay (in place, as a copy), purge."""
     async with consumer(url_of(locked, "consumer")):
         await publish(admin, 3, 13, 23)
         await until(lambda: has_length(admin, DEAD, 3))
@@ -259,6 +259,7 @@ async def test_an_operator_can_look_and_see_to_dead_letters(locked: Server, admi
     assert "ValueError" in await operate(locked, "dead-letters", "show", "orders", "billing", first)
     await operate(locked, "dead-letters", "replay", "orders", "billing", first, "--yes")
     assert "1 shown of 1 pending" in await operate(locked, "pending", "orders", "billing")
+    assert "released" in await operate(locked, "consumers", "orders", "billing")
     await admin.xtrim("orders", maxlen=0)
     await operate(locked, "dead-letters", "replay", "orders", "billing", second, "--yes")
     assert await admin.xlen("orders") == 1, "a copy, as its entry is gone"

@@ -352,6 +352,7 @@ async def test_a_lag_that_nobody_knows_is_shown_as_unknown(url: str, redis: Redi
         "consumers": 0,
         "pending": 0,
         "lag": None,
+        "dead_letters": 0,
         "last_delivered_id": "100-1",
     }
 
@@ -392,10 +393,10 @@ async def test_pending_shows_what_failed_and_when_it_is_tried_again(url: str, re
     assert done.out[4].split()[0] == ids[1]
     assert done.out[4].rstrip().endswith("ValueError: no such customer")
     first, second = map(json.loads, shown.stdout.splitlines())
-    assert (first["failures"], first["retry_due"], first["error"]) == (0, None, None)
+    assert (first["failures"], first["due"], first["error"]) == (0, None, None)
     assert (second["id"], second["failures"], second["deliveries"]) == (ids[1], 1, 1)
     assert second["error"] == "ValueError: no such customer"
-    assert second["retry_due"] > second["first_failure"]
+    assert second["due"] > second["first_failure"]
     assert second["consumer"] == first["consumer"]
 
 

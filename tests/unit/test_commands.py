@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from redis_streams_aio.cli.app import COMMANDS, NAMES, app
+from redis_streams_aio.cli.commands import consumers, groups, pending, streams
 from tests.test_architecture import modules_after
+from tests.unit.test_docs import code, rows, section
 
 MODULES = Path(__file__).parents[2] / "redis_streams_aio/cli/commands"
+LOOKING = MODULES.parents[2] / "docs/looking.md"
 LINES = [line for section in COMMANDS.values() for line in section.values()]
 
 
@@ -46,3 +52,39 @@ def test_help_imports_neither_the_broker_nor_rich() -> None:
     program = "from redis_streams_aio.cli.app import app; app(['--help'], standalone_mode=False)"
     imported = modules_after(f"import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n    {program}")
     assert imported & {"rich", "redis", "asyncio", "redis_streams_aio.broker", "redis_streams_aio.connection"} == set()
+
+
+# -- what is printed with --json --------------------------------------------------------------------------------
+
+SCHEMAS: dict[str, type[msgspec.Struct]] = {
+    "streams": streams.StreamRow,
+    "groups": groups.GroupRow,
+    "consumers": consumers.ConsumerRow,
+    "pending": pending.PendingRow,
+}
+STATES = {"consumers": consumers.STATES, "pending": pending.STATES}
+TYPES: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean", datetime: "time"}
+
+
+def type_of(field: msgspec.structs.FieldInfo) -> str:
+    """The type as the docs name it."""
+    kinds = getattr(field.type, "__args__", (field.type,)) if not isinstance(field.type, type) else (field.type,)
+    return " or ".join("null" if kind is type(None) else TYPES.get(kind, "object") for kind in kinds)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_fields_of_json_are_documented_with_their_types(name: str) -> None:
+    documented = {}
+    for first, kind, *_ in rows(section(LOOKING, f"`{name}`")):
+        if kind.split()[0] in {*TYPES.values(), "object", "array"}:
+            documented |= dict.fromkeys(re.findall(r"`(\w+)`", first), kind)
+    assert documented == {field.name: type_of(field) for field in msgspec.structs.fields(SCHEMAS[name])}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_states_are_documented_and_in_the_help(name: str) -> None:
+    documented = {code(row[0]): row[1] for row in rows(section(LOOKING, f"`{name}`")) if len(row) == 2}
+    shown = " ".join(CliRunner().invoke(app, [name, "--help"]).output.split())
+    for state, text in STATES[name].items():
+        assert documented[state] == text
+        assert f"{state} {text}" in shown

@@ -1,4 +1,4 @@
-"""`groups`: shows how far each consumer group of a stream has come."""
+"""`groups`: shows how far each consumer group has come, of some streams or of all."""
 
 from __future__ import annotations
 
@@ -6,40 +6,44 @@ import click
 import msgspec
 
 from ...config import Settings
-from ...connection import Connection
+from ...connection import Connection, replies
+from ...connection.replies import Answer
 from ...consumer import ConsumerGroupManager
+from ...events import keys
+from ...exceptions import RedisStreamsError, StreamNotFoundError
 from ...models import GroupInfo, LagReport
 from ...monitoring import LagWatcher
-from .. import show
+from .. import show, tables
 from ..parameters import connection_options, json_option, redis_name
 from ..session import connect, run, stream_named
 from ..show import age, number, visible
+from .streams import names_of_all
 
-COLUMNS = ("stream", "group", "consumers#", "pending#", "lag#", "oldest#", "last delivered")
+COLUMNS = ("stream", "group", "consumers#", "pending#", "lag#", "oldest#", "dead#", "last delivered")
 
 
 @click.command("groups")
-@click.argument("streams", nargs=-1, required=True, metavar="STREAM...", callback=redis_name)
+@click.argument("streams", nargs=-1, metavar="[STREAM]...", callback=redis_name)
 @json_option
 @connection_options
-def command(
-    *,
-    streams: tuple[str, ...],
-    as_json: bool,
-    settings: Settings,
-) -> None:
-    """Show the consumer groups of streams: consumers, pending, lag (`?` if unknown), age of the oldest entry."""
+def command(*, streams: tuple[str, ...], as_json: bool, settings: Settings) -> None:
+    """Show consumer groups: consumers, pending, lag (`?` if unknown), age of the oldest entry, dead letters.
+
+    Without STREAM: the groups of all streams.
+    """
     rows = run(groups_of(settings, streams))
     if as_json:
         show.print_json(rows)
     elif rows:
-        show.console().print(show.table(COLUMNS, (row.cells() for row in rows)))
+        tables.print_rows(show.console(), COLUMNS, (row.cells() for row in rows), heads=2)
+    elif not streams:
+        click.echo("no stream has a group", err=True)
     for stream in streams:
         if all(row.stream != stream for row in rows):
             click.echo(f"stream {stream!r} has no groups", err=True)
 
 
-class GroupRow(msgspec.Struct, frozen=True):
+class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
     """A group, as the table shows it and as `--json` prints it."""
 
     stream: str
@@ -47,9 +51,8 @@ class GroupRow(msgspec.Struct, frozen=True):
     consumers: int
     pending: int
     lag: int | None
-    """Entries not yet delivered; `None` if unknown."""
     oldest_age: float | None
-    """Seconds since the oldest unsettled entry was published; `None` if all are settled."""
+    dead_letters: int | None
     last_delivered_id: str
 
     def cells(self) -> tuple[str, ...]:
@@ -61,24 +64,56 @@ class GroupRow(msgspec.Struct, frozen=True):
             number(self.pending),
             number(self.lag),
             age(self.oldest_age),
+            number(self.dead_letters),
             self.last_delivered_id,
         )
 
 
 async def groups_of(settings: Settings, streams: tuple[str, ...]) -> list[GroupRow]:
-    """Return all groups of the streams. Raises `StreamNotFoundError`, `StreamTypeError`, `RedisUnavailableError`."""
+    """Return all groups of the streams, or of all streams.
+
+    Raises `StreamNotFoundError`, `StreamTypeError`, `PermissionDeniedError`, `RedisUnavailableError`.
+    """
     async with connect(settings) as connection:
-        found = [(stream, group) for stream in streams for group in await _groups(connection, stream)]
-        watcher = LagWatcher(connection, ((stream, group.name) for stream, group in found))
-        await watcher.run_once()
-        return [_row(stream, group, watcher.reports.get((stream, group.name))) for stream, group in found]
+        return await rows_of(connection, streams)
 
 
-async def _groups(connection: Connection, stream: str) -> list[GroupInfo]:
-    with stream_named(stream):
-        return await ConsumerGroupManager(connection).list_groups(stream)
+async def rows_of(connection: Connection, streams: tuple[str, ...] = ()) -> list[GroupRow]:
+    """Return all groups of the streams, or of all streams; see `groups_of`."""
+    found = await found_groups(connection, streams)
+    pairs = [(stream, group.name) for stream, group in found]
+    watcher = LagWatcher(connection, pairs)
+    await watcher.run_once()
+    letters = await connection.call_many([("XLEN", keys.dead_letters(*pair)) for pair in pairs])
+    return [
+        _row(stream, group, watcher.reports.get((stream, group.name)), count)
+        for (stream, group), count in zip(found, letters, strict=True)
+    ]
 
 
-def _row(stream: str, group: GroupInfo, report: LagReport | None) -> GroupRow:
+async def found_groups(connection: Connection, streams: tuple[str, ...]) -> list[tuple[str, GroupInfo]]:
+    """Return the groups of the streams, or of all streams: then without those that are deleted meanwhile."""
+    manager = ConsumerGroupManager(connection)
+    found = []
+    for stream in streams or await names_of_all(connection):
+        try:
+            with stream_named(stream):
+                found += [(stream, group) for group in await manager.list_groups(stream)]
+        except StreamNotFoundError:
+            if streams:
+                raise
+    return found
+
+
+def _row(stream: str, group: GroupInfo, report: LagReport | None, letters: Answer) -> GroupRow:
     lag, oldest = (None, None) if report is None else (report.lag, report.oldest_age)
-    return GroupRow(stream, group.name, group.consumers, group.pending, lag, oldest, group.last_delivered_id)
+    return GroupRow(
+        stream=stream,
+        group=group.name,
+        consumers=group.consumers,
+        pending=group.pending,
+        lag=lag,
+        oldest_age=oldest,
+        dead_letters=None if isinstance(letters, RedisStreamsError) else replies.integer(letters),
+        last_delivered_id=group.last_delivered_id,
+    )
