@@ -189,6 +189,11 @@ class Connection:
         link = None if links.only is None else links.only.get(purpose)
         return link or self._shared_link(purpose, key)
 
+    def links_to_all(self, purpose: Purpose) -> list[Link]:
+        """The shared links for a purpose to all nodes that have keys. Raises `NotOpenError`, `WrongLoopError`."""
+        self._check_here()
+        return [self._links.of(purpose, node) for node in self._topology.nodes]
+
     def _shared_link(self, purpose: Purpose, key: Argument | None) -> Link:
         self._check_open()
         return self._links.of(purpose, self._topology.node_of(key))

@@ -17,7 +17,7 @@ counts that as for a server that does not answer. `node_of` and `after` never fa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from ..exceptions import WrongNodeError
@@ -32,6 +32,10 @@ class Topology(Protocol):
     @property
     def only(self) -> Node | None:
         """The node, where there is one for all keys."""
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """All nodes that have keys, each once."""
 
     def node_of(self, key: Argument | None = None) -> Node:
         """Return the node where a key lives; without a key any node, and the same each time."""
@@ -51,6 +55,11 @@ class OneNode:
 
     def __init__(self, dial: Callable[[], Awaitable[Dialled]], where: str) -> None:
         self.only: Node = Node(dial, self.after, where)
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The node."""
+        return (self.only,)
 
     def node_of(self, key: Argument | None = None) -> Node:  # noqa: ARG002  # all keys live there
         """Return the node."""

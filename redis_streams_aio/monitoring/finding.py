@@ -1,4 +1,4 @@
-"""Find streams: all names of a server's streams, whoever writes them.
+"""Find streams: the names of all streams of a server, also those of other programs.
 
 Redis has no list of its streams, so all keys are looked through (`SCAN ... TYPE stream`), a thousand at a time: the
 server does other work in between, and a million keys take about a second. A stream that is created or deleted meanwhile
@@ -7,9 +7,12 @@ may be missing or be there.
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from ..connection import Connection, replies
+from ..connection.link import Link
 from ..connection.replies import Answer, mapping, reads, text
 from ..connection.steps import describing
 from ..events import keys, wire_format
@@ -42,14 +45,20 @@ async def stream_names(connection: Connection, pattern: str = "*") -> list[str]:
 
     Raises `PermissionDeniedError`, `RedisUnavailableError`, `ServerError`.
     """
+    found = await asyncio.gather(*(_names_at(link, pattern) for link in connection.links_to_all("control")))
+    return sorted(set().union(*found))
+
+
+async def _names_at(link: Link, pattern: str) -> set[str]:
+    """Return the names of the streams on a node."""
     found: set[str] = set()
     cursor = b"0"
     while True:
         asked = ("SCAN", cursor, "MATCH", pattern, "COUNT", _KEYS_AT_ONCE, "TYPE", "stream")
-        cursor, names = scanned(await connection.call(*asked))
+        cursor, names = scanned(await link.call(*asked))
         found.update(names)
         if cursor == b"0":
-            return sorted(found)
+            return found
 
 
 @reads

@@ -248,7 +248,7 @@ async def operate(locked: Server, *arguments: str) -> str:
 
 
 async def test_an_operator_can_look_and_see_to_dead_letters(locked: Server, admin: Redis) -> None:
-    """P12, by the command line: groups, pending, consumers, tail, dead-letters ls, show, replay (in place, as a copy), purge."""
+    """P12, by the command line: those that look; dead-letters ls, show, replay (in place, as a copy), purge."""
     async with consumer(url_of(locked, "consumer")):
         await publish(admin, 3, 13, 23)
         await until(lambda: has_length(admin, DEAD, 3))

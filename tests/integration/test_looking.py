@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from redis_streams_aio import Broker, ConsumerGroupManager
 from redis_streams_aio.cli.commands import consumers
 from redis_streams_aio.connection.steps.parking import _member
 from redis_streams_aio.events import keys
 from redis_streams_aio.models import ConsumerInfo
+from redis_streams_aio.testing.clusters import Cluster
 from redis_streams_aio.testing.sentinels import SentinelSet
 from redis_streams_aio.testing.servers import Server
+from tests.events import Order
 from tests.integration.test_cli import invoke
 from tests.terminal import SIZES, shown
 
@@ -231,3 +234,15 @@ async def test_behind_sentinels_too(sentinels: SentinelSet) -> None:
     await admin.aclose()
     assert [row["stream"] for row in await rows("streams", "--url", sentinels.url)] == ["orders"]
     assert [row["group"] for row in await rows("groups", "--url", sentinels.url)] == ["billing"]
+
+
+async def test_p31_on_a_cluster_the_streams_of_all_primaries_are_found(cluster: Cluster) -> None:
+    names = {f"orders-{number}" for number in range(30)}
+    async with Broker(cluster.url, group="billing") as broker:
+        for name in names:
+            await broker.publish(name, Order(1))
+            await ConsumerGroupManager(broker.connection).create_group(name, "billing")
+    found = await rows("streams", "--url", cluster.url)
+    assert {row["stream"] for row in found} == names
+    assert all(row["memory"] > 0 for row in found)
+    assert {row["stream"] for row in await rows("groups", "--url", cluster.url) if row["lag"] == 1} == names

@@ -105,7 +105,7 @@ class PendingEntries(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What is known of pending entries beside `XPENDING`."""
+    """Facts about pending entries beside `XPENDING`."""
 
     now_ms: float
     """The server's time."""

@@ -90,7 +90,7 @@ async def names_of_all(connection: Connection, pattern: str = "*") -> list[str]:
         return await stream_names(connection, pattern)
     except PermissionDeniedError as error:
         raise PermissionDeniedError(
-            f"{error}; streams are found by looking through all keys: permit +scan, or name the streams"
+            f"SCAN: {error}; streams are found by looking through all keys: permit +scan, or name the streams"
         ) from None
 
 

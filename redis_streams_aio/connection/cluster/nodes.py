@@ -79,6 +79,11 @@ class ClusterNodes:
 
     # -- what is where ----------------------------------------------------------------------------------------
 
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes that have slots."""
+        return (*dict.fromkeys(self._owners),)
+
     def node_of(self, key: Argument | None = None) -> Node:
         """Return the node that has a key; without a key always the same one."""
         return self._owners[0 if key is None else slot_of(key)]

@@ -21,7 +21,7 @@ are kept under a lock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from functools import partial
@@ -63,6 +63,11 @@ class WatchedNode:
         self._told: tuple[Host, float] | None = None
         self._open: WeakKeyDictionary[Socket, asyncio.AbstractEventLoop] = WeakKeyDictionary()
         self._lock = Lock()
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The node."""
+        return (self.only,)
 
     def node_of(self, key: Argument | None = None) -> Node:  # noqa: ARG002  # all keys live there
         """Return the node."""
