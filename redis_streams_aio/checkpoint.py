@@ -152,7 +152,7 @@ class CheckpointWriter:
             checkpoint, saved = stored.id, stored.is_new
         else:
             checkpoint, saved = await self._copy()
-        if saved and self._telemetry.active:
+        if saved and self._telemetry.wants(CheckpointSaved):
             self._telemetry.emit(CheckpointSaved(stream=self._stream, group=self._group, id=checkpoint))
         return checkpoint
 

@@ -45,7 +45,7 @@ LAYERS: list[list[str]] = [
     ["connection"],
     ["connection.steps"],
     ["consumer.clock", "consumer.entry", "consumer.periodic", "consumer.progress", "consumer.status"],
-    ["consumer.page"],
+    ["consumer.outcomes", "consumer.page"],
     ["consumer.stream_options"],
     ["consumer.consumer_options"],
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],

@@ -37,6 +37,7 @@ def subscribed(subscription: Subscription) -> Subscribed:
     return Subscribed(
         stream=options.stream,
         group=options.group,
+        consumer=subscription.holdings.consumer,
         handlers=tuple(route.name for route in subscription.routes.all),
         concurrency=options.concurrency,
         order=options.order,

@@ -87,6 +87,7 @@ class GroupConsumer:
         except (RedisStreamsError, TimeoutError) as error:
             log.warning("%r: some entries were not released; others take them over after the lease: %r", self, error)
         finally:
+            self.holdings.outcomes.close()
             await self.source.close()
 
     async def _finish(self, *, release: bool) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from ..connection import Connection
 from ..connection.backoff import SharedBackoff
@@ -22,20 +22,18 @@ from ..connection.steps import records
 from ..connection.steps.consumer import Consumer
 from ..events.outgoing import Compose
 from ..events.replays import FOR_ANOTHER_GROUP, FOR_GROUP, unwrap
-from ..events.wire_format import Fields, event_type_of
-from ..handlers.error_texts import shortened
+from ..events.wire_format import Fields
 from ..handlers.subscription_options import SubscriptionOptions
 from ..telemetry import EntriesVanished, LeaseLost, Settled, Telemetry
 from .clock import LOOP_CLOCK, Clock
 from .entry import WRITING, Entry
+from .outcomes import Here, Outcomes, type_of
 from .page import Page
 
 
-class About(TypedDict):
+class About(Here):
     """The fields that facts about an event share."""
 
-    stream: str
-    group: str
     id: str
     event_type: str
     handler: str
@@ -64,7 +62,12 @@ class Holdings:
         self.compose: Compose | None = shared.compose
         """Makes the command of an event that a handler publishes."""
         self.group: str = options.group
-        self.consumer = consumer
+        self.consumer: str = consumer
+        self.here: Here = {"stream": options.stream, "group": options.group, "consumer": consumer}
+        """The fields that every fact about the group has."""
+        self.outcomes: Outcomes = Outcomes(shared.telemetry, self.here)
+        """Attempts whose outcomes are not known yet."""
+        self._tells_of_settled = shared.telemetry.wants(Settled)
         self.lease: float = options.lease
         """Seconds without renewal after which another consumer may take over an entry."""
         self.by_id: dict[bytes, Entry | Page] = {}
@@ -171,8 +174,8 @@ class Holdings:
         else:
             self._settle_each(ids)
         self.settled_count += len(ids)
-        if self.telemetry.active:
-            self.telemetry.emit(Settled(stream=self.stream, group=self.group, count=len(ids)))
+        if self._tells_of_settled:
+            self.telemetry.emit(Settled(**self.here, count=len(ids)))
 
     def _settle_each(self, ids: Sequence[bytes]) -> None:
         held = self.by_id
@@ -193,10 +196,9 @@ class Holdings:
     def about(self, entry: Entry) -> About:
         """Return the fields that every fact about an event has."""
         return {
-            "stream": self.stream,
-            "group": self.group,
+            **self.here,
             "id": entry.raw_id.decode(),
-            "event_type": shortened(event_type_of(entry.fields).decode("utf-8", "replace")),
+            "event_type": type_of(entry),
             "handler": self.handler_of(entry.fields),
         }
 
@@ -213,6 +215,7 @@ class Holdings:
         if not entry.lost:
             entry.lose()
             self.on_lost(entry)
+        self.outcomes.tell((entry.raw_id,), "lost")
 
     def forget_command(self, ids: Iterable[bytes]) -> Command:
         """Return the command that deletes records of failures and replays of entries that are settled or gone."""
@@ -223,7 +226,7 @@ class Holdings:
         gone = tuple(entry_id.decode() for entry_id in ids)
         self.vanished += len(gone)
         if gone:
-            self.telemetry.emit(EntriesVanished(stream=self.stream, group=self.group, ids=gone))
+            self.telemetry.emit(EntriesVanished(**self.here, ids=gone))
 
 
 def _no_handler(_: Fields) -> str:

@@ -68,6 +68,11 @@ class Page:
         return self._left.__length_hint__()  # type: ignore[attr-defined, no-any-return]
 
     @property
+    def event_type(self) -> bytes:
+        """The event type of all rows."""
+        return self._columns[1][0]
+
+    @property
     def weight(self) -> float:
         """The bytes of a row's fields, from a sample of them."""
         samples = [column[:: -(-len(column) // SAMPLES)] for column in self._columns]

@@ -203,7 +203,7 @@ class Reading:
             await self._read_into(count, wait)
         if failing_since is not None:
             seconds = round(loop.time() - failing_since, 3)
-            self._telemetry.emit(ReadingAgain(stream=self._stream, group=self._group, seconds=seconds))
+            self._telemetry.emit(ReadingAgain(**self._source.holdings.here, seconds=seconds))
 
     def _end_starvation(self) -> None:
         """End a starvation, unless there is only room for entries that are pending already."""

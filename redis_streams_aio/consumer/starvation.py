@@ -80,7 +80,7 @@ class Starvation:
         if self.is_told and reads and since is not None:
             holdings = self._holdings
             seconds = round(monotonic() - since, 3)
-            holdings.telemetry.emit(ReadingAgain(stream=holdings.stream, group=holdings.group, seconds=seconds))
+            holdings.telemetry.emit(ReadingAgain(**holdings.here, seconds=seconds))
         self.is_told = False
 
     def _tell(self) -> None:
@@ -90,8 +90,7 @@ class Starvation:
         seconds = None if due is None else round(max(0.0, due - holdings.clock.now()), 3)
         holdings.telemetry.emit(
             Starved(
-                stream=holdings.stream,
-                group=holdings.group,
+                **holdings.here,
                 waiting=room.waiting,
                 unwritten=room.unwritten,
                 seconds=seconds,

@@ -157,7 +157,7 @@ class LagWatcher:
     def _signal(self, report: LagReport) -> None:
         group = (report.stream, report.group)
         self.reports[group] = report
-        if self._telemetry.active:
+        if self._telemetry.wants(LagMeasured):
             self._telemetry.emit(LagMeasured(report=report))
         was_behind = group in self._behind
         now_behind = is_behind(was_behind, report, high=self._high, low=self._low)

@@ -1,33 +1,38 @@
 """Facts: frozen records of events in the library, given to observers. Logging, metrics and tests are observers.
 
 An observer is any function that takes a fact. The broker calls it in the event loop and waits for it, so it must return
-quickly. An error that it raises is logged and changes nothing else. Without observers, facts of the hot path
-(`Fetched`, `Settled`) are not created at all.
+quickly. An error that it raises is logged and changes nothing else. It gets all facts, unless it has an attribute
+`kinds`: a tuple of the classes of facts that it wants. Facts of the hot path (`Fetched`, `Handled`, `Settled`) are
+created only if an observer wants them.
 """
 
 from .acts import Acted
 from .bases import EventFact, Fact, GroupFact
+from .event_facts import (
+    DeadLettered,
+    DuplicateDropped,
+    Handled,
+    HandlerSlow,
+    LeaseLost,
+    Outcome,
+    Postponed,
+    RetryScheduled,
+)
 from .facts import (
     CheckpointSaved,
     ConsumerRemoved,
-    DeadLettered,
     Drained,
-    DuplicateDropped,
     EntriesVanished,
     Fetched,
     GroupRecreated,
-    HandlerSlow,
     LagHigh,
     LagLow,
     LagMeasured,
-    LeaseLost,
     LoopBlocked,
-    Postponed,
     ReadingAgain,
     Reclaimed,
     Recovered,
     Released,
-    RetryScheduled,
     Settled,
     Starved,
     StepFailed,
@@ -50,6 +55,7 @@ __all__ = [
     "Fetched",
     "GroupFact",
     "GroupRecreated",
+    "Handled",
     "HandlerSlow",
     "LagHigh",
     "LagLow",
@@ -57,6 +63,7 @@ __all__ = [
     "LeaseLost",
     "LoopBlocked",
     "Observer",
+    "Outcome",
     "Postponed",
     "ReadingAgain",
     "Reclaimed",

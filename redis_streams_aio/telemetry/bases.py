@@ -13,8 +13,8 @@ import msgspec
 from ..models import LagReport
 
 _LONGEST_REPR = 200
-_IN_FRONT = ("stream", "group")
-"""Fields that a line about a group begins with."""
+_NOT_LISTED = ("stream", "group", "consumer")
+"""Fields that a line about a group begins with, or leaves out."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -43,9 +43,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def __str__(self) -> str:
         if not self.line:
-            return " ".join(
-                [_in_words(type(self).__name__), *(f"{k}={v}" for k, v in self._fields().items() if k not in _IN_FRONT)]
-            )
+            listed = (f"{name}={value}" for name, value in self._fields().items() if name not in _NOT_LISTED)
+            return " ".join([_in_words(type(self).__name__), *listed])
         return self.line.format(self)
 
     def __repr__(self) -> str:
@@ -58,6 +57,8 @@ class GroupFact(Fact, frozen=True, kw_only=True):
 
     stream: str
     group: str
+    consumer: str = ""
+    """The name of this process's consumer in the group; empty if no consumer has to do with the fact."""
 
     def __str__(self) -> str:
         return f"{self.stream}/{self.group}: {super().__str__()}"

@@ -1,4 +1,4 @@
-"""The facts, each with its level and its line."""
+"""The facts about groups, streams and the broker, each with its level and its line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from typing import ClassVar
 
 from ..exceptions import RedisStreamsError, UnansweredError
-from .bases import CountFact, EventFact, Fact, GroupFact, ReportFact, entries
+from .bases import CountFact, Fact, GroupFact, ReportFact, entries
 
 _IDS_SHOWN = 5
 
@@ -40,85 +40,6 @@ class Settled(CountFact, frozen=True, kw_only=True):
     """Entries were acknowledged, in one round trip."""
 
     line: ClassVar[str] = "settled {0.entries}"
-
-
-class RetryScheduled(EventFact, frozen=True, kw_only=True):
-    """A handler raised an error, and the event will be handled again.
-
-    What to do: correct the cause of the error before the event becomes a dead letter.
-    """
-
-    level: ClassVar[int] = logging.WARNING
-    line: ClassVar[str] = "retry in {0.delay:.3g} s after failure {0.failures} of {0.event}: {0.error}"
-    failures: int
-    delay: float
-    error: str
-    seconds: float | None = None
-    """How long the attempt took; `None` if unknown."""
-    exception: BaseException | None = None
-    """The handler's exception; `None` if it is no longer known."""
-
-
-class Postponed(EventFact, frozen=True, kw_only=True):
-    """A handler asked to retry its event later (`RetryLater`). This is not counted as a failure."""
-
-    level: ClassVar[int] = logging.INFO
-    line: ClassVar[str] = "retry in {0.delay:.3g} s, as its handler asked: {0.event}"
-    delay: float
-    seconds: float | None = None
-
-
-class DeadLettered(EventFact, frozen=True, kw_only=True):
-    """An event was moved to the dead letters.
-
-    What to do: correct the cause, then replay the dead letter; see docs/dead-letters.md.
-    """
-
-    level: ClassVar[int] = logging.ERROR
-    line: ClassVar[str] = "dead letter ({0.reason}): {0.event} after {0.times}: {0.error}"
-    reason: str
-    error: str
-    failures: int = 0
-    seconds: float | None = None
-    exception: BaseException | None = None
-
-    @property
-    def times(self) -> str:
-        """The number of failures, in words."""
-        return "1 failure" if self.failures == 1 else f"{self.failures} failures"
-
-
-class DuplicateDropped(EventFact, frozen=True, kw_only=True):
-    """A copy of an event that is already handled was acknowledged without a handler (`deduplicate`)."""
-
-    level: ClassVar[int] = logging.INFO
-    line: ClassVar[str] = "dropped a copy of an event that is already handled: {0.event}"
-
-
-class LeaseLost(EventFact, frozen=True, kw_only=True):
-    """An entry that this process held now belongs to another consumer, or no longer exists.
-
-    What to do: if it happens often, look for a handler that blocks the event loop, or for a slow network, or raise
-    `lease`; see docs/delivery.md.
-    """
-
-    level: ClassVar[int] = logging.WARNING
-    line: ClassVar[str] = "lost the lease of {0.event}: another consumer may handle it now"
-
-
-class HandlerSlow(EventFact, frozen=True, kw_only=True):
-    """A handler has been running for longer than a lease: it hangs, or it is slow. Emitted once for each call.
-
-    What to do: look at the line that `where` names; set `timeout` for handlers that may hang.
-    """
-
-    level: ClassVar[int] = logging.WARNING
-    line: ClassVar[str] = "running for {0.seconds:.3g} s: {0.event}, at {0.where}"
-    seconds: float
-    where: str
-    """Where the handler is now: file, line and function."""
-    count: int = 1
-    """The number of events that the handler is handling; `id` is the id of the first."""
 
 
 class LoopBlocked(Fact, frozen=True, kw_only=True):
@@ -223,8 +144,8 @@ class ConsumerRemoved(GroupFact, frozen=True, kw_only=True):
     """The name of a consumer that is gone was removed from the group."""
 
     level: ClassVar[int] = logging.INFO
-    line: ClassVar[str] = "removed consumer {0.consumer}, which is gone"
-    consumer: str
+    line: ClassVar[str] = "removed consumer {0.removed}, which is gone"
+    removed: str
 
 
 class GroupRecreated(GroupFact, frozen=True, kw_only=True):

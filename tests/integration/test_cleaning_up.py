@@ -36,7 +36,7 @@ async def test_p22_the_name_of_a_consumer_that_crashed_is_removed_when_its_entri
         got.append(order.number)
 
     async with broker:
-        await until(lambda: [fact.consumer for fact in facts if isinstance(fact, ConsumerRemoved)] == ["crashed"])
+        await until(lambda: [fact.removed for fact in facts if isinstance(fact, ConsumerRemoved)] == ["crashed"])
         assert await names(redis) <= {"survivor", "redis_streams_aio:released"}
     assert sorted(got) == list(range(5)), "and nothing was lost with it"
 

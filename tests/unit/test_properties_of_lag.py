@@ -171,8 +171,8 @@ def test_p14_an_observer_that_raises_is_logged_and_the_others_are_told(caplog: p
 
     telemetry = Telemetry([broken, facts.append])
     fact = StepFailed(duty="read", error="away", delay=1.0)
-    assert telemetry.active
-    assert not Telemetry().active
+    assert telemetry.wants(StepFailed)
+    assert not Telemetry().wants(StepFailed)
     with caplog.at_level(logging.WARNING):
         telemetry.emit(fact)
         telemetry.emit(LagMeasured(report=LagReport("s", "g", 1, 1, None)))
@@ -203,3 +203,24 @@ def test_an_observer_may_end_the_program() -> None:
 
     with pytest.raises(SystemExit):
         Telemetry([leave]).emit(StepFailed(duty="read", error="away", delay=1.0))
+
+
+def test_an_observer_gets_the_kinds_of_facts_that_it_wants() -> None:
+    class Some:
+        kinds = (StepFailed, LagHigh)
+
+        def __init__(self) -> None:
+            self.got: list[Fact] = []
+
+        def __call__(self, fact: Fact) -> None:
+            self.got.append(fact)
+
+    some, everything = Some(), list[Fact]()
+    telemetry = Telemetry([some, everything.append])
+    failed = StepFailed(duty="read", error="away", delay=1.0)
+    measured = LagMeasured(report=LagReport("s", "g", 1, 1, None))
+    for fact in (failed, measured, failed):
+        telemetry.emit(fact)
+    assert some.got == [failed, failed]
+    assert everything == [failed, measured, failed]
+    assert [Telemetry([some]).wants(kind) for kind in (StepFailed, LagHigh, LagMeasured)] == [True, True, False]

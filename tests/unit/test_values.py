@@ -39,7 +39,7 @@ from redis_streams_aio.checks import names
 from redis_streams_aio.events import keys, wire_format
 from redis_streams_aio.events.outgoing import Outgoing
 from redis_streams_aio.producer.composer import Composer
-from redis_streams_aio.telemetry import Fact
+from redis_streams_aio.telemetry import Fact, StepFailed
 from tests.events import Order
 
 TEMPLATES = (
@@ -176,6 +176,12 @@ async def tell_later(fact: Fact) -> None:
     """An observer that nobody would await."""
 
 
+class Telling:
+    kinds = [StepFailed]  # noqa: RUF012  # not a tuple
+
+    def __call__(self, fact: Fact) -> None: ...
+
+
 class Later:
     async def __call__(self, fact: Fact) -> None: ...
 
@@ -214,6 +220,10 @@ class Told:
         ({"observers": [Later()]}, "observers[0]=<tests.unit.test_values.Later"),
         ({"observers": [functools.partial(tell_later)]}, "observers[0]=functools.partial("),
         ({"observers": [Later]}, "observers[0]=<class 'tests.unit.test_values.Later'>: expected a function of (fact)"),
+        (
+            {"observers": [Telling()]},
+            "observers[0].kinds=[<class 'redis_streams_aio.telemetry.facts.StepFailed'>]: exp",
+        ),
         ({"observers": [lambda: None]}, "observers[0]=<function <lambda>"),
         ({"observers": [lambda fact, more: None]}, "observers[0]=<function <lambda>"),
         ({"client": redis.Redis()}, "no redis_url"),

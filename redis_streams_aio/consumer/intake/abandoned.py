@@ -233,7 +233,7 @@ class Reclaimer:
         holdings = self._holdings
         taken = await take_pending(holdings, found, counts=True)
         if taken:
-            holdings.telemetry.emit(Reclaimed(stream=holdings.stream, group=holdings.group, count=len(taken)))
+            holdings.telemetry.emit(Reclaimed(**holdings.here, count=len(taken)))
         return taken
 
 

@@ -65,7 +65,7 @@ class Cleaner:
             if not idle or consumer.name in (holdings.consumer, keys.RELEASED, keys.PARKED):
                 continue
             if await ConsumerGroupManager(connection).delete_consumer(stream, group, consumer.name, idle=expiry):
-                holdings.telemetry.emit(ConsumerRemoved(stream=stream, group=group, consumer=consumer.name))
+                holdings.telemetry.emit(ConsumerRemoved(**holdings.here, removed=consumer.name))
 
     async def _drop_leases(self, names: set[str]) -> None:
         """Drop leases of consumers that the group has not known at the last look either."""

@@ -64,6 +64,7 @@ class GroupSource:
         self._position = position
         self._block = consumer.block
         self._parse = parse
+        self._tells_of_reads = holdings.telemetry.wants(Fetched)
         self._reclaimer = Reclaimer(holdings)
         self._returning = Returning(holdings)
         self._first_time = True
@@ -232,8 +233,8 @@ class GroupSource:
         ids = found.ids if isinstance(found, Page) else [raw_id for raw_id, _ in found]
         if not ids:
             return 0
-        if holdings.telemetry.active:
-            holdings.telemetry.emit(Fetched(stream=holdings.stream, group=holdings.group, count=len(ids)))
+        if self._tells_of_reads:
+            holdings.telemetry.emit(Fetched(**holdings.here, count=len(ids)))
         if not self._returning.are_new(ids):
             self._returning.keep(new_entries(reply))
             return 0
@@ -286,6 +287,4 @@ class GroupSource:
         position = await self._position.join()
         await self._returning.refresh()
         if position is not None:  # `None`: another consumer was first
-            self.holdings.telemetry.emit(
-                GroupRecreated(stream=self.holdings.stream, group=self.holdings.group, position=position)
-            )
+            self.holdings.telemetry.emit(GroupRecreated(**self.holdings.here, position=position))

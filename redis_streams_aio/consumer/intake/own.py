@@ -54,5 +54,5 @@ async def _take(holdings: Holdings, ids: list[bytes], *, counts: bool) -> list[E
     found = await claim(holdings, [Claim(holdings.consumer, 0, entry_id) for entry_id in ids])
     taken = await take_pending(holdings, found, counts=counts)
     if taken:
-        holdings.telemetry.emit(Recovered(stream=holdings.stream, group=holdings.group, count=len(taken)))
+        holdings.telemetry.emit(Recovered(**holdings.here, count=len(taken)))
     return taken

@@ -154,6 +154,7 @@ class Group:
             return acknowledged
         if self._end(written=len(self._ids)):
             self._holdings.settled(self._ids)
+            self._holdings.outcomes.tell(self._ids, "acknowledged")
         for answer in others:
             if isinstance(answer, RedisStreamsError):
                 log.error(

@@ -59,11 +59,25 @@ async def _apply(
     count = sum(result.count for result in done)
     holdings.released += count
     if count:
-        holdings.telemetry.emit(Released(stream=holdings.stream, group=holdings.group, count=count))
+        holdings.telemetry.emit(Released(**holdings.here, count=count))
+    _tell(holdings, parts, results)
     await _forget(holdings, [raw_id for result in done for raw_id in result.gone])
     for error in filter(None, errors):
         raise error
     return count
+
+
+def _tell(
+    holdings: Holdings, parts: Sequence[Sequence[Entry]], results: Sequence[ReleasedThere | RedisStreamsError]
+) -> None:
+    """Tell the outcome of attempts whose entries are let go."""
+    for part, result in zip(parts, results, strict=True):
+        ids = [entry.raw_id for entry in part]
+        if isinstance(result, ReleasedThere):
+            holdings.outcomes.tell(result.gone, "lost")
+            holdings.outcomes.tell(ids, "released")
+        elif isinstance(result, StreamNotFoundError):
+            holdings.outcomes.tell(ids, "lost")
 
 
 async def _forget(holdings: Holdings, gone: Sequence[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Report failed events: their facts, and the traceback of the first failure."""
+"""Report failed events: their facts, the outcomes of their attempts, and the traceback of the first failure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ def of_retry(holdings: Holdings, entry: Entry, fate: Retry) -> None:
         exception=exception,
     )
     holdings.telemetry.emit(fact, _traced(fate.failure, fate.failures))
+    holdings.outcomes.tell((entry.raw_id,), "retried")
 
 
 def of_wish(holdings: Holdings, entry: Entry, fate: Retry) -> None:
     """Report that a handler asked to retry its event later."""
     _, seconds = _how(fate.failure)
     holdings.telemetry.emit(Postponed(**holdings.about(entry), delay=round(fate.delay, 3), seconds=seconds))
+    holdings.outcomes.tell((entry.raw_id,), "postponed")
 
 
 def of_dead_letter(holdings: Holdings, entry: Entry, fate: DeadLetter) -> None:
@@ -40,6 +42,7 @@ def of_dead_letter(holdings: Holdings, entry: Entry, fate: DeadLetter) -> None:
         exception=exception,
     )
     holdings.telemetry.emit(fact, _traced(fate.failure, fate.failures))
+    holdings.outcomes.tell((entry.raw_id,), "dead_letter")
 
 
 def _how(failure: Failure | None) -> tuple[BaseException | None, float | None]:

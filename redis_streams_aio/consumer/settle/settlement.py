@@ -72,6 +72,7 @@ class Settlement:
         self._holdings.drop(entry)
         if not entry.lost:
             entry.lose()
+        self._holdings.outcomes.tell((entry.raw_id,), "lost")
 
     async def release(self, entries: Iterable[Entry] | None = None) -> int:
         """Release all entries whose fate is not being written, or these, so that others take them over at once.

@@ -173,6 +173,8 @@ class Writer:
                 self._holdings.lose(entry)
             case _:
                 pass
+        if entry.lost and not isinstance(result, Written):
+            self._holdings.outcomes.tell((entry.raw_id,), "lost")
 
     def _written(self, write: Write, first_ms: int, now: float) -> None:
         holdings, (entry, fate) = self._holdings, write
@@ -183,6 +185,8 @@ class Writer:
         holdings.settled([entry.raw_id])
         if isinstance(fate, DeadLetter):
             reports.of_dead_letter(holdings, entry, fate)
+        else:
+            holdings.outcomes.tell((entry.raw_id,), "acknowledged")
 
 
 def _sent_before(fate: Complete | Retry | DeadLetter) -> list[Command]:

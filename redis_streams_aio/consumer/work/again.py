@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..entry import Entry
+from ..entry import RUNNING, Entry
 
 
 class Again:
@@ -30,3 +30,10 @@ class Again:
     def of(self, batch: Sequence[Entry]) -> Sequence[Entry]:
         """All of them, in the order of the batch."""
         return [entry for entry in batch if entry in self._entries] if self._entries else ()
+
+
+def put_back(entries: Iterable[Entry]) -> None:
+    """Let entries be handled later that no handler has begun."""
+    for entry in entries:
+        if entry.state is RUNNING:
+            entry.queue()

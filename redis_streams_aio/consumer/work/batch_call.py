@@ -35,3 +35,8 @@ class BatchCall:
         """Note that an entry is lost; return whether it was the last one."""
         self._left -= 1
         return self._left == 0
+
+
+def subject(taken: Sequence[Entry]) -> str:
+    """Return the words for a batch in the log."""
+    return f"{taken[0]}" + (f" and {len(taken) - 1} others" if len(taken) > 1 else "")

@@ -14,7 +14,7 @@ are due at the same time, and come back together and in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from ...events.batch import BatchDelivery, close_batch, given
@@ -23,18 +23,18 @@ from ...handlers.calls import error_of
 from ...handlers.fates import ABANDON, ACK, AwaitCopy, Fate, Postpone
 from ...handlers.routes import Route, RouteTable
 from ...handlers.subscription_options import SubscriptionOptions
-from ..entry import RUNNING, Entry
+from ..entry import Entry
 from ..holdings import Holdings
 from ..page import Page
 from ..settle.settlement import Settlement
 from . import copies
-from .again import Again
+from .again import Again, put_back
 from .attempt import Ended, consume_cancellation, failure_of, fate_after, is_drain_over, route_or_fate, wants_cancelling
-from .batch_call import BatchCall
+from .batch_call import BatchCall, subject
 from .carrying import Decided, acknowledge, tell_once, write_fates
 from .parts import parts
 from .receivers import receivers
-from .row_batch import RowBatch
+from .row_batch import RowBatch, types_in
 from .schedule import Schedule
 from .turns import Turn, Worker
 
@@ -58,6 +58,8 @@ class Batches:
         self._settlement = settlement
         self._routes = routes
         self._receivers = receivers(holdings, routes)
+        self._outcomes = holdings.outcomes
+        self._call_handler = self._call_and_note if holdings.outcomes.are_wanted else self._call
         self._now = holdings.clock.now
         self._waiting_since: float | None = None
         self._calls: dict[Worker, BatchCall] = {}
@@ -123,7 +125,7 @@ class Batches:
         if payloads is None:
             await self._handle_entries(batch.entries(), turn)
             return
-        decided = await self._call(batch.route, batch, payloads, turn.worker)
+        decided = await self._call_handler(batch.route, batch, payloads, turn.worker)
         if batch.is_made:
             self._schedule.end_batch(batch.entries(), await self._carry_out(decided))
         else:
@@ -141,7 +143,7 @@ class Batches:
         again = Again()
         for route, part in parts(batch, self._routes):
             again.add(await self._handle_unless_stopping(route, part, known, again, turn.worker), part)
-        _put_back(again.of(batch))
+        put_back(again.of(batch))
         self._schedule.end_batch(batch, again.of(batch))
 
     async def _handle_unless_stopping(
@@ -199,7 +201,7 @@ class Batches:
         if self.stopping:  # since Redis was asked about copies
             return decided + [Decided(entry, Postpone(self._now()), route) for entry in taken]
         if taken:
-            decided += await self._call(route, taken, [entry.payload for entry in taken], worker)
+            decided += await self._call_handler(route, taken, [entry.payload for entry in taken], worker)
         return decided
 
     def _admitted(
@@ -229,6 +231,17 @@ class Batches:
         decided = [Decided(entry, fate, route) for entry, fate in found if fate is not None]
         return decided, [entry for entry, fate in found if fate is None]
 
+    async def _call_and_note(
+        self, route: Route, taken: Sequence[Entry], payloads: list[object], worker: Worker
+    ) -> list[Decided]:
+        """Call the handler as `_call` does, and note the end of the call for each item, however it ends."""
+        began = self._now()
+        try:
+            return await self._call(route, taken, payloads, worker)
+        finally:
+            for raw_id, event_type in types_in(taken):
+                self._outcomes.ended(raw_id, event_type, route.name, self._now() - began)
+
     async def _call(
         self, route: Route, taken: Sequence[Entry], payloads: list[object], worker: Worker
     ) -> list[Decided]:
@@ -240,7 +253,7 @@ class Batches:
         try:
             left = await route.call(payloads, batch)
         except BaseException as raised:  # noqa: BLE001  # the exception becomes a value, and part of the fates
-            error = failure_of(raised, given(batch), _subject(taken))
+            error = failure_of(raised, given(batch), subject(taken))
         finally:
             del self._calls[worker]
         self.done += len(taken)
@@ -282,14 +295,3 @@ class Batches:
         for entry, fate, _ in (each for each in decided if isinstance(each.fate, AwaitCopy)):
             copies.set_aside(self._schedule, entry, cast("AwaitCopy", fate))
         return await write_fates(self._settlement, [each for each in decided if not isinstance(each.fate, AwaitCopy)])
-
-
-def _put_back(entries: Iterable[Entry]) -> None:
-    """Let entries be handled later that no handler has begun."""
-    for entry in entries:
-        if entry.state is RUNNING:
-            entry.queue()
-
-
-def _subject(taken: Sequence[Entry]) -> str:
-    return f"{taken[0]}" + (f" and {len(taken) - 1} others" if len(taken) > 1 else "")

@@ -50,6 +50,7 @@ class Iterating:
         decode: Callable[[Fields], object],
     ) -> None:
         self._settlement = settlement
+        self._given = holdings.outcomes.given
         self.schedule: Schedule = Schedule()
         self.freed: asyncio.Event = asyncio.Event()
         """Set whenever there may be room for more entries."""
@@ -105,6 +106,7 @@ class Iterating:
         fate = entry.fate or self._fate_of(entry)
         entry.begin()
         if fate is None:
+            self._given(entry)
             return True
         try:
             if await write_fates(self._settlement, [Decided(entry, fate, fate)]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import overload
 
 from ...handlers.routes import Route
 from ..entry import Entry
+from ..outcomes import shown_type, type_of
 from ..page import Page, Row
 
 _ID, _PAYLOAD = itemgetter(0), itemgetter(1)
@@ -37,6 +38,12 @@ class RowBatch(Sequence[Entry]):
         decode = self._parts[0][0].decode
         self._payloads = list(map(decode, map(_PAYLOAD, self._rows)))
         return self._payloads
+
+    @property
+    def types(self) -> Iterator[tuple[bytes, str]]:
+        """The id and the event type of each entry."""
+        for page, rows in self._parts:
+            yield from zip(map(_ID, rows), repeat(shown_type(page.event_type)), strict=False)
 
     @property
     def is_made(self) -> bool:
@@ -74,3 +81,8 @@ class RowBatch(Sequence[Entry]):
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.begun())
+
+
+def types_in(batch: Sequence[Entry]) -> Iterator[tuple[bytes, str]]:
+    """Return the id and the event type of each entry of a batch."""
+    return batch.types if isinstance(batch, RowBatch) else ((entry.raw_id, type_of(entry)) for entry in batch)

@@ -16,9 +16,11 @@ from typing import NamedTuple
 from ...handlers.calls import error_of
 from ...handlers.routes import Route
 from ..entry import Entry
+from ..outcomes import Outcomes
 from ..page import Page, Row
 from ..settle.acknowledgements import Acknowledgements
 from .attempt import Ended, failure_of
+from .noting import Acks, Noting
 from .schedule import Schedule
 from .turns import Turn, Worker
 
@@ -57,10 +59,13 @@ class _Slot:
 class Rows:
     """Handles the rows of pages, for all workers of a subscription."""
 
-    def __init__(self, schedule: Schedule, acks: Acknowledgements, now: Callable[[], float]) -> None:
+    def __init__(
+        self, schedule: Schedule, acks: Acknowledgements, now: Callable[[], float], outcomes: Outcomes
+    ) -> None:
         self._schedule = schedule
         self._acks = acks
         self._now = now
+        self._outcomes = outcomes
         self._slots: dict[Worker, _Slot] = {}
         self.done: int = 0
         """The number of ended calls of handlers."""
@@ -96,17 +101,36 @@ class Rows:
 
     async def handle(self, page: Page, turn: Turn) -> Left | None:
         """Handle rows until the page or the turn is over, or until a row is left to be handled as an entry."""
-        slot = self._slots[turn.worker] = _Slot(page, turn)
-        try:
-            left = await self._handle(page.rows if page.lanes is None else self._schedule.startable_rows(page), slot)
-        finally:
-            del self._slots[turn.worker]
+        if self._outcomes.are_wanted:
+            left = await self._handle_and_note(_Slot(page, turn))
+        else:
+            left = await self._handle_in(_Slot(page, turn), self._acks)
         if left is None:
             self._schedule.leave_lane(page.lane)
         return left  # it keeps the lane of its page until it is settled
 
-    async def _handle(self, rows: Iterator[Row], slot: _Slot) -> Left | None:
-        turn, worker, acks = slot.turn, slot.turn.worker, self._acks
+    async def _handle_and_note(self, slot: _Slot) -> Left | None:
+        """Handle rows, and note the end of each call."""
+        noting, left = Noting(self._acks, self._outcomes, self._now, slot.page, slot.turn), None
+        try:
+            left = await self._handle_in(slot, noting)
+        finally:
+            if slot.entry is not None and (left is None or left.ended is not None):
+                noting.ended(slot.raw_id)
+        return left
+
+    async def _handle_in(self, slot: _Slot, acks: Acks) -> Left | None:
+        page, worker = slot.page, slot.turn.worker
+        self._slots[worker] = slot
+        try:
+            return await self._handle(
+                page.rows if page.lanes is None else self._schedule.startable_rows(page), slot, acks
+            )
+        finally:
+            del self._slots[worker]
+
+    async def _handle(self, rows: Iterator[Row], slot: _Slot, acks: Acks) -> Left | None:
+        turn, worker = slot.turn, slot.turn.worker
         call, decode, time = slot.page.route.alone, slot.page.decode, self._now
         for slot.raw_id, payload, slot.lane in rows:
             value, error, left = _UNDECODED, None, None

@@ -16,6 +16,7 @@ from ...handlers.options import Unknown
 from ...handlers.routes import Route, RouteTable
 from ..entry import Entry
 from ..holdings import Holdings
+from ..outcomes import type_of
 from ..page import Page
 from ..settle.settlement import Settlement
 from . import copies
@@ -43,7 +44,9 @@ class OneByOne:
         self._receivers = receivers(holdings, routes)
         self._unknown: Unknown = unknown
         self._workers: dict[Entry, Worker] = {}  # of entries in their handler
-        self._rows = Rows(schedule, settlement.acks, self._now)
+        self._outcomes = holdings.outcomes
+        self._rows = Rows(schedule, settlement.acks, self._now, holdings.outcomes)
+        self._call_handler = self._call_and_note if holdings.outcomes.are_wanted else self._call
         self._done = 0
         self.take: Callable[[float], Entry | Page | None] = schedule.take
         """Returns the next entry, or the page with the next rows, or `None`."""
@@ -124,7 +127,7 @@ class OneByOne:
                 fate = Postpone(self._now())
             if fate is not None:
                 return fate
-        return await self._call(entry, route, turn)
+        return await self._call_handler(entry, route, turn)
 
     async def _call(self, entry: Entry, route: Route, turn: Turn) -> Fate:
         """Call the handler, and return the fate."""
@@ -143,6 +146,13 @@ class OneByOne:
             await consume_cancellation()
         now = self._now()
         return fate_after(Ended(error_of(error, left), close(delivery), now - turn.began), entry, route, now)
+
+    async def _call_and_note(self, entry: Entry, route: Route, turn: Turn) -> Fate:
+        """Call the handler, return the fate, and note the end of the call, however it ends."""
+        try:
+            return await self._call(entry, route, turn)
+        finally:
+            self._outcomes.ended(entry.raw_id, type_of(entry), route.name, self._now() - turn.began)
 
     async def _settle(self, entry: Entry, fate: Fate, admitted: Route | Fate) -> None:
         """Write the fate. The entry then leaves its lane, unless it waits there to be handled again."""
