@@ -108,6 +108,7 @@ TASK_STARTERS = {
     "consumer/subscription.py": "everything that a subscription does, in its task groups",
     "consumer/reading.py": "the reads of a subscription, in a task group that ends when it halts",
     "broker/loop_watch.py": "the thread that watches the event loop, joined before the supervisor ends",
+    "integrations/log_repeats.py": "a timer while repeated lines are counted, ended by close()",
     "broker/lease_thread.py": "the thread that renews leases, joined before the supervisor ends",
 }
 
@@ -197,6 +198,7 @@ def test_only_these_start_tasks_and_threads() -> None:
                 "start_soon",
                 "TaskGroup",
                 "Thread",
+                "Timer",
             }:
                 starters.add(name)
     assert starters == set(TASK_STARTERS)

@@ -465,6 +465,20 @@ async def test_run_logs_at_the_level_asked_for(url: str, redis: Redis, tmp_path:
         assert (await running.ended(), running.err) == (0, [])
 
 
+async def test_run_logs_json_for_machines(url: str, redis: Redis, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    await redis.xadd("orders", {"event_type": "Order", "payload": "{}"})
+    await redis.rpush("go_on", "1")
+    async with started("run", "shop:Shop.broker", "--log-format", "json", cwd=tmp_path, SHOP_URL=url) as running:
+        await until(lambda: redis.get("finished"), 20)
+        running.process.send_signal(signal.SIGINT)
+        assert await running.ended() == 0
+    lines = [json.loads(line) for line in running.err]
+    [subscribed] = [line for line in lines if line.get("fact") == "Subscribed"]
+    assert (subscribed["stream"], subscribed["group"], subscribed["handlers"]) == ("orders", "billing", ["bill"])
+    assert (lines[-1]["fact"], lines[-1]["level"]) == ("Drained", "INFO")
+
+
 NO_ASYNC = """from redis_streams_aio import Broker
 broker = Broker("redis://localhost", group="billing")
 

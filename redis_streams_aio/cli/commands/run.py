@@ -17,8 +17,12 @@ from ...broker import Broker
 from ...exceptions import RedisStreamsError
 from ...integrations.asgi import probes
 from ...integrations.http_server import serving
+from ...integrations.json_logs import JsonFormatter
+from ...integrations.log_repeats import CountRepeats
 from ...telemetry.logs import log
 from ..session import errors_told, one_line
+
+TEXT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 
 
 @click.command("run")
@@ -29,6 +33,13 @@ from ..session import errors_told, one_line
     default="info",
     show_default=True,
     help="The lowest level that is logged to stderr, unless the module sets up logging itself.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="How lines are written; json: one object a line. Repeats of a line are counted in both.",
 )
 @click.option(
     "--health-port",
@@ -43,15 +54,15 @@ from ..session import errors_told, one_line
     metavar="ADDRESS",
     help="The address to serve them on; 0.0.0.0 for an orchestrator. They are not protected.",
 )
-def command(place: str, log_level: str, health_port: int | None, health_host: str) -> None:
+def command(place: str, log_level: str, log_format: str, health_port: int | None, health_host: str) -> None:
     """Run a broker until SIGINT or SIGTERM, then drain it; a second signal stops at once.
 
     `redis-streams-aio run shop.events:broker` imports shop/events.py of the current directory, or an installed module.
     """
-    run_broker(place, log_level, None if health_port is None else (health_host, health_port))
+    run_broker(place, log_level, log_format, None if health_port is None else (health_host, health_port))
 
 
-def run_broker(place: str, log_level: str, health: tuple[str, int] | None = None) -> None:
+def run_broker(place: str, log_level: str, log_format: str, health: tuple[str, int] | None = None) -> None:
     """Run the broker at `module:attribute` (attributes of attributes too) until a signal stops it.
 
     Serves its probes at the address `health`.
@@ -60,9 +71,16 @@ def run_broker(place: str, log_level: str, health: tuple[str, int] | None = None
     if not module_name or not attribute:
         raise click.BadParameter(f"expected module:broker, e.g. shop.events:broker, not {place!r}")
     broker = find_broker(module_name, attribute)
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+    logging.basicConfig(level=log_level.upper(), handlers=[log_handler(log_format)])
     with errors_told():
         asyncio.run(broker.run() if health is None else run_with_probes(broker, *health))
+
+
+def log_handler(log_format: str) -> logging.Handler:
+    """Return a handler that writes lines to stderr as text or as JSON, and counts repeats."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT))
+    return CountRepeats(handler)
 
 
 async def run_with_probes(broker: Broker, host: str, port: int) -> None:
