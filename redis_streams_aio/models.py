@@ -162,6 +162,21 @@ class ConsumerInfo(msgspec.Struct, frozen=True):
     """Seconds since it last got an entry; `None` on Redis 7.0, or if it never got one."""
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """Who has paused a group or a subscription, why, and since when."""
+
+    by: str
+    """A person, or a program; `""` if unknown."""
+    why: str
+    since: datetime | None
+    """When it was paused, by the clock of Redis; `None` if unknown."""
+
+    def __str__(self) -> str:
+        by = f" by {self.by}" if self.by else ""
+        since = "" if self.since is None else f" since {self.since.isoformat(' ', 'seconds')[:19]} UTC"
+        return f"paused{by}{since}" + (f": {self.why}" if self.why else "")
+
+
 class LagReport(msgspec.Struct, frozen=True):
     """How far a group is behind its stream."""
 

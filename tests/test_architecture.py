@@ -52,9 +52,10 @@ LAYERS: list[list[str]] = [
     ["consumer.settle"],
     ["consumer.intake", "consumer.work"],
     ["consumer.parking"],
-    ["consumer.group_consumer", "consumer.halting", "consumer.room", "consumer.starvation"],
+    ["consumer.group_consumer", "consumer.halting", "consumer.holds", "consumer.room", "consumer.starvation"],
     ["consumer.reading"],
     ["consumer.subscription"],
+    ["consumer.controls"],
     ["consumer.stream_consumer"],
     ["consumer"],
     [

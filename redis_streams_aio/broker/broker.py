@@ -16,13 +16,14 @@ from .. import config
 from ..codecs import JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
+from ..consumer import ConsumerGroupManager
 from ..consumer.status import SubscriptionStatus
 from ..events.keys import refused_on_a_cluster
 from ..exceptions import HandlerDefinitionError
 from ..handlers.decorator import HandlerDecorator, handler
 from ..handlers.options import HandlerOptions, Middleware
 from ..handlers.router import Router
-from ..models import LagReport
+from ..models import LagReport, Pause
 from ..producer.producer import publish, publish_many
 from ..producer.publisher import Publisher
 from ..telemetry import Observer
@@ -31,6 +32,7 @@ from .health import Health, health_of
 from .in_force import settings_in_force
 from .parts import Parts, assemble
 from .signals import stop_on_signals
+from .steering import Steering
 from .supervisor import Supervisor
 from .supervisor_task import SupervisorTask, not_open
 
@@ -127,6 +129,28 @@ class Broker:
         if not self._parts.connection.is_open:
             raise not_open(self.failed) from self.failed
         return self._parts.publisher
+
+    # -- steering ---------------------------------------------------------------------------------------------
+
+    async def pause(self, stream: str, *, group: str | None = None, by: str, why: str) -> Pause:
+        """Pause a group (by default the broker's) in all its processes until `resume`, also after a restart.
+
+        Running handlers go on to their end, and nothing else begins; the events wait in Redis. `by` (a person or a
+        program) and `why` are shown wherever the group is. This process obeys at once, others within
+        `reclaim_interval`. Raises `NotOpenError`, `ConfigError`, `GroupNotFoundError`, `StreamNotFoundError`,
+        `RedisUnavailableError`, `ServerError`.
+        """
+        return await self._steering.pause(stream, group, by=by, why=why)
+
+    async def resume(self, stream: str, *, group: str | None = None, by: str, why: str = "") -> bool:
+        """Let all processes of a paused group go on, and return whether it was paused. Raises as `pause` does."""
+        return await self._steering.resume(stream, group, by=by, why=why)
+
+    @property
+    def _steering(self) -> Steering:
+        if self._supervisor is None or not self._parts.connection.is_open:
+            raise not_open(self.failed) from self.failed
+        return Steering(ConsumerGroupManager(self.connection), self.settings.group, self._supervisor)
 
     # -- looking ----------------------------------------------------------------------------------------------
 

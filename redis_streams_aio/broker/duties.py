@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ..config import Settings
 from ..connection import Connection
+from ..consumer.controls import Controls
 from ..consumer.periodic import Interval
 from ..monitoring import LagWatcher
 from ..producer import StreamManager
@@ -37,9 +38,10 @@ class Duty(NamedTuple):
     """Seconds from the end of a step to the next one."""
 
 
-def of_reading(connection: Connection, running: Running, settings: Settings) -> Duty:
+def of_reading(connection: Connection, running: Running, controls: Controls, settings: Settings) -> Duty:
     """Return the duty that brings new work, and so ends when the drain begins."""
-    return Duty("look for released entries", ReleaseWatch(connection, running).run_once, settings.reclaim_interval)
+    watch = ReleaseWatch(connection, running, controls.look)
+    return Duty("look for released entries", watch.run_once, settings.reclaim_interval)
 
 
 def of_handling(running: Running, lag: LagWatcher, slow: SlowHandlers, settings: Settings) -> Iterator[Duty]:

@@ -94,5 +94,5 @@ def _not_ready(supervisor: Supervisor) -> Iterator[str]:
 def _notes(supervisor: Supervisor) -> Iterator[str]:
     yield from map(str, supervisor.slow_handlers.running_now())
     for subscription in supervisor.running:
-        if subscription.state == "paused":
-            yield f"{subscription.name}: paused"
+        if (paused := subscription.holds.first) is not None:
+            yield f"{subscription.name}: {paused}"

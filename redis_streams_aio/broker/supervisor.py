@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 
@@ -40,6 +40,7 @@ from anyio.abc import TaskGroup
 from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from ..connection.backoff import delays
 from ..consumer.consumer_options import consumer_options
+from ..consumer.controls import Controls
 from ..consumer.group_consumer import GroupConsumer
 from ..consumer.holdings import Shared
 from ..consumer.intake.leases import LeaseKeepers
@@ -88,6 +89,7 @@ class Supervisor:
         self.leases: LeaseKeeping | LeaseThread | None = None
         self.loop_watch: LoopWatch | None = None
         self._lag = LagWatcher(connection, (), high=settings.lag_high, low=settings.lag_low, telemetry=telemetry)
+        self.controls: Controls = Controls(connection, telemetry)
         self.started: asyncio.Event = asyncio.Event()
         self.running: Running = Running()
         self.slow_handlers: SlowHandlers = SlowHandlers(self.running, telemetry)
@@ -213,17 +215,23 @@ class Supervisor:
         return anyio.current_time() + (self._settings.connect_timeout or math.inf)
 
     async def _open(self, subscription: Subscription, give_up: float) -> None:
+        """Join a group, and learn whether it is paused before a handler begins."""
+        duty = f"open {subscription.name}"
+        await self._until_there(subscription.open, duty, give_up)
+        self._telemetry.emit(subscribed(subscription))
+        await self._until_there(partial(self.controls.look, [subscription]), duty, give_up)
+
+    async def _until_there(self, step: Callable[[], Awaitable[None]], duty: str, give_up: float) -> None:
+        """Try a step until Redis is there, or until `give_up`."""
         waits = delays()
         while True:
             try:
-                await subscription.open()
-                self._telemetry.emit(subscribed(subscription))
-                break
+                return await step()
             except RedisUnavailableError as error:
                 wait = next(waits)
                 if anyio.current_time() + wait > give_up:
                     raise
-                self._telemetry.emit(StepFailed.of(f"open {subscription.name}", error, wait))
+                self._telemetry.emit(StepFailed.of(duty, error, wait))
                 await anyio.sleep(wait)
 
     def _begin(self, subscription: Subscription) -> None:
@@ -261,7 +269,7 @@ class Supervisor:
         self._spawn(self._duties, self.leases.run)
         self.loop_watch = LoopWatch(running, telemetry)
         self._spawn(self._duties, self.loop_watch.run)
-        self._start_duty(duties.of_reading(connection, running, self._settings), self._stop)
+        self._start_duty(duties.of_reading(connection, running, self.controls, self._settings), self._stop)
         for duty in duties.of_handling(running, self._lag, self.slow_handlers, self._settings):
             self._start_duty(duty)
 

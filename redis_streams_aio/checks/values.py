@@ -17,6 +17,9 @@ T = TypeVar("T")
 LONGEST = 86_400
 """The longest time allowed, in seconds: a day."""
 
+LONGEST_LINE = 500
+"""Characters of a name or a reason that people read."""
+
 _SURROGATES = re.compile("[\ud800-\udfff]")
 """Halves of surrogate pairs: they cannot be written as UTF-8."""
 _repr = reprlib.Repr()
@@ -36,6 +39,14 @@ def text(what: str, value: object) -> str:
     if isinstance(value, str) and not _SURROGATES.search(value):
         return str.__str__(value)
     raise ConfigError(f"{what}={shown(value)}: expected text")
+
+
+def line(what: str, value: object, *, least: int = 1) -> str:
+    """Return the value. Raises `ConfigError` if it is not one line of text, at least `least` characters long."""
+    said = text(what, value)
+    if not said.isprintable() or not least <= len(said.strip()) <= LONGEST_LINE:
+        raise ConfigError(f"{what}={shown(value)}: expected one line of text, up to {LONGEST_LINE} characters")
+    return said.strip()
 
 
 def seconds(what: str, value: object, *, least: float = 0.0, most: float = LONGEST) -> float:

@@ -26,6 +26,10 @@ COMMANDS = {
         "pending": "What was delivered and not settled, and its failures.",
         "tail": "Events as they are added, without a group.",
     },
+    "Steer": {
+        "pause": "Stop the handlers of a group, in all its processes.",
+        "resume": "Let a paused group go on.",
+    },
     "Repair": {
         "dead-letters": "List, show, replay and purge what a group gave up on.",
     },

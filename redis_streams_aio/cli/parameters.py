@@ -12,7 +12,8 @@ from typing import TypeVar, cast
 
 import click
 
-from ..checks import names
+from ..checks import names, values
+from ..exceptions import ConfigError
 from .session import DEFAULT_URL, settings_from
 
 T = TypeVar("T")
@@ -56,6 +57,14 @@ def redis_name(_: click.Context, parameter: click.Parameter, given: T) -> T:
         if name is not None and (wrong := names.problem(name)):
             raise click.BadParameter(f"the name {wrong}", param=parameter)
     return given
+
+
+def one_line(_: click.Context, parameter: click.Parameter, given: str) -> str:
+    """Refuse a text that is not one line; an option that may be left out may be empty. A click callback."""
+    try:
+        return values.line(parameter.opts[0], given, least=int(parameter.required))
+    except ConfigError as wrong:
+        raise click.BadParameter(str(wrong), param=parameter) from None
 
 
 def moment(_: click.Context, parameter: click.Parameter, given: str | None) -> datetime | None:

@@ -10,12 +10,13 @@ from datetime import datetime
 
 from ..checks import names, times, values
 from ..connection import Connection
-from ..connection.steps import describing
+from ..connection.steps import controls, describing
 from ..connection.steps import groups as steps
 from ..connection.steps.consumer import Consumer
+from ..connection.steps.sending import send_one
 from ..events import entry_ids
 from ..exceptions import ConfigError, GroupExistsError, GroupNotFoundError, InvalidEventError, StreamNotFoundError
-from ..models import ConsumerInfo, GroupInfo
+from ..models import ConsumerInfo, GroupInfo, Pause
 
 DELETED_FOR_MS = 86_400_000
 """Milliseconds for which a deleted group stays marked as deleted; running consumers notice within seconds."""
@@ -107,6 +108,28 @@ class ConsumerGroupManager:
         """Return the consumers of a group, also dead ones. Raises `GroupNotFoundError`, `StreamNotFoundError`."""
         stream, group = _checked(stream), _checked_group(group)
         return await describing.describe_consumers(self._connection, stream, group)
+
+    async def pause(self, stream: str, group: str, *, by: str, why: str) -> Pause:
+        """Pause a group: all its consumers stop handling events until `resume`, also after a restart.
+
+        `by` (a person or a program) and `why` are shown wherever the group is. A group that is paused already has the
+        new ones then. Raises `GroupNotFoundError`, `StreamNotFoundError`, `StreamTypeError`.
+        """
+        stream, group = _checked(stream), _checked_group(group)
+        step = controls.pause(stream, group, values.line("by", by), values.line("why", why))
+        if (paused := await send_one(self._connection.link("control", stream), step)) is None:
+            raise GroupNotFoundError(f"stream {stream!r} has no group {group!r}")
+        return paused
+
+    async def resume(self, stream: str, group: str, *, by: str, why: str = "") -> bool:
+        """Let all consumers of a paused group go on, and return whether it was paused. Raises `ServerError`."""
+        stream, group = _checked(stream), _checked_group(group)
+        step = controls.resume(stream, group, values.line("by", by), values.line("why", why, least=0))
+        return await send_one(self._connection.link("control", stream), step)
+
+    async def get_pause(self, stream: str, group: str) -> Pause | None:
+        """Return who has paused a group, why, and since when; `None` if it is not paused, or not there."""
+        return (await controls.controls_of(self._connection, _checked(stream), _checked_group(group))).paused
 
     async def delete_consumer(self, stream: str, group: str, consumer: str, *, idle: float = 0.0) -> bool:
         """Remove a consumer if it has nothing pending and has been idle for `idle` seconds; return whether it was

@@ -118,6 +118,7 @@ class Reading:
 
     async def run(self) -> None:
         """Read whenever there is room, and search for abandoned entries, until halted."""
+        self._more_to_reclaim = True  # entries that were released in a pause are older than new ones
         async with anyio.create_task_group() as steps:
             steps.start_soon(self._read)
             search = self._step(self._search_once)

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from ..models import Pause
+
 ConsumerState = Literal["starting", "running", "draining", "stopped", "failed"]
 
 
@@ -29,6 +31,8 @@ class SubscriptionStatus(msgspec.Struct, frozen=True):
     """Entries that were deleted or trimmed while they were pending, since the start."""
     ready: bool
     """Whether its reads come back (see `Broker.ready`)."""
+    paused: Pause | None = None
+    """Who has paused it, why, and since when; `None` while it is not paused."""
 
 
 class ConsumerStatus(msgspec.Struct, frozen=True):
@@ -45,3 +49,5 @@ class ConsumerStatus(msgspec.Struct, frozen=True):
     """Entries settled since it started."""
     error: str | None = None
     """Why it failed."""
+    paused: Pause | None = None
+    """Who has paused its group, why, and since when: nothing is yielded meanwhile. `None` while it is not paused."""

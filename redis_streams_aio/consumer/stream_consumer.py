@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from contextvars import Context
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Generic, NoReturn, Self, TypeVar, cast
 
@@ -34,6 +35,7 @@ from ..models import EventMessage, PendingMessage
 from ..telemetry import SILENT, Telemetry
 from ..telemetry.logs import log
 from .consumer_options import ConsumerOptions
+from .controls import Controls
 from .group_consumer import GroupConsumer
 from .holdings import Shared
 from .intake.leases import LeaseKeeper
@@ -116,6 +118,7 @@ class StreamConsumer(Generic[T]):
         self._source, self._position = self._consumer.source, self._consumer.position
         self._iterating = Iterating(self._holdings, self._settlement, decode)
         self._subscription = Subscription(self._consumer, handling(self._iterating, options))
+        self._look_at_controls = partial(Controls(connection, telemetry).look, (self._subscription,))
         self._keeper = LeaseKeeper(connection, options.lease, lambda: (self._holdings,))
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -140,6 +143,7 @@ class StreamConsumer(Generic[T]):
         """
         try:
             await self._subscription.open()
+            await self._look_at_controls()
         except RedisStreamsError as error:
             self._state, self._error = "failed", str(error)
             raise
@@ -150,7 +154,7 @@ class StreamConsumer(Generic[T]):
         if self._state in ("starting", "running"):
             self._state = "draining"
         self._subscription.pause()
-        self._iterating.pause()
+        self._iterating.stop()
 
     async def close(self) -> None:
         """Write what was acknowledged, and release everything else, so that another consumer has it at once.
@@ -225,6 +229,8 @@ class StreamConsumer(Generic[T]):
         )
         async with anyio.create_task_group() as duties:
             duties.start_soon(repeat, *renew, emit)
+            interval = self._consumer.settings.reclaim_interval
+            duties.start_soon(repeat, "look whether it is paused", self._look_at_controls, interval, emit)
             duties.start_soon(repeat, "checkpoint", self._save_checkpoint, self._checkpoint_interval, emit)
             await self._subscription.run()
             duties.cancel_scope.cancel()
@@ -279,7 +285,10 @@ class StreamConsumer(Generic[T]):
         """The state of the consumer."""
         known, schedule = self._subscription.status, self._iterating.schedule
         buffered = schedule.buffered + schedule.delayed
-        return ConsumerStatus(self._state, len(self._holdings), buffered, known.unwritten, known.settled, self._error)
+        held = len(self._holdings)
+        return ConsumerStatus(
+            self._state, held, buffered, known.unwritten, known.settled, self._error, paused=known.paused
+        )
 
     def __repr__(self) -> str:
         options = self._consumer.options

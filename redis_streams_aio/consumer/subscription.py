@@ -9,8 +9,8 @@ runs in the task groups of its own `run`, so each one can be started, paused, re
 * *running*: it reads, and handlers begin.
 * *paused* (`pause`): nothing is read, and no handler begins. Entries whose handler has not begun are released, so that
   other processes handle them meanwhile, and nothing waits here for the end of a pause. Handlers that run go on to their
-  end, however long that takes; their fates are written, and all that is held is renewed.
-* `resume`: *running* again. Reading begins with the own pending entries.
+  end, however long that takes; their fates are written, and all that is held is renewed. See `Holds`.
+* `resume`: *running* again. Reading begins with own pending entries and released ones, so a pause changes no order.
 * *draining* (`drain`): as paused, and there is no way back. Then *closed*.
 
 **The order of a stop** stands here and nowhere else:
@@ -41,11 +41,13 @@ from anyio.abc import TaskGroup
 from ..connection.backoff import LONGEST
 from ..exceptions import RedisStreamsError
 from ..handlers.routes import RouteTable
+from ..models import Pause
 from ..telemetry import StepFailed
 from .entry import Entry
 from .group_consumer import GroupConsumer
 from .halting import release_waiting
 from .holdings import Holdings
+from .holds import BY_CODE, Hold, Holds
 from .page import Page
 from .periodic import repeat
 from .reading import Reading, refusal_in
@@ -70,6 +72,7 @@ class Subscription:
         self.routes: RouteTable = handling.routes
         self.name: str = f"{options.stream}/{options.group}"
         self.state: State = "closed"
+        self.holds: Holds = Holds()
         self.closed: asyncio.Event = asyncio.Event()
         """Set when it has run, and its last fate is written."""
         self._consumer = consumer
@@ -105,6 +108,7 @@ class Subscription:
             self.holdings.settled_count,
             self.holdings.vanished,
             self.ready,
+            self.holds.first,
         )
 
     @property
@@ -114,8 +118,8 @@ class Subscription:
 
     @property
     def trouble(self) -> str:
-        """Why it is not `ready`, and since when; empty if it is. Any thread may ask."""
-        return self._reading.trouble
+        """Why it is not `ready`, and since when; empty if it is, as while it is paused. Any thread may ask."""
+        return "" if self.state == "paused" else self._reading.trouble
 
     @property
     def has_joined(self) -> bool:
@@ -139,6 +143,7 @@ class Subscription:
         """Work until the end of a drain, and close. Raises our own bugs, and `RefusedError` (`ends_when_refused`)."""
         if self.state == "closed":
             self.state = "running"
+            self._obey()
         release = True
         try:
             await self._work_until_drained()
@@ -149,18 +154,23 @@ class Subscription:
             with anyio.CancelScope(shield=True):
                 await self.close(release=release)
 
-    def pause(self) -> None:
-        """Stop reading, begin no handler, and release what has not begun. Does nothing unless it is running."""
-        if self.state == "running":
+    def pause(self, hold: Hold = "code", said: Pause = BY_CODE) -> None:
+        """Stop reading, begin no handler, and release what has not begun; before `run`, begin paused."""
+        self.holds.add(hold, said)
+        self._obey()
+
+    def resume(self, hold: Hold = "code") -> None:
+        """Go on after `pause`, unless there is another hold. Does nothing where there is no such hold."""
+        self.holds.remove(hold)
+        if self.state == "paused" and not self.holds:
+            self.state = "running"
+            self._freed.set()
+
+    def _obey(self) -> None:
+        if self.state == "running" and self.holds:
             self.state = "paused"
             self._workers.pause()
             self._halt_reading()
-
-    def resume(self) -> None:
-        """Go on after `pause`. Does nothing unless it is paused."""
-        if self.state == "paused":
-            self.state = "running"
-            self._freed.set()
 
     def drain(self, grace: float) -> None:
         """Stop for good, and give running handlers `grace` seconds; called again, no more than before."""

@@ -86,6 +86,11 @@ def parked(stream: str, group: str) -> str:
     return sibling(stream, group, "parked")
 
 
+def controls(stream: str, group: str) -> str:
+    """Return the hash with what somebody has told all consumers of the group: to pause, for example."""
+    return sibling(stream, group, "controls")
+
+
 def deleted(stream: str, group: str) -> str:
     """Return the key that marks a group as deleted on purpose, until it is recreated."""
     return sibling(stream, group, "deleted")

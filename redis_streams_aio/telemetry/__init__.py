@@ -39,6 +39,7 @@ from .facts import (
     StreamPastBound,
     Subscribed,
 )
+from .flow import Paused, Resumed
 from .observers import SILENT, Observer, Telemetry, write
 
 __all__ = [
@@ -64,11 +65,13 @@ __all__ = [
     "LoopBlocked",
     "Observer",
     "Outcome",
+    "Paused",
     "Postponed",
     "ReadingAgain",
     "Reclaimed",
     "Recovered",
     "Released",
+    "Resumed",
     "RetryScheduled",
     "Settled",
     "Starved",

@@ -248,7 +248,7 @@ async def operate(locked: Server, *arguments: str) -> str:
 
 
 async def test_an_operator_can_look_and_see_to_dead_letters(locked: Server, admin: Redis) -> None:
-    """P12, by the command line: those that look; dead-letters ls, show, replay (in place, as a copy), purge."""
+    """P12, P28, by the command line: groups, pending, tail, pause, resume, and all that is done to dead letters."""
     async with consumer(url_of(locked, "consumer")):
         await publish(admin, 3, 13, 23)
         await until(lambda: has_length(admin, DEAD, 3))
@@ -260,6 +260,10 @@ async def test_an_operator_can_look_and_see_to_dead_letters(locked: Server, admi
     await operate(locked, "dead-letters", "replay", "orders", "billing", first, "--yes")
     assert "1 shown of 1 pending" in await operate(locked, "pending", "orders", "billing")
     assert "released" in await operate(locked, "consumers", "orders", "billing")
+    assert "paused by ada" in await operate(
+        locked, "pause", "orders", "billing", "--why", "poison", "--by", "ada", "--yes"
+    )
+    assert "goes on" in await operate(locked, "resume", "orders", "billing", "--yes")
     await admin.xtrim("orders", maxlen=0)
     await operate(locked, "dead-letters", "replay", "orders", "billing", second, "--yes")
     assert await admin.xlen("orders") == 1, "a copy, as its entry is gone"

@@ -200,7 +200,7 @@ async def test_p19_handlers_that_hang_and_pauses_are_notes_and_fail_nothing(url:
         assert broker._supervisor is not None
         [subscription] = broker._supervisor.subscriptions
         subscription.pause()
-        assert broker.health() == Health(YES, YES, YES, ("orders/g: paused",))
+        assert broker.health() == Health(YES, YES, YES, ("orders/g: paused by code of this process",))
         subscription.resume()
         assert broker.health() == Health(YES, YES, YES)
 

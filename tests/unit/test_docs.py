@@ -203,7 +203,7 @@ def test_the_keys_beside_a_stream_are_documented() -> None:
     documented = [code(row[0]) for row in rows(section(DOCS / "wire-format.md", "Keys beside a stream"))]
     named = (
         *(keys.dead_letters, keys.failures, keys.checkpoint, keys.releases),
-        *(keys.leases, keys.parked, keys.deleted),
+        *(keys.leases, keys.parked, keys.controls, keys.deleted),
     )
     assert documented == [key("<stream>", "<group>") for key in named]
 

@@ -29,8 +29,8 @@ def _scripts() -> Iterator[tuple[str, Script]]:
 
 
 SCRIPTS = dict(_scripts())
-OPERATORS = {"replaying.REPLAY"}
-"""Steps that a consumer never takes, but `dead-letters replay` does."""
+OPERATORS = {"replaying.REPLAY", "controls.PAUSE", "controls.RESUME"}
+"""Steps that a consumer never takes, but `dead-letters replay`, `pause` and `resume` do."""
 DONE_WITHOUT = {("dead_letters.DEAD_LETTER", "dead_letters"): {"xdel", "xrevrange"}}
 """Commands that the ACL file leaves out. XDEL undoes a dead letter whose entry may not be acknowledged, which the
 file's consumers may; XREVRANGE finds one whose answer was lost, which is told as a lost lease without it."""

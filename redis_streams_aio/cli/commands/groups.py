@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 import msgspec
 
 from ...config import Settings
 from ...connection import Connection, replies
 from ...connection.replies import Answer
+from ...connection.steps import controls
 from ...consumer import ConsumerGroupManager
 from ...events import keys
 from ...exceptions import RedisStreamsError, StreamNotFoundError
-from ...models import GroupInfo, LagReport
+from ...models import GroupInfo, LagReport, Pause
 from ...monitoring import LagWatcher
 from .. import show, tables
 from ..parameters import connection_options, json_option, redis_name
@@ -35,12 +38,19 @@ def command(*, streams: tuple[str, ...], as_json: bool, settings: Settings) -> N
     if as_json:
         show.print_json(rows)
     elif rows:
-        tables.print_rows(show.console(), COLUMNS, (row.cells() for row in rows), heads=2)
+        _print_table(rows)
     elif not streams:
         click.echo("no stream has a group", err=True)
     for stream in streams:
         if all(row.stream != stream for row in rows):
             click.echo(f"stream {stream!r} has no groups", err=True)
+
+
+def _print_table(rows: Sequence[GroupRow]) -> None:
+    tables.print_rows(show.console(), COLUMNS, (row.cells() for row in rows), heads=2)
+    for row in rows:
+        if row.paused is not None:
+            click.echo(visible(f"{row.stream} / {row.group}: {row.paused}"))
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +64,8 @@ class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age: float | None
     dead_letters: int | None
     last_delivered_id: str
+    paused: Pause | None
+    """Who has paused it, why, and since when; `None` if it is not paused, or that may not be read."""
 
     def cells(self) -> tuple[str, ...]:
         """Return the row of the table, in the order of `COLUMNS`."""
@@ -85,9 +97,10 @@ async def rows_of(connection: Connection, streams: tuple[str, ...] = ()) -> list
     watcher = LagWatcher(connection, pairs)
     await watcher.run_once()
     letters = await connection.call_many([("XLEN", keys.dead_letters(*pair)) for pair in pairs])
+    told = await connection.call_many([controls.reading(*pair) for pair in pairs])
     return [
-        _row(stream, group, watcher.reports.get((stream, group.name)), count)
-        for (stream, group), count in zip(found, letters, strict=True)
+        _row(stream, group, watcher.reports.get((stream, group.name)), count, known)
+        for (stream, group), count, known in zip(found, letters, told, strict=True)
     ]
 
 
@@ -105,7 +118,7 @@ async def found_groups(connection: Connection, streams: tuple[str, ...]) -> list
     return found
 
 
-def _row(stream: str, group: GroupInfo, report: LagReport | None, letters: Answer) -> GroupRow:
+def _row(stream: str, group: GroupInfo, report: LagReport | None, letters: Answer, told: Answer) -> GroupRow:
     lag, oldest = (None, None) if report is None else (report.lag, report.oldest_age)
     return GroupRow(
         stream=stream,
@@ -116,4 +129,5 @@ def _row(stream: str, group: GroupInfo, report: LagReport | None, letters: Answe
         oldest_age=oldest,
         dead_letters=None if isinstance(letters, RedisStreamsError) else replies.integer(letters),
         last_delivered_id=group.last_delivered_id,
+        paused=None if isinstance(told, RedisStreamsError) else controls.controls(told).paused,
     )

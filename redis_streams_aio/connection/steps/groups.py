@@ -58,6 +58,7 @@ return destroyed
         "releases": "unlink",
         "leases": "unlink",
         "parked": "unlink",
+        "controls": "unlink",
     },
 )
 
@@ -105,7 +106,7 @@ async def delete_group(connection: Connection, stream: str, group: str, marked_f
     A mark stays, so that consumers that still run recreate the group at its start. Raises `RedisUnavailableError`,
     `ServerError`.
     """
-    beside = (keys.deleted, keys.checkpoint, keys.failures, keys.releases, keys.leases, keys.parked)
+    beside = (keys.deleted, keys.checkpoint, keys.failures, keys.releases, keys.leases, keys.parked, keys.controls)
     touched = (stream, *(key(stream, group) for key in beside))
     return deleted(await connection.run(DELETE_GROUP, *touched, group, marked_for_ms))
 

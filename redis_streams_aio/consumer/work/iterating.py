@@ -59,21 +59,22 @@ class Iterating:
         self._most_deliveries = RetryPolicy().max_deliveries
         self._came = asyncio.Event()
         self._waiting = 0
-        self._halted = False
+        self._halted = False  # paused, or stopped
+        self._stopped = False
         self.done: int = 0
 
     # -- for the one who iterates -----------------------------------------------------------------------------
 
     async def next(self, patience: float) -> Entry | None:
-        """Return the next entry to hand out; `None` if there is none for `patience` seconds, or nothing may begin."""
+        """Return the next entry to hand out; `None` if there is none for `patience` seconds, or it is stopped."""
         until = 0.0
         self._waiting += 1
         self.done += 1
         self.freed.set()  # there is room for one more
         try:
-            while not self._halted:
+            while not self._stopped:
                 now = self._now()
-                if isinstance(entry := self.schedule.take(now), Entry):
+                if not self._halted and isinstance(entry := self.schedule.take(now), Entry):
                     if await self._is_for_the_user(entry):
                         return entry
                     self.freed.set()
@@ -93,7 +94,7 @@ class Iterating:
     async def _until_more(self, seconds: float) -> None:
         """Wait until entries came or one is due, for at most so long."""
         self._came.clear()
-        if (due := self.schedule.next_due) is not None:
+        if not self._halted and (due := self.schedule.next_due) is not None:
             seconds = min(seconds, max(0.0, due - self._now()))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -160,9 +161,11 @@ class Iterating:
     def resume(self) -> None:
         """Go on after `pause`."""
         self._halted = False
+        self._came.set()
 
     def stop(self) -> None:
         """Hand out nothing any more."""
+        self._stopped = True
         self.pause()
 
     def lost(self, entry: Entry) -> None:
