@@ -9,6 +9,7 @@ from .connection import Connection
 from .consumer import ConsumerGroupManager, ConsumerStatus, StreamConsumer
 from .events.batch import BatchDelivery
 from .events.delivery import Delivery
+from .events.outgoing import Outgoing, PublishMiddleware, PublishNext
 from .exceptions import (
     AuthenticationFailedError,
     CheckpointStoreError,
@@ -94,11 +95,14 @@ __all__ = [
     "MsgpackCodec",
     "NotDurableError",
     "NotOpenError",
+    "Outgoing",
     "PartialPublishError",
     "Pause",
     "PayloadTooLargeError",
     "PendingMessage",
     "PermissionDeniedError",
+    "PublishMiddleware",
+    "PublishNext",
     "RawCodec",
     "RedisCheckpointStore",
     "RedisRefusedError",

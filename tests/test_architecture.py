@@ -28,6 +28,7 @@ LAYERS: list[list[str]] = [
     ["telemetry"],
     ["codecs", "config"],
     ["handlers"],
+    ["middleware"],
     ["connection.hosts"],
     ["connection.address", "connection.backoff", "connection.packing", "connection.verdicts"],
     ["connection.errors"],
@@ -249,7 +250,12 @@ def test_all_is_what_it_should_be() -> None:
         for name, value in vars(_public).items()
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("redis_streams_aio")
     }
-    assert set(redis_streams_aio.__all__) == found | {"__version__", "CallNext", "Middleware"}  # aliases
+    assert set(redis_streams_aio.__all__) == found | {
+        "__version__",
+        "CallNext",
+        "Middleware",
+        "PublishMiddleware",
+    }  # aliases
     assert redis_streams_aio.__all__ == sorted(redis_streams_aio.__all__)
     assert all(name[0].isupper() for name in found), "which is how the package tells them from its modules"
 

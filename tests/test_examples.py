@@ -65,6 +65,19 @@ async def test_plain_parts(url: str, redis: Redis) -> None:
     assert left == [], "it cleans up; that its groups were deleted is known for a while"
 
 
+async def test_correlation(url: str, redis: Redis) -> None:
+    said = await run(EXAMPLES / "correlation.py", url=url)
+    assert said == [
+        "[req-7f3] request: o-1 placed",
+        "[req-7f3] bill 1: the tax office is not there",
+        "[req-7f3] bill 2: o-1 billed",
+        "[req-7f3] send 1: invoice for o-1 sent",
+    ]
+    for stream in ("orders", "{orders}:invoices"):
+        [(_, entry)] = await redis.xrange(stream)
+        assert entry["h:correlation_id"] == "req-7f3"
+
+
 async def test_follow_ups(url: str, redis: Redis) -> None:
     said = await run(EXAMPLES / "follow_ups.py", url=url)
     assert [line for line in said if line.startswith("billing: ")] == [

@@ -19,11 +19,14 @@ from ..connection import Connection
 from ..consumer import ConsumerGroupManager
 from ..consumer.status import SubscriptionStatus
 from ..events.keys import refused_on_a_cluster
+from ..events.outgoing import PublishMiddleware
 from ..exceptions import HandlerDefinitionError
 from ..handlers.decorator import HandlerDecorator, handler
+from ..handlers.following import following
 from ..handlers.options import HandlerOptions, Middleware
 from ..handlers.router import Router
 from ..models import LagReport, Pause
+from ..producer.around import Around
 from ..producer.producer import publish, publish_many
 from ..producer.publisher import Publisher
 from ..telemetry import Observer
@@ -57,8 +60,9 @@ class Broker:
 
     `url` (or `client`, a `redis.asyncio.Redis` whose configuration is used; it is not closed) says where Redis is,
     `group` the consumer group of handlers that name none; both may stand in `settings`. `codec` writes payloads
-    and reads them, `middleware` runs around every handler, `observers` (functions, not async ones) get the facts of
-    `redis_streams_aio.telemetry`. Nothing is connected before the broker is opened. Raises `ConfigError`.
+    and reads them, `middleware` runs around every handler, `publish_middleware` around the publishing of every event,
+    `observers` (functions, not async ones) get the facts of `redis_streams_aio.telemetry`. Nothing is connected before
+    the broker is opened. Raises `ConfigError`.
 
     Opening connects, joins the groups and starts the tasks; it waits for Redis as `connect_timeout` says. Closing
     drains: it stops reading, handlers get `grace` seconds, and the other entries are released. A closed broker can be
@@ -74,14 +78,21 @@ class Broker:
         client: Redis | RedisCluster | None = None,
         codec: PayloadCodec | None = None,
         middleware: Sequence[Middleware] = (),
+        publish_middleware: Sequence[PublishMiddleware] = (),
         observers: Sequence[Observer] = (),
     ) -> None:
         settings = settings_in_force(settings, url, group, client)
         codec = JsonCodec() if codec is None else payload_codec(codec)
         observers = tuple(observers) if isinstance(observers, Iterator) else observers
-        self._parts: Parts = assemble(settings, codec, observers, client)
+        around = Around(publish_middleware)
+        self._parts: Parts = assemble(settings, codec, observers, client, around)
         self._router = Router.of_broker(
-            settings.group, codec, middleware, settings.max_payload_bytes, lambda: self._is_open
+            settings.group,
+            codec,
+            middleware,
+            settings.max_payload_bytes,
+            lambda: self._is_open,
+            follow_ups=following(around.through) if around else None,
         )
         self._task: SupervisorTask | None = None
         self._failed: BaseException | None = None
@@ -93,10 +104,17 @@ class Broker:
         *,
         codec: PayloadCodec | None = None,
         middleware: Sequence[Middleware] = (),
+        publish_middleware: Sequence[PublishMiddleware] = (),
         observers: Sequence[Observer] = (),
     ) -> Broker:
         """A broker with the settings of a `config.yaml`, and the environment's on top. Raises `ConfigError`."""
-        return cls(settings=config.load(path), codec=codec, middleware=middleware, observers=observers)
+        return cls(
+            settings=config.load(path),
+            codec=codec,
+            middleware=middleware,
+            publish_middleware=publish_middleware,
+            observers=observers,
+        )
 
     # -- handlers ---------------------------------------------------------------------------------------------
 

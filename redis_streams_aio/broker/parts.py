@@ -18,6 +18,7 @@ from ..config import Settings
 from ..connection import Connection
 from ..consumer.clock import LOOP_CLOCK, Clock
 from ..handlers.routes import Plan
+from ..producer.around import Around
 from ..producer.publisher import Publisher
 from ..telemetry import Observer, Telemetry
 
@@ -53,20 +54,25 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def assemble(
-    settings: Settings, codec: PayloadCodec, observers: Sequence[Observer], client: Redis | RedisCluster | None = None
+    settings: Settings,
+    codec: PayloadCodec,
+    observers: Sequence[Observer],
+    client: Redis | RedisCluster | None = None,
+    around: Around | None = None,
 ) -> Parts:
-    """Make the parts that belong to these settings. Raises `ConfigError`."""
+    """Make the parts that belong to these settings; `around` is the publish middleware. Raises `ConfigError`."""
     connection = Connection(
         None if client is not None else settings.redis_url,
         client=client,
         connect_timeout=settings.connect_timeout,
         command_timeout=settings.command_timeout,
     )
+    telemetry = Telemetry(observers)
     return Parts(
         settings=settings,
         codec=codec,
         observers=observers,
-        telemetry=Telemetry(observers),
+        telemetry=telemetry,
         connection=connection,
-        publisher=Publisher(connection, codec, settings),
+        publisher=Publisher(connection, codec, settings, telemetry, around),
     )

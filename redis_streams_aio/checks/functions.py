@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 from ..exceptions import ConfigError
@@ -74,6 +74,20 @@ def functions(what: str, values: object, arguments: str) -> tuple[Callable[..., 
     if callable(values) or isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise ConfigError(f"{what}={shown(values)}: expected a list of functions, e.g. {what}=[tell]")
     return tuple(function(f"{what}[{index}]", each, arguments) for index, each in enumerate(values))
+
+
+def async_function_problems(what: str, values: object, arguments: str) -> Iterator[str]:
+    """Yield everything that is wrong with a list of async functions of these arguments, e.g. `"event, call_next"`."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        advice = f", e.g. {what}=[{name_of(values)}]" if callable(values) else ""
+        yield f"{what}={shown(values)}: expected a list of async functions{advice}"
+        return
+    for index, each in enumerate(values):
+        named = f"{what}[{index}]={name_of(each)}"
+        if not is_async(each):
+            yield f"{named}: is {kind_of(each)}; expected an async function of ({arguments})"
+        elif not takes(each, arguments.count(",") + 1):
+            yield f"{named}: cannot be called with ({arguments})"
 
 
 def function(what: str, value: object, arguments: str) -> Callable[..., object]:

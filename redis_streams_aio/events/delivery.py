@@ -10,43 +10,16 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from ..checks.signatures import taking
 from ..exceptions import InvalidEventError, Reject, RetryLater, SettledError
 from ..models import EventMessage, History
+from .follow_ups import FollowUp, WithAcknowledgement
 from .keys import on_one_slot, sibling
-from .outgoing import Command, Compose, Outgoing
+from .outgoing import Command, Compose, Outgoing, Through
 from .wire_format import Fields, attributes
 
 _MOST_ARGUMENTS = 7000
 """The most arguments that a Lua script can pass to one command."""
-
-
-class FollowUp(msgspec.Struct, frozen=True):
-    """An event that a handler publishes together with its own event's acknowledgement."""
-
-    command: Command
-    """The complete `XADD`."""
-    atomic: bool
-
-
-class WithAcknowledgement(Outgoing, frozen=True, kw_only=True):
-    """Publish an event in one atomic step with this event's acknowledgement: both happen, or neither.
-
-    The event is sent when the handler has ended. If the handler fails, the event is not sent; a retry calls `publish`
-    again. Each entry sends its events once, even if two consumers handle it. `event_type`, `key`, `event_id` and
-    `headers` are those of `Broker.publish`.
-
-    `atomic`: one atomic step can only write to one slot of a Cluster. So `stream` must have the same hash tag as the
-    handler's stream (`{orders}:invoices` beside `orders`), even if there is no Cluster yet. With `atomic=False` the
-    event can go to any stream; it is sent before the acknowledgement, at least once: after a crash in between, or a
-    lost answer, it is sent again.
-
-    Raises `SettledError`, `InvalidEventError`, and the errors that `Broker.publish` raises before sending.
-    """
-
-    atomic: bool = True
 
 
 class HandlerInstructions:
@@ -248,12 +221,16 @@ class Delivery:
     def publish(self, *event: object, **options: object) -> None:
         """Keep an event for the handler's end. Users see the docstring of `WithAcknowledgement`."""
         following = WithAcknowledgement(*event, **options)  # type: ignore[arg-type]  # the signature checks them
+        command = self._composed(following, atomic=following.atomic)
+        self._instructed().follow_ups.append(FollowUp(command, following.atomic, following))
+
+    def _composed(self, following: Outgoing, *, atomic: bool) -> Command:
         if self._receiver.compose is None:
             raise InvalidEventError(f"{self}: was not read by a broker; only a broker's deliveries can publish")
         command = self._receiver.compose(following)
-        if following.atomic:
+        if atomic:
             self._check_atomic(following, command)
-        self._instructed().follow_ups.append(FollowUp(command, following.atomic))
+        return command
 
     def _check_atomic(self, event: Outgoing, command: Command) -> None:
         """Raise `InvalidEventError` for an event that cannot be written in one step with the acknowledgement."""
@@ -295,3 +272,13 @@ def close(delivery: Delivery | None) -> HandlerInstructions | None:
         return None
     delivery._closed = True  # noqa: SLF001  # hidden from handlers only
     return delivery._instructions  # noqa: SLF001
+
+
+async def pass_on(delivery: Delivery, through: Through) -> None:
+    """Let the follow-ups that a handler has left go through the publish middleware, each once. Raises its errors."""
+    told = delivery._instructions  # noqa: SLF001  # hidden from handlers only
+    for place, each in enumerate(() if told is None else told.follow_ups):
+        if told is not None and each.event is not None:
+            passed = await through(each.event)
+            command = delivery._composed(passed, atomic=each.atomic)  # noqa: SLF001  # see above
+            told.follow_ups[place] = FollowUp(command, each.atomic)

@@ -1,9 +1,9 @@
-"""`Outgoing`: an event that is to be published, as a value."""
+"""`Outgoing`: an event that is to be published, as a value, and the functions that such events go through."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal, Protocol, Self
 
 import msgspec
 
@@ -29,6 +29,25 @@ class Outgoing(Addressed, frozen=True, kw_only=True):
     event_id: str | None = None
     headers: Mapping[str, str] = NO_HEADERS
 
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """Return the event with these headers beside those that it has; a header of the same name is replaced."""
+        return msgspec.structs.replace(self, headers={**self.headers, **headers})
 
+
+class PublishNext(Protocol):
+    """`call_next` of a publish middleware."""
+
+    def __call__(self, event: Outgoing | None = None, /) -> Awaitable[str | None]:
+        """Publish the event, or another one in its place, and return its entry id.
+
+        Returns `None` for an event that is sent later, together with others: one of `publish_many`, or a follow-up.
+        """
+        ...
+
+
+PublishMiddleware = Callable[[Outgoing, PublishNext], Awaitable[object]]
+"""An async function around the publishing of each event."""
+Through = Callable[[Outgoing], Awaitable[Outgoing]]
+"""Takes an event through the publish middleware, and returns it as it is to be sent."""
 Compose = Callable[[Outgoing], Command]
 """Makes the XADD of an event. Raises `InvalidEventError`."""

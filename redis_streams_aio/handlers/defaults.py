@@ -25,6 +25,8 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     middleware: Sequence[Middleware] = ()
     """Runs around the middleware of the handler."""
+    follow_ups: Middleware | None = None
+    """Takes the follow-ups of a handler through the publish middleware; `None` if there is none."""
     codec: Codec | None = None
     prefix: str = ""
     """Put before the names of the streams."""
@@ -50,10 +52,20 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
         options = msgspec.structs.replace(
             declared.options,
             stream=self.prefix + declared.options.stream,
-            middleware=(*self.middleware, *declared.options.middleware),
+            middleware=self._around(declared),
             **filled,
         )
         return msgspec.structs.replace(declared, options=options, said=declared.said | filled.keys())
+
+    def _around(self, declared: Declaration) -> tuple[Middleware, ...]:
+        """Return all middleware around a handler.
+
+        Follow-ups of the handler are passed on innermost, and those of its middleware outermost.
+        """
+        around = (*self.middleware, *declared.options.middleware)
+        if self.follow_ups is None or not (around or declared.takes_delivery):
+            return around
+        return (self.follow_ups, *around, self.follow_ups) if around else (self.follow_ups,)
 
 
 def _is_said(declared: Declaration, name: str) -> bool:

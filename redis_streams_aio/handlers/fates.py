@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ..events.delivery import FollowUp
+from ..events.follow_ups import FollowUp
 from .error_texts import forget_locals
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from ..checks import names
-from ..checks.functions import is_async, kind_of, name_of, takes
+from ..checks.functions import async_function_problems, kind_of, name_of, takes
 from ..checks.times import LONGEST_DELAY, in_seconds, is_number
 from ..checks.values import shown
 from ..codecs import Codec, reading_codec
@@ -123,7 +123,7 @@ def problems(options: HandlerOptions) -> Iterator[str]:
     yield from _key_problems(options)
     yield from _value_problems(options)
     yield from _part_problems(options)
-    yield from middleware_problems(options.middleware)
+    yield from async_function_problems("middleware", options.middleware, "delivery, call_next")
     yield from _batch_problems(options)
 
 
@@ -222,20 +222,6 @@ def _policy_for(retry: object) -> str:
     if retry is None or retry is False or (isinstance(retry, int) and is_number(retry)):
         return "e.g. retry=RetryPolicy(max_failures=1), which retries nothing; leave it out for the default"
     return "e.g. retry=RetryPolicy(); leave it out for the default"
-
-
-def middleware_problems(middleware: object) -> Iterator[str]:
-    """Yield every problem of the middleware."""
-    if isinstance(middleware, str) or not isinstance(middleware, Sequence):
-        advice = f", e.g. middleware=[{name_of(middleware)}]" if callable(middleware) else ""
-        yield f"middleware={shown(middleware)}: expected a list of async functions{advice}"
-        return
-    for index, around in enumerate(middleware):
-        what = f"middleware[{index}]={name_of(around)}"
-        if not is_async(around):
-            yield f"{what}: is {kind_of(around)}; expected an async function of (delivery, call_next)"
-        elif not takes(around, 2):
-            yield f"{what}: cannot be called with (delivery, call_next)"
 
 
 def _batch_problems(options: HandlerOptions) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..checks.functions import kind_of, name_of
+from ..checks.functions import async_function_problems, kind_of, name_of
 from ..checks.names import exact
 from ..checks.values import shown
 from ..codecs import Codec
@@ -17,7 +17,7 @@ from ..exceptions import ConfigError, HandlerDefinitionError
 from .declaration import Declaration, check_options, declare
 from .decorator import HandlerDecorator, handler
 from .defaults import Defaults, prefix_problem
-from .options import HandlerOptions, HandlerT, Middleware, middleware_problems
+from .options import HandlerOptions, HandlerT, Middleware
 from .retry import RetryPolicy
 from .routes import Plan, plan
 
@@ -86,16 +86,18 @@ class Router:
         middleware: Sequence[Middleware],
         max_payload_bytes: int,
         is_open: Callable[[], bool],
+        *,
+        follow_ups: Middleware | None = None,
     ) -> Router:
         """The broker's own router, which knows what its handlers leave out, and takes none while it is open.
 
-        Raises `ConfigError`.
+        `follow_ups` takes the follow-ups of handlers through the publish middleware. Raises `ConfigError`.
         """
-        if wrong := next(middleware_problems(middleware), None):
+        if wrong := next(async_function_problems("middleware", middleware, "delivery, call_next"), None):
             raise ConfigError(wrong)
         router = cls()
         router._is_open = is_open
-        router._of_broker = Defaults(group=group, codec=codec, middleware=tuple(middleware))
+        router._of_broker = Defaults(group=group, codec=codec, middleware=tuple(middleware), follow_ups=follow_ups)
         router._max_payload_bytes = max_payload_bytes
         return router
 

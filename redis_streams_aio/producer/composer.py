@@ -42,6 +42,11 @@ class Composer:
         form = self._form(event.stream, event.event_type, type(event.payload))
         return form.command(event.payload, extras(event.key, event.event_id, event.headers))
 
+    def pack_event(self, event: Outgoing) -> bytes:
+        """Return the packed `XADD` of an event."""
+        stream, payload, event_type = event.stream, event.payload, event.event_type
+        return self.pack(stream, payload, event_type, key=event.key, event_id=event.event_id, headers=event.headers)
+
     def pack(
         self,
         stream: str,
@@ -69,8 +74,7 @@ class Composer:
 
         A collection is copied first, because other tasks may change it meanwhile.
         """
-        if isinstance(payloads, _SINGLE) or not isinstance(payloads, Iterable):
-            raise InvalidEventError(f"payloads={values.shown(payloads)}: expected a list of payloads, or an iterator")
+        payloads = several(payloads)
         if not isinstance(payloads, Iterator):
             payloads = tuple(payloads)
         packed: list[bytes] = []
@@ -109,6 +113,13 @@ class Composer:
         """Return the command up to the fields."""
         maxlen = self._settings.stream(stream).maxlen
         return ("XADD", stream, "*") if maxlen is None else ("XADD", stream, "MAXLEN", "~", maxlen, "*")
+
+
+def several(payloads: Iterable[object]) -> Iterable[object]:
+    """Return the payloads. Raises `InvalidEventError` if this is a single one."""
+    if isinstance(payloads, _SINGLE) or not isinstance(payloads, Iterable):
+        raise InvalidEventError(f"payloads={values.shown(payloads)}: expected a list of payloads, or an iterator")
+    return payloads
 
 
 def _event_type(event_type: str | None, kind: type[object]) -> str:

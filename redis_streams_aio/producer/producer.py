@@ -6,7 +6,7 @@ network, encodes once, and posts one XADD on the shared publishing link, where c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -14,7 +14,9 @@ from ..checks import values
 from ..codecs import JsonCodec, PayloadCodec, payload_codec
 from ..config import Settings
 from ..connection import Connection
-from ..events.outgoing import NO_HEADERS, Durability
+from ..events.outgoing import NO_HEADERS, Durability, Outgoing, PublishMiddleware
+from ..telemetry import SILENT, Telemetry
+from .around import Around
 from .publisher import Publisher, ids
 
 
@@ -54,9 +56,10 @@ async def publish(
     """
     publisher = self._publisher
     link = publisher.connection.link("publish", stream)  # refuses another event loop or process before all else
+    if event_id is not None or durability is not None or publisher.is_special or publisher.shut:
+        event = Outgoing(stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers)
+        return await publisher.publish(event, durability)
     packed = publisher.composer.pack(stream, payload, event_type, key=key, event_id=event_id, headers=headers)
-    if event_id is not None or durability is not None or publisher.durable or publisher.shut:
-        return await publisher.send_one(packed, stream, durability, is_named=event_id is not None)
     give_up = monotonic() + publisher.command_timeout
     answers = await link.send(packed, 1)
     if type(answers[0]) is bytes and answers[0].isascii():
@@ -85,24 +88,33 @@ async def publish_many(
     """
     publisher = self._publisher
     publisher.connection.link("publish", stream)  # refuses another event loop or process before all else
+    if durability is not None or publisher.is_special:
+        return await publisher.publish_many(stream, payloads, event_type, headers, durability)
     packed = await publisher.composer.pack_many(stream, payloads, event_type, headers)
-    if durability is not None or publisher.durable:
-        confirming = publisher.durably.confirming(stream, durability)
-        if confirming is not None:
-            return await publisher.send_confirmed(confirming, packed, stream)
     return await publisher.send(packed, stream)
 
 
 class StreamProducer:
-    """Publishes events on a `Connection`."""
+    """Publishes events on a `Connection`.
+
+    `codec`, `settings` and `publish_middleware` are those of `Broker`; `telemetry` gets facts of published events.
+    """
 
     def __init__(
-        self, connection: Connection, *, codec: PayloadCodec | None = None, settings: Settings | None = None
+        self,
+        connection: Connection,
+        *,
+        codec: PayloadCodec | None = None,
+        settings: Settings | None = None,
+        publish_middleware: Sequence[PublishMiddleware] = (),
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self._publisher = Publisher(
             values.instance("connection", connection, Connection),
             JsonCodec() if codec is None else payload_codec(codec),
             Settings() if settings is None else values.instance("settings", settings, Settings),
+            values.instance("telemetry", telemetry, Telemetry),
+            Around(publish_middleware),
         )
 
     publish = publish

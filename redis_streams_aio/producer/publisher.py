@@ -8,7 +8,7 @@ not repeated, because Redis may have executed it; an event with an event id is, 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from time import monotonic
@@ -19,8 +19,9 @@ from ..config import Settings
 from ..connection import Connection, replies
 from ..connection.node import Node
 from ..connection.replies import Answer, Reply
-from ..events.outgoing import Durability
+from ..events.outgoing import Durability, Outgoing
 from ..exceptions import (
+    InvalidEventError,
     PartialPublishError,
     PermissionDeniedError,
     RedisRefusedError,
@@ -28,10 +29,14 @@ from ..exceptions import (
     RedisUnavailableError,
     StreamTypeError,
 )
-from .composer import Composer
-from .durably import Confirming, Durably
+from ..telemetry import SILENT, Telemetry
+from .around import Around
+from .composer import Composer, several
+from .durably import Durably
+from .extras import checked_headers
 from .once import Once
 from .resending import UNASKED, Ask, Resending
+from .telling import Telling, types_of
 
 _PART = 1000
 """The most events in one round trip."""
@@ -42,17 +47,80 @@ _PART_BYTES = 256 * 1024
 class Publisher:
     """Composes and sends events for one producer or broker."""
 
-    def __init__(self, connection: Connection, codec: PayloadCodec, settings: Settings) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        codec: PayloadCodec,
+        settings: Settings,
+        telemetry: Telemetry = SILENT,
+        around: Around | None = None,
+    ) -> None:
         self.connection: Connection = connection
         self.composer: Composer = Composer(codec, settings)
         self.command_timeout: float = settings.command_timeout
         self.resending: Resending = Resending(connection)
         self.once: Once = Once(connection, settings.command_timeout)
         self.durably: Durably = Durably(connection, settings, self.ask)
-        self.durable: Collection[str] = self.durably.streams
-        """Streams whose events wait for copies."""
+        self.around: Around | None = around or None
+        """The publish middleware; `None` if there is none."""
+        self._telling = Telling(telemetry)
+        self.is_special: bool = bool(self.durably.streams or around or self._telling.is_wanted)
+        """Whether all events go through `publish` and `publish_many`: for copies, middleware or observers."""
         self.shut: Collection[Node] = self.resending.shut
         """Nodes that refuse now."""
+
+    async def publish(self, event: Outgoing, durability: Durability | None) -> str:
+        """Publish an event with everything that was asked for. Raises the errors of `producer.publish`."""
+        if self.around is None:
+            return await self._publish(durability, event)
+        checked_headers(event.headers)  # middleware adds to them
+        sent = await self.around.run(event, partial(self._publish, durability))
+        return cast("str", sent)
+
+    async def _publish(self, durability: Durability | None, event: Outgoing) -> str:
+        packed = self.composer.pack_event(event)
+        sending = self.send_one(packed, event.stream, durability, is_named=event.event_id is not None)
+        if not self._telling.is_wanted:
+            return await sending
+        return await self._telling.of(event.stream, types_of(event.event_type, [event.payload]), [packed], sending)
+
+    async def publish_many(
+        self,
+        stream: str,
+        payloads: Iterable[object],
+        event_type: str | None,
+        headers: Mapping[str, str],
+        durability: Durability | None,
+    ) -> list[str]:
+        """Publish events with everything that was asked for. Raises the errors of `producer.publish_many`."""
+        payloads = tuple(several(payloads))
+        if self.around is None:
+            packed = await self.composer.pack_many(stream, payloads, event_type, headers)
+        else:
+            checked_headers(headers)  # middleware adds to them
+            events = (Outgoing(stream, each, event_type=event_type, headers=headers) for each in payloads)
+            packed = [self._packed_in(stream, event) for event in await self.around.all_through(events)]
+        sending = self._send_durably(packed, stream, durability)
+        if not self._telling.is_wanted:
+            return await sending
+        return await self._telling.of(stream, types_of(event_type, payloads), packed, sending)
+
+    def _packed_in(self, stream: str, event: Outgoing) -> bytes:
+        if event.stream != stream:
+            raise InvalidEventError(
+                f"publish middleware changed the stream {stream!r} of publish_many to {event.stream!r}: publish the "
+                "event with 'publish' instead"
+            )
+        return self.composer.pack_event(event)
+
+    async def _send_durably(self, packed: list[bytes], stream: str, durability: Durability | None) -> list[str]:
+        """Send commands, and wait for copies of their events if these were asked for."""
+        confirming = self.durably.confirming(stream, durability)
+        if confirming is None:
+            return await self.send(packed, stream)
+        sent = await self.send(packed, stream, confirming.ask)
+        confirming.check(sent, stream)
+        return sent
 
     async def send(self, packed: list[bytes], stream: str, ask: Ask | None = None) -> list[str]:
         """Send commands in few round trips, and return the entry ids.
@@ -67,12 +135,6 @@ class Publisher:
                 answers += [_not_sent_after(failed[-1])] * (len(packed) - len(answers))
                 break
         return ids(answers, stream)
-
-    async def send_confirmed(self, confirming: Confirming, packed: list[bytes], stream: str) -> list[str]:
-        """Send commands as `send` does, and wait for copies of their events. Raises also `NotDurableError`."""
-        sent = await self.send(packed, stream, confirming.ask)
-        confirming.check(sent, stream)
-        return sent
 
     async def send_one(self, packed: bytes, stream: str, durability: Durability | None, *, is_named: bool) -> str:
         """Send an event that may have an event id (`is_named`), or may wait for copies.

@@ -2,8 +2,8 @@
 
 An observer is any function that takes a fact. The broker calls it in the event loop and waits for it, so it must return
 quickly. An error that it raises is logged and changes nothing else. It gets all facts, unless it has an attribute
-`kinds`: a tuple of the classes of facts that it wants. Facts of the hot path (`Fetched`, `Handled`, `Settled`) are
-created only if an observer wants them.
+`kinds`: a tuple of the classes of facts that it wants. Facts of the hot path (`Fetched`, `Handled`, `Published`,
+`Settled`) are created only if an observer wants them.
 """
 
 from .acts import Acted
@@ -29,6 +29,8 @@ from .facts import (
     LagLow,
     LagMeasured,
     LoopBlocked,
+    Published,
+    PublishFailed,
     ReadingAgain,
     Reclaimed,
     Recovered,
@@ -67,6 +69,8 @@ __all__ = [
     "Outcome",
     "Paused",
     "Postponed",
+    "PublishFailed",
+    "Published",
     "ReadingAgain",
     "Reclaimed",
     "Recovered",

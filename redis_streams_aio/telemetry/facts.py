@@ -36,6 +36,42 @@ class Fetched(CountFact, frozen=True, kw_only=True):
     line: ClassVar[str] = "read {0.entries}"
 
 
+class Published(Fact, frozen=True, kw_only=True):
+    """Events were published, and Redis has confirmed them: by `publish`, `publish_many`, or as follow-ups."""
+
+    line: ClassVar[str] = "published {0.entries} to {0.stream}"
+    stream: str
+    event_type: str
+    """Empty if the events have several types."""
+    count: int
+    bytes: int
+    """The size of the commands that were sent."""
+    seconds: float | None
+    """How long publishing took; `None` for follow-ups, which are written with an acknowledgement."""
+
+    @property
+    def entries(self) -> str:
+        """The number of events, in words."""
+        return entries(self.count)
+
+
+class PublishFailed(Fact, frozen=True, kw_only=True):
+    """Publishing raised an error to its caller: events were not published, not confirmed, or not as durable as asked.
+
+    What to do: look at the error, which the caller has got too.
+    """
+
+    line: ClassVar[str] = "could not publish to {0.stream}: {0.error}"
+    stream: str
+    event_type: str
+    """Empty if the events have several types."""
+    count: int
+    """The number of events that are not known to be published."""
+    error: str
+    seconds: float
+    exception: BaseException | None = None
+
+
 class Settled(CountFact, frozen=True, kw_only=True):
     """Entries were acknowledged, in one round trip."""
 

@@ -59,7 +59,7 @@ async def harness(broker: Broker, url: str | None = None) -> AsyncIterator[Harne
 def _parts(own: Parts, place: str | None, recorder: Recorder, clock: MovableClock) -> Parts:
     """Make the parts for a broker that runs in a test from its own."""
     settings = msgspec.structs.replace(own.settings, redis_url=place, grace=0.0, reclaim_interval=_LOOK_FOR_ABANDONED)
-    parts = assemble(settings, own.codec, (*own.observers, recorder.observe))
+    parts = assemble(settings, own.codec, (*own.observers, recorder.observe), around=own.publisher.around)
     return msgspec.structs.replace(parts, clock=clock, plan=recorder.watched, lifespan=_guests())
 
 

@@ -22,7 +22,7 @@ BANDS = {
     "THE BROKER": ("starts and stops", ["broker"]),
     "JOBS": ("each on its own", ["consumer", "producer", "monitoring", "checkpoint"]),
     "THE DOOR": ("all of redis-py", ["connection"]),
-    "RULES": ("pure functions", ["handlers", "codecs", "config", "telemetry"]),
+    "RULES": ("pure functions", ["handlers", "middleware", "codecs", "config", "telemetry"]),
     "WORDS": ("plain values", ["events", "models", "checks", "exceptions"]),
 }
 LEFT_OUT = {"", "_public", "__main__", "version"}

@@ -24,7 +24,7 @@ from redis_streams_aio.consumer.groups import ConsumerGroupManager
 from redis_streams_aio.consumer.settle.duplicates import begin
 from redis_streams_aio.consumer.work.carrying import Decided, write_fates
 from redis_streams_aio.events import keys
-from redis_streams_aio.events.delivery import FollowUp
+from redis_streams_aio.events.follow_ups import FollowUp
 from redis_streams_aio.events.replays import FOR_ANOTHER_GROUP
 from redis_streams_aio.events.wire_format import EVENT_ID, get
 from redis_streams_aio.exceptions import StreamNotFoundError

@@ -8,7 +8,18 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from redis_streams_aio import Broker, CallNext, Delivery, JsonCodec, RetryPolicy, Router, StreamProducer
+from redis_streams_aio import (
+    Broker,
+    CallNext,
+    Connection,
+    Delivery,
+    JsonCodec,
+    Outgoing,
+    PublishNext,
+    RetryPolicy,
+    Router,
+    StreamProducer,
+)
 from redis_streams_aio.testing.running import Harness
 from tests.events import Order
 
@@ -19,6 +30,16 @@ router = Router(
 
 
 async def timed(delivery: Delivery, call_next: CallNext) -> None: ...
+async def stamped(event: Outgoing, call_next: PublishNext) -> None:
+    entry_id: str | None = await call_next(event.with_headers({"a": "b"}))
+    await call_next()
+    await call_next("orders")  # type: ignore[arg-type]
+    event.with_headers({"a": len(entry_id or "")})  # type: ignore[dict-item]
+
+
+Broker("memory://", publish_middleware=[stamped])
+StreamProducer(Connection("memory://"), publish_middleware=(stamped,))
+Broker("memory://", publish_middleware=[timed])  # type: ignore[list-item]
 
 
 @broker.handler(

@@ -11,7 +11,7 @@ from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.consumer.holdings import Holdings, Shared
 from redis_streams_aio.consumer.settle.plans import RETRIES_AT_ONCE, Planned, Write, Written, plan
 from redis_streams_aio.events import dead_letter
-from redis_streams_aio.events.delivery import FollowUp
+from redis_streams_aio.events.follow_ups import FollowUp
 from redis_streams_aio.handlers.fates import Complete, DeadLetter, Retry
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
 from redis_streams_aio.telemetry import SILENT
@@ -56,7 +56,8 @@ def test_p12_a_completion_has_its_atomic_follow_ups_and_the_mark_of_its_event() 
     [one] = planned(Write(done, fate))
     expected = completing.completion(WHO, Completion(b"5-0", b"e-5", 60.0, [inside]))
     assert (one.step.command, one.entries) == (expected.command, [done])
-    assert one.read(Completed.DONE) == [Written()]
+    assert one.read(Completed.DONE) == [Written(wrote_follow_ups=True)]
+    assert one.read(Completed.BEFORE) == one.read(Completed.COPY) == [Written()]
 
 
 def test_a_completion_tells_that_its_entry_is_gone() -> None:

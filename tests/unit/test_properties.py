@@ -28,7 +28,8 @@ from redis_streams_aio.consumer.entry import Entry
 from redis_streams_aio.consumer.work.attempt import Ended, fate_after
 from redis_streams_aio.consumer.work.buffer_size import BufferSize, room
 from redis_streams_aio.events.batch import close_batch
-from redis_streams_aio.events.delivery import Delivery, FollowUp, HandlerInstructions, Receiver, close
+from redis_streams_aio.events.delivery import Delivery, HandlerInstructions, Receiver, close
+from redis_streams_aio.events.follow_ups import FollowUp
 from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, Complete, DeadLetter, Fate, Retry
 from redis_streams_aio.handlers.retry import decide
 from redis_streams_aio.handlers.routes import Route

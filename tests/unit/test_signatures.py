@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from redis_streams_aio import Broker, Delivery, Router, StreamProducer
-from redis_streams_aio.events.delivery import WithAcknowledgement
+from redis_streams_aio.events.follow_ups import WithAcknowledgement
 from redis_streams_aio.events.outgoing import Durability, Outgoing
 from redis_streams_aio.handlers.options import HandlerOptions
 from redis_streams_aio.testing.running import Harness

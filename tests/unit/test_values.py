@@ -212,6 +212,15 @@ class Told:
         ({"codec": JsonCodec}, "codec=JsonCodec: is a class; write JsonCodec() to make one"),
         ({"codec": 0}, "codec=0: expected a codec"),
         ({"codec": FieldsCodec()}, "codec=<redis_streams_aio.codecs."),
+        (
+            {"publish_middleware": [tell]},
+            "publish_middleware[0]=tell: is a function without 'async'; expected an",
+        ),
+        (
+            {"publish_middleware": tell_later},
+            "publish_middleware=<function tell_later",
+        ),
+        ({"publish_middleware": [tell_later]}, "publish_middleware[0]=tell_later: cannot be called with (event, call_"),
         ({"observers": [1]}, "observers[0]=1: expected a function of (fact)"),
         ({"observers": tell}, "observers=<function tell"),
         ({"observers": "tell"}, "observers='tell': expected a list of functions"),

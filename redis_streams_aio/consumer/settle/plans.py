@@ -35,6 +35,8 @@ class Written(NamedTuple):
 
     first_ms: int = 0
     """The time of the first failure in milliseconds, of a retry; 0: it never failed."""
+    wrote_follow_ups: bool = False
+    """Whether this step published the follow-ups of a completion."""
 
 
 class Planned(NamedTuple):
@@ -88,8 +90,9 @@ def _completion(entry: Entry, fate: Complete) -> completing.Completion:
     return completing.Completion(entry.raw_id, get(entry.fields, EVENT_ID), fate.remember, atomic, entry.is_gone)
 
 
-def _completed(_: object) -> list[Written | NotOurs]:
-    return [Written()]  # also where somebody has acknowledged the entry before, or handled a copy
+def _completed(completed: completing.Completed) -> list[Written | NotOurs]:
+    """Return that it is written, also where somebody has acknowledged the entry before, or handled a copy."""
+    return [Written(wrote_follow_ups=completed is completing.Completed.DONE)]
 
 
 def _dead_lettered(letter: str | NotOurs) -> list[Written | NotOurs]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from ...connection.packing import Command, pack
+from ...handlers.error_texts import shortened
 from ...handlers.fates import DeadLetter, Failure, Retry
-from ...telemetry import DeadLettered, Postponed, RetryScheduled
+from ...telemetry import DeadLettered, Postponed, Published, RetryScheduled
 from ..entry import Entry
 from ..holdings import Holdings
 
@@ -43,6 +47,21 @@ def of_dead_letter(holdings: Holdings, entry: Entry, fate: DeadLetter) -> None:
     )
     holdings.telemetry.emit(fact, _traced(fate.failure, fate.failures))
     holdings.outcomes.tell((entry.raw_id,), "dead_letter")
+
+
+def of_follow_ups(holdings: Holdings, commands: Iterable[Command]) -> None:
+    """Report that follow-ups of a handler were published by these commands, if an observer wants to know it."""
+    if not holdings.telemetry.wants(Published):
+        return
+    for command in commands:
+        fact = Published(
+            stream=str(command[1]),
+            event_type=shortened(str(command[command.index("*") + 2])),  # behind the name of the first field
+            count=1,
+            bytes=len(pack(command)),
+            seconds=None,
+        )
+        holdings.telemetry.emit(fact)
 
 
 def _how(failure: Failure | None) -> tuple[BaseException | None, float | None]:

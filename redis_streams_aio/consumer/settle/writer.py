@@ -30,6 +30,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...connection.errors import passing
+from ...connection.replies import Answer
 from ...connection.steps.consumer import NOT_OURS, NotOurs
 from ...connection.steps.dead_letters import DeadLetterOptions
 from ...connection.steps.sending import send
@@ -100,17 +101,22 @@ class Writer:
     async def _send_before(self, writes: Sequence[Write]) -> dict[bytes, Result]:
         """Send follow-ups that are not part of a step, and return the results of entries that must not complete."""
         sent = [(entry, command) for entry, fate in writes for command in _sent_before(fate)]
-        if not sent:
-            return {}
-        try:
-            answers = await self._holdings.connection.call_many([command for _, command in sent], purpose="settle")
-        except (RedisUnavailableError, ServerError) as error:
-            answers = [passing(error)] * len(sent)
+        answers = await self._answers([command for _, command in sent])
+        reports.of_follow_ups(self._holdings, _published(sent, answers))
         return {
             entry.raw_id: self._failed(entry, answer)
             for (entry, _), answer in zip(sent, answers, strict=True)
             if isinstance(answer, RedisStreamsError)
         }
+
+    async def _answers(self, commands: Sequence[Command]) -> Sequence[Answer]:
+        """Send commands, and return their replies or errors."""
+        if not commands:
+            return []
+        try:
+            return await self._holdings.connection.call_many(commands, purpose="settle")
+        except (RedisUnavailableError, ServerError) as error:
+            return [passing(error)] * len(commands)
 
     async def _outcomes(self, planned: Sequence[Planned]) -> list[object]:
         """Run the steps, and return for each its result or its error."""
@@ -163,8 +169,8 @@ class Writer:
         match result:
             case Later(until):
                 _keep(entry, fate, until)
-            case Written(first_ms):
-                self._written(write, first_ms, now)
+            case Written():
+                self._written(write, result, now)
             case Refused(error) if not isinstance(fate, Complete):
                 log.error("%s cannot be settled and stays pending", entry, error=error)
                 self._holdings.leave(entry)
@@ -176,17 +182,25 @@ class Writer:
         if entry.lost and not isinstance(result, Written):
             self._holdings.outcomes.tell((entry.raw_id,), "lost")
 
-    def _written(self, write: Write, first_ms: int, now: float) -> None:
+    def _written(self, write: Write, written: Written, now: float) -> None:
         holdings, (entry, fate) = self._holdings, write
         if isinstance(fate, Retry):
-            report = reports.of_retry if _retry(entry, fate, first_ms, now) else reports.of_wish
+            report = reports.of_retry if _retry(entry, fate, written.first_ms, now) else reports.of_wish
             report(holdings, entry, fate)
             return
         holdings.settled([entry.raw_id])
         if isinstance(fate, DeadLetter):
             reports.of_dead_letter(holdings, entry, fate)
         else:
+            if written.wrote_follow_ups:
+                reports.of_follow_ups(holdings, (each.command for each in fate.follow_ups if each.atomic))
             holdings.outcomes.tell((entry.raw_id,), "acknowledged")
+
+
+def _published(sent: Sequence[tuple[Entry, Command]], answers: Sequence[Answer]) -> list[Command]:
+    """Return the commands that were answered with an entry id."""
+    told = zip(sent, answers, strict=True)
+    return [command for (_, command), answer in told if not isinstance(answer, RedisStreamsError)]
 
 
 def _sent_before(fate: Complete | Retry | DeadLetter) -> list[Command]:
