@@ -218,7 +218,7 @@ class DeadLetterNotFoundError(ServerError):
 class GroupExistsError(ServerError):
     """The consumer group exists already.
 
-    What to do: nothing, usually; `reset_group` moves an existing group.
+    What to do: nothing, usually; `seek` moves an existing group.
     """
 
 

@@ -151,6 +151,34 @@ class GroupInfo(msgspec.Struct, frozen=True):
     """
 
 
+class GroupUse(msgspec.Struct, frozen=True):
+    """Who uses a consumer group now."""
+
+    pending: int
+    """Entries that were delivered and are not settled."""
+    living: tuple[str, ...]
+    """Consumers that asked for entries within their lease."""
+
+
+class SeekReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of moving a group, or the result that it would have."""
+
+    stream: str
+    group: str
+    before: str
+    """The id that the group had delivered last."""
+    position: str
+    """The id after which it reads on."""
+    again: int
+    """Entries of the stream that are delivered again."""
+    skipped: int
+    """Entries of the stream that are not delivered any more."""
+    pending_again: int
+    """Entries that were pending, and are delivered again as new ones. They are part of `again`."""
+    is_exact: bool
+    """Whether all entries were counted; if not, there are at least as many."""
+
+
 class ConsumerInfo(msgspec.Struct, frozen=True):
     """A consumer of a group, as `XINFO CONSUMERS` describes it."""
 

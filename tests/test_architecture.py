@@ -49,6 +49,7 @@ LAYERS: list[list[str]] = [
     ["consumer.outcomes", "consumer.page"],
     ["consumer.stream_options"],
     ["consumer.consumer_options"],
+    ["consumer.seeking"],
     ["checkpoint", "monitoring", "producer", "consumer.groups", "consumer.holdings"],
     ["consumer.settle"],
     ["consumer.intake", "consumer.work"],

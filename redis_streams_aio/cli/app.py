@@ -31,6 +31,8 @@ COMMANDS = {
         "resume": "Let a paused group go on.",
     },
     "Repair": {
+        "seek": "Move a group back or forward in its stream.",
+        "group": "Create, copy and delete consumer groups.",
         "dead-letters": "List, show, replay and purge what a group gave up on.",
     },
 }

@@ -31,6 +31,7 @@ from redis_streams_aio.connection.steps import (
     replaying,
     retrying,
     returning,
+    seeking,
     sweeping,
 )
 from redis_streams_aio.connection.steps import duplicates as duplicate_steps
@@ -70,6 +71,10 @@ PARSERS: tuple[Callable[[Reply], object], ...] = (
     lambda reply: duplicate_steps.begun([b"5-0", b"6-0"], reply),
     groups.created,
     groups.deleted,
+    groups.copied,
+    groups.used,
+    seeking.sought,
+    seeking.counted,
     lambda reply: histories.recalled(1, reply),
     releasing.released,
     replaying.replayed,
@@ -230,6 +235,9 @@ async def _groups(holdings: Holdings) -> None:
     manager = ConsumerGroupManager(holdings.connection)
     await manager.join("orders", "billing", "0", "5-0")
     await manager.get_group_info("orders", "billing")
+    await manager.usage("orders", "billing")
+    await manager.seek("orders", "billing", "0")
+    await manager.copy_group("orders", "mail", source="billing")
     await manager.delete_group("orders", "billing")
 
 

@@ -78,7 +78,7 @@ async def _is_pending(redis: Redis, entry_id: str) -> bool:
         return False  # the group is not there yet
 
 
-async def test_p18_the_checkpoint_goes_back_with_a_group_that_is_reset(url: str, redis: Redis) -> None:
+async def test_p18_the_checkpoint_goes_back_with_a_group_that_seeks(url: str, redis: Redis) -> None:
     may_end = asyncio.Event()
     may_end.set()
     broker = Broker(url, group="g", settings=Settings(checkpoint_interval=0.02))
@@ -92,7 +92,7 @@ async def test_p18_the_checkpoint_goes_back_with_a_group_that_is_reset(url: str,
         ids = await broker.publish_many("orders", [Order(1), Order(2)])
         await until(lambda: _stored(store, ids[1]))
         may_end.clear()
-        await ConsumerGroupManager(broker.connection).reset_group("orders", "g", "0")
+        await ConsumerGroupManager(broker.connection).seek("orders", "g", "0")
         await broker.publish("orders", Order(3))  # ends the read that waits beyond the end
         await until(lambda: broker.status[0].running == 1)
         await until(lambda: _stored_below(store, ids[0]))

@@ -227,7 +227,7 @@ async def test_missing_streams_and_groups_have_errors_of_their_own(connection: C
     with pytest.raises(GroupNotFoundError):
         await groups.list_consumers("orders", "g")
     with pytest.raises(GroupNotFoundError):
-        await groups.reset_group("orders", "g", "0")
+        await groups.seek("orders", "g", "0")
     await groups.create_group("orders", "g")
     with pytest.raises(GroupExistsError):
         await groups.create_group("orders", "g")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from redis_streams_aio import Broker, Delivery, RedisCheckpointStore, RetryPolicy, Settings
+from redis_streams_aio import Broker, ConsumerGroupManager, Delivery, RedisCheckpointStore, RetryPolicy, Settings
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
 
@@ -98,3 +98,26 @@ async def test_fifty_concurrent_publishers_and_a_concurrent_handler() -> None:
         await asyncio.gather(*(broker.publish("orders", Order(number)) for number in range(50)))
         await until(lambda: len(got) == 50)
     assert sorted(got) == list(range(50))
+
+
+async def test_groups_are_moved_copied_and_deleted() -> None:
+    """As on a server, but for the lag."""
+    handled: list[int] = []
+    broker = Broker("memory://", group="g", settings=Settings(reclaim_interval=0.05))
+
+    @broker.handler("orders")
+    async def handle(order: Order) -> None:
+        handled.append(order.number)
+
+    async with broker:
+        ids = await broker.publish_many("orders", [Order(0), Order(1), Order(2)])
+        await until(lambda: broker.status[0].settled == 3)
+        groups = ConsumerGroupManager(broker.connection)
+        report = await groups.seek("orders", "g", ids[0])
+        assert (report.again, report.skipped) == (2, 0)
+        await until(lambda: handled == [0, 1, 2, 1, 2])
+        assert await groups.copy_group("orders", "copy", source="g") == ids[2]
+        assert (await groups.seek("orders", "copy", "0")).again == 3
+        assert (await groups.seek("orders", "copy", "$")).skipped == 3
+        assert await groups.delete_group("orders", "g", only_unused=True) is False
+        assert await groups.delete_group("orders", "copy") is True

@@ -250,7 +250,15 @@ OPTIONS: dict[str, Run] = {
     "create_group(stream)": of(lambda c, value: ConsumerGroupManager(c).create_group(value, "new")),
     "create_group(group)": of(lambda c, value: ConsumerGroupManager(c).create_group("orders", value)),
     "create_group(start)": of(lambda c, value: ConsumerGroupManager(c).create_group("orders", "new", value)),
-    "reset_group(start)": of(lambda c, value: ConsumerGroupManager(c).reset_group("orders", "g", value)),
+    "copy_group(group)": of(lambda c, value: ConsumerGroupManager(c).copy_group("orders", value, source="g")),
+    "copy_group(source)": of(lambda c, value: ConsumerGroupManager(c).copy_group("orders", "new", source=value)),
+    "seek(stream)": of(lambda c, value: ConsumerGroupManager(c).seek(value, "g", "0")),
+    "seek(to)": of(lambda c, value: ConsumerGroupManager(c).seek("orders", "g", value)),
+    "seek(dry_run)": of(lambda c, value: ConsumerGroupManager(c).seek("orders", "g", "0", dry_run=value)),
+    "usage(group)": of(lambda c, value: ConsumerGroupManager(c).usage("orders", value)),
+    "delete_group(only_unused)": of(
+        lambda c, value: ConsumerGroupManager(c).delete_group("orders", "g", only_unused=value)
+    ),
     "delete_group(group)": of(lambda c, value: ConsumerGroupManager(c).delete_group("orders", value)),
     "get_group_info(group)": of(lambda c, value: ConsumerGroupManager(c).get_group_info("orders", value)),
     "list_consumers(group)": of(lambda c, value: ConsumerGroupManager(c).list_consumers("orders", value)),

@@ -8,7 +8,7 @@ import msgspec
 
 from ...events import keys
 from ..replies import Reply, checked_id, integer, pair, reads
-from .positions import LAST_DELIVERED
+from .positions import LAST_DELIVERED, PREVIOUS
 from .script import Script
 
 if TYPE_CHECKING:
@@ -16,22 +16,11 @@ if TYPE_CHECKING:
 
 CHECKPOINT = Script(
     LAST_DELIVERED
+    + PREVIOUS
     + """
 -- ARGV: group, 'store' or ''. Returns the group's checkpoint, and whether another one was stored, which it replaces.
 -- One step: a replay in between would leave the stored one ahead of an entry that is pending again. An error when the
 -- group is not there.
-local function less_one(digits)  -- digit by digit: Lua's numbers are too short for some
-  local head, zeros = string.match(digits, '^(.-)(0*)$')
-  local last = string.char(string.byte(head, -1) - 1)
-  local less = string.gsub(string.sub(head, 1, -2) .. last .. string.rep('9', #zeros), '^0+(%d)', '%1')
-  return less
-end
-local function previous(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  if seq ~= '0' then return ms .. '-' .. less_one(seq) end
-  if ms ~= '0' then return less_one(ms) .. '-18446744073709551615' end
-  return '0-0'
-end
 local lowest = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1)
 local checkpoint = lowest[1] and previous(lowest[1][1]) or last_delivered(KEYS[1], ARGV[1])
 local differs = ARGV[2] == 'store' and redis.pcall('GET', KEYS[2]) ~= checkpoint

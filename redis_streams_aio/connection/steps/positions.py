@@ -22,3 +22,18 @@ local function last_delivered(stream, name)
 end
 """
 """Lua that returns a group's last delivered id; nil where the group does not exist."""
+PREVIOUS = """
+local function less_one(digits)  -- digit by digit: Lua's numbers are too short for some
+  local head, zeros = string.match(digits, '^(.-)(0*)$')
+  local last = string.char(string.byte(head, -1) - 1)
+  local less = string.gsub(string.sub(head, 1, -2) .. last .. string.rep('9', #zeros), '^0+(%d)', '%1')
+  return less
+end
+local function previous(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  if seq ~= '0' then return ms .. '-' .. less_one(seq) end
+  if ms ~= '0' then return less_one(ms) .. '-18446744073709551615' end
+  return '0-0'
+end
+"""
+"""Lua that returns the id directly before another one."""

@@ -15,6 +15,7 @@ from ..packing import Argument
 from ..replies import Reply, reads
 from .positions import BEYOND, LAST_DELIVERED
 from .script import Script, Step
+from .sending import run_step
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -107,8 +108,7 @@ async def replay(connection: Connection, stream: str, group: str, letter: Letter
 
     Raises `GroupNotFoundError`, `RedisUnavailableError`, `ServerError`.
     """
-    step = replaying(stream, group, letter)
-    return step.read(await connection.run(step.script, *step.keys, *step.arguments))
+    return await run_step(connection, replaying(stream, group, letter))
 
 
 def replaying(stream: str, group: str, letter: Letter) -> Step[Replayed]:

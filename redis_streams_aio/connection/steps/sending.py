@@ -25,6 +25,7 @@ from ..wire.outbox import MOST_AT_ONCE
 from .script import Script, Step
 
 if TYPE_CHECKING:
+    from ..connection import Connection
     from ..link import Link
 
 T = TypeVar("T")
@@ -54,6 +55,11 @@ async def send_one(link: Link, step: Step[T]) -> T:
     if isinstance(result, RedisStreamsError):
         raise result
     return result
+
+
+async def run_step(connection: Connection, step: Step[T]) -> T:
+    """Run one step on the shared link to the node of its keys. Raises `RedisUnavailableError`, `ServerError`."""
+    return step.read(await connection.run(step.script, *step.keys, *step.arguments, keys=len(step.keys)))
 
 
 _Part = list[tuple[Step[T], bytes]]
