@@ -185,9 +185,10 @@ class Connection:
         """
         if (home := self._home) is None or home.thread != get_ident() or not home.loop.is_running():
             self._check_here()
-        links = self._links
-        link = None if links.only is None else links.only.get(purpose)
-        return link or self._shared_link(purpose, key)
+        links = self._only
+        if links is not None and (link := links.get(purpose)) is not None:
+            return link
+        return self._shared_link(purpose, key)
 
     def links_to_all(self, purpose: Purpose) -> list[Link]:
         """The shared links for a purpose to all nodes that have keys. Raises `NotOpenError`, `WrongLoopError`."""
@@ -202,6 +203,7 @@ class Connection:
         """Lead to these nodes, with no links yet."""
         self._topology = topology
         self._links = Links(topology, self._command_timeout)
+        self._only = self._links.only
 
     def new_links(self, timeout: float) -> Links:
         """Return links with their own deadline, for the running event loop, which may be another thread's.

@@ -72,9 +72,8 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._wire: Wire | None = None
         self._patience = Patience(timeout)
-        self._turn_is_given = False
+        self._turn_is_given = self._closed = False
         self._taught: set[Script] = set()
-        self._closed = False
         self._home = Home()
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(node.where, self._loop)
@@ -113,8 +112,9 @@ class Link:
 
         While too much is queued, they are posted when it is awaited. Raises as `call` does, but for error replies.
         """
-        posted = self._send_later(packed, expected) if self._outbox.is_full else self._post(packed, expected)
-        return posted if self._post_to is None else followed(posted, self._post_to, packed, expected)
+        if self._post_to is not None:
+            return followed(self.post(packed, expected), self._post_to, packed, expected)
+        return self._send_later(packed, expected) if self._outbox.is_full else self._post(packed, expected)
 
     def post(self, packed: bytes, expected: int) -> Awaitable[list[Answer]]:
         """Do as `send`, to this node alone."""

@@ -195,6 +195,20 @@ class GroupRecreated(GroupFact, frozen=True, kw_only=True):
     position: str
 
 
+class HistoryLost(CountFact, frozen=True, kw_only=True):
+    """Redis lost entries that this consumer had read: a promoted replica lacks them, or a server that restarted.
+
+    `count` is the number of them among the entries of the last read; there may be more, also some that nobody has read.
+
+    What to do: publish again what its source still has; see docs/durability.md for how to wait for copies.
+    """
+
+    level: ClassVar[int] = logging.ERROR
+    line: ClassVar[str] = "Redis lost at least {0.entries} of those that were read, up to {0.id}"
+    id: str
+    """The last id that was read."""
+
+
 class CheckpointSaved(GroupFact, frozen=True, kw_only=True):
     """The group's checkpoint was written."""
 

@@ -179,6 +179,8 @@ class GroupSource:
     async def own(self, room: int, take: Take) -> int:
         """Take up to `room` own pending entries that are not held, oldest first."""
         room = min(room, self.handful.size)
+        if await self._returning.has_lost_history():
+            self._position.moved()  # a store's checkpoint must not stay ahead
         came = await self._hand_over(room, recover_own(self.holdings, room, counts=self._first_time), take)
         self._first_time = self._first_time and came == room
         if self._reader is not None:

@@ -7,6 +7,9 @@ person resets it, notices that an entry comes which is not later than the last o
 
 All other reads cost one comparison. Entries that are held here already are left out: what this process knows of them is
 newer than the records, or all that is left.
+
+The ids of the last read tell something else too: whether the stream still knows them after a connection was lost, or
+its history went backwards.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...connection.replies import NewEntry, RawEntry
+from ...connection.steps.gone import gone
 from ...connection.steps.returning import NOWHERE, position
 from ...events.entry_ids import is_later
-from ...exceptions import StreamNotFoundError
+from ...exceptions import PermissionDeniedError, StreamNotFoundError
+from ...telemetry import HistoryLost
 from ..holdings import Holdings
 from .records import take_pending
 
@@ -26,14 +31,19 @@ if TYPE_CHECKING:
 
     from ..entry import Entry
 
+MOST = 100
+"""The most entries that are looked for: a tenth of a millisecond of the server's time."""
+
 
 class Returning:
     """Tells new entries of one consumer from those that return."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
-        self._last = NOWHERE
-        """The id that was delivered last, as far as this consumer knows."""
+        self._delivered = NOWHERE
+        """The id that the group had delivered last when it was asked."""
+        self._read: Sequence[bytes] = ()
+        """The ids of the last read since then."""
         self._known_until = NOWHERE
         """The last id that may have been delivered before: that one, or a later one that is on record."""
         self._entries: list[RawEntry] = []
@@ -45,7 +55,8 @@ class Returning:
     async def refresh(self) -> None:
         """Find out up to which id entries may return. Raises `RedisUnavailableError`, `ServerError`."""
         with suppress(StreamNotFoundError):  # the next read recreates the group
-            self._last, self._known_until = await position(self._holdings.connection, self._holdings.who)
+            self._delivered, self._known_until = await position(self._holdings.connection, self._holdings.who)
+            self._read = ()
 
     def is_new(self, raw_id: bytes) -> bool:
         """Whether a read whose first entry has this id brings entries for the first time. Garbage is not new."""
@@ -58,7 +69,8 @@ class Returning:
         """Whether the entries of a read come for the first time; else give them to `keep`."""
         if not is_later(ids[0], self._known_until):
             return False
-        self._last = self._known_until = ids[-1]
+        self._read = ids
+        self._known_until = ids[-1]
         return True
 
     def keep(self, entries: Sequence[NewEntry]) -> None:
@@ -71,9 +83,22 @@ class Returning:
         Raises `RedisUnavailableError`, `ServerError`, and then holds none of them: they are pending.
         """
         kept, self._entries = self._entries, []
-        went_back = not is_later(kept[0].id, self._last)
-        self._last = kept[-1].id
+        went_back = not is_later(kept[0].id, self._read[-1] if self._read else self._delivered)
+        self._read = [each.id for each in kept]
         if went_back:
             await self.refresh()
         held = self._holdings.by_id
         return await take_pending(self._holdings, [each for each in kept if each.id not in held], counts=False)
+
+    async def has_lost_history(self) -> bool:
+        """Whether entries of the last read are gone, although nothing deleted them, and report that, once.
+
+        Raises `RedisUnavailableError`, `ServerError`.
+        """
+        read, count, holdings = self._read, 0, self._holdings
+        with suppress(StreamNotFoundError, PermissionDeniedError):  # the next read recreates the group
+            count = await gone(holdings.connection, holdings.stream, read[-MOST:]) if read else 0
+        if count:
+            self._read, self._delivered = (), read[-1]
+            holdings.telemetry.emit(HistoryLost(**holdings.here, count=count, id=read[-1].decode()))
+        return count > 0
