@@ -24,6 +24,8 @@ COMMANDS = {
         "groups": "How far each consumer group has come.",
         "consumers": "Who is in a group, what they hold, who is gone.",
         "pending": "What was delivered and not settled, and its failures.",
+        "show": "One event: its fields, and its state in each group.",
+        "find": "Events by event id, type, key, header or text.",
         "tail": "Events as they are added, without a group.",
     },
     "Steer": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -49,6 +49,17 @@ def connection_options(command: CommandT) -> CommandT:
         help=f"Where Redis is; overrides the config file.  [default: {DEFAULT_URL}]",
     )(with_config)
     return cast("CommandT", with_url)
+
+
+def headers_of(given: Iterable[str]) -> dict[str, str]:
+    """Read `NAME=VALUE` of the options `--header`."""
+    headers = {}
+    for header in given:
+        name, separator, value = header.partition("=")
+        if not name or not separator:
+            raise click.BadParameter(f"expected NAME=VALUE, not {header!r}", param_hint="--header")
+        headers[name] = value
+    return headers
 
 
 def redis_name(_: click.Context, parameter: click.Parameter, given: T) -> T:

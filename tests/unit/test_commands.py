@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
+from types import UnionType
 
 import click
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from redis_streams_aio.cli.app import COMMANDS, NAMES, app
-from redis_streams_aio.cli.commands import consumers, groups, pending, streams
+from redis_streams_aio.cli.commands import consumers, groups, pending, show, streams
 from tests.test_architecture import modules_after
 from tests.unit.test_docs import code, rows, section
 
@@ -61,15 +62,29 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "groups": groups.GroupRow,
     "consumers": consumers.ConsumerRow,
     "pending": pending.PendingRow,
+    "show": show.EventStory,
 }
-STATES = {"consumers": consumers.STATES, "pending": pending.STATES}
-TYPES: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean", datetime: "time"}
+STATES = {
+    "consumers": consumers.STATES,
+    "pending": pending.STATES,
+    "show": {state: text for state, text in show.STATES.items() if state not in pending.STATES},
+}
+TYPES: dict[object, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    datetime: "time",
+    list: "array",
+}
 
 
 def type_of(field: msgspec.structs.FieldInfo) -> str:
     """The type as the docs name it."""
-    kinds = getattr(field.type, "__args__", (field.type,)) if not isinstance(field.type, type) else (field.type,)
-    return " or ".join("null" if kind is type(None) else TYPES.get(kind, "object") for kind in kinds)
+    kinds = field.type.__args__ if isinstance(field.type, UnionType) else (field.type,)
+    return " or ".join(
+        "null" if kind is type(None) else TYPES.get(getattr(kind, "__origin__", kind), "object") for kind in kinds
+    )
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -88,3 +103,8 @@ def test_states_are_documented_and_in_the_help(name: str) -> None:
     for state, text in STATES[name].items():
         assert documented[state] == text
         assert f"{state} {text}" in shown
+
+
+def test_the_fields_of_a_group_of_an_event_are_documented() -> None:
+    [row] = [row for row in rows(section(LOOKING, "`show`")) if row[0] == "`groups`"]
+    assert re.findall(r"`(\w+)`", row[2]) == list(show.GroupState.__struct_fields__)

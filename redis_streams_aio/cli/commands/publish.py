@@ -14,7 +14,7 @@ import msgspec
 from ...config import Settings
 from ...exceptions import InvalidEventError, NotDurableError, PartialPublishError
 from ...producer import StreamProducer
-from ..parameters import connection_options, redis_name
+from ..parameters import connection_options, headers_of, redis_name
 from ..session import connect, errors_told, run, stream_named
 
 _CHUNK = 256 * 1024
@@ -56,7 +56,7 @@ def command(
         raise click.UsageError("give either JSON (or -, to read it from standard input) or --lines")
     if lines and (key is not None or event_id is not None):
         raise click.UsageError("--key and --event-id belong to one event and cannot be combined with --lines")
-    event = Event(stream=stream, event_type=event_type, key=key, event_id=event_id, headers=_headers(headers))
+    event = Event(stream=stream, event_type=event_type, key=key, event_id=event_id, headers=headers_of(headers))
     if payload is None:
         run(publish_lines(settings, event))
     else:
@@ -66,16 +66,6 @@ def command(
 def _standard_input() -> bytes:
     with errors_told():
         return sys.stdin.buffer.read()
-
-
-def _headers(given: Iterable[str]) -> dict[str, str]:
-    headers = {}
-    for header in given:
-        name, separator, value = header.partition("=")
-        if not name or not separator:
-            raise click.BadParameter(f"expected NAME=VALUE, not {header!r}", param_hint="--header")
-        headers[name] = value
-    return headers
 
 
 async def publish_one(settings: Settings, event: Event, text: bytes) -> None:
