@@ -26,6 +26,8 @@ COMMANDS = {
         "pending": "What was delivered and not settled, and its failures.",
         "show": "One event: its fields, and its state in each group.",
         "find": "Events by event id, type, key, header or text.",
+        "check": "Thresholds for monitors: text, nagios, json, prometheus.",
+        "doctor": "What loses, delays or blocks events, and what to do.",
         "tail": "Events as they are added, without a group.",
     },
     "Steer": {

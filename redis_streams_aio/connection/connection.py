@@ -190,10 +190,10 @@ class Connection:
             return link
         return self._shared_link(purpose, key)
 
-    def links_to_all(self, purpose: Purpose) -> list[Link]:
+    def links_to_all(self, purpose: Purpose) -> dict[Node, Link]:
         """The shared links for a purpose to all nodes that have keys. Raises `NotOpenError`, `WrongLoopError`."""
         self._check_here()
-        return [self._links.of(purpose, node) for node in self._topology.nodes]
+        return {node: self._links.of(purpose, node) for node in self._topology.nodes}
 
     def _shared_link(self, purpose: Purpose, key: Argument | None) -> Link:
         self._check_open()

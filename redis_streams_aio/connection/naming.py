@@ -16,7 +16,7 @@ _KEYS_NAMED = 5
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "MEMORY": 2, "XGROUP": 2, "XINFO": 2}
 """The place of the first key in commands that have it elsewhere than behind their name."""
 _WITHOUT_KEYS = frozenset(
-    ("CLIENT", "CLUSTER", "CONFIG", "DISCARD", "EXEC", "HELLO", "INFO", "MULTI", "PING", "SCAN", "TIME")
+    ("ACL", "CLIENT", "CLUSTER", "CONFIG", "DISCARD", "EXEC", "HELLO", "INFO", "MULTI", "PING", "SCAN", "TIME")
 )
 _STREAMS = ("XREAD", "XREADGROUP")
 """Commands whose keys follow the word `STREAMS`."""

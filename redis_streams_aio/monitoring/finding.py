@@ -45,7 +45,7 @@ async def stream_names(connection: Connection, pattern: str = "*") -> list[str]:
 
     Raises `PermissionDeniedError`, `RedisUnavailableError`, `ServerError`.
     """
-    found = await asyncio.gather(*(_names_at(link, pattern) for link in connection.links_to_all("control")))
+    found = await asyncio.gather(*(_names_at(link, pattern) for link in connection.links_to_all("control").values()))
     return sorted(set().union(*found))
 
 

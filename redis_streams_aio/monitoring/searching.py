@@ -1,6 +1,6 @@
 """Search a stream for events: by event id, type, key, header or text, within a bound.
 
-Redis has no index over its entries, so they are read one page after the other. A search reads at most so many entries,
+Redis has no index over its entries, so they are read one page after the other. A search reads at most `limit` entries,
 and says where it stopped: the next search goes on there. A page is smaller where entries are large.
 """
 

@@ -18,7 +18,21 @@ from tests.fuzz.running import Target
 
 NOWHERE = "redis://127.0.0.1:1/0"
 COMMANDS = (
-    *("publish", "tail", "streams", "groups", "consumers", "pending", "show", "find", "run", "nope", ""),
+    *(
+        "publish",
+        "tail",
+        "streams",
+        "groups",
+        "consumers",
+        "pending",
+        "show",
+        "find",
+        "check",
+        "doctor",
+        "run",
+        "nope",
+        "",
+    ),
     *("dead-letters ls", "dead-letters show", "dead-letters replay", "dead-letters purge"),
 )
 WORDS = (

@@ -13,12 +13,14 @@ import pytest
 from click.testing import CliRunner
 
 from redis_streams_aio.cli.app import COMMANDS, NAMES, app
-from redis_streams_aio.cli.commands import consumers, groups, pending, show, streams
+from redis_streams_aio.cli.commands import check, consumers, doctor, groups, pending, show, streams
+from redis_streams_aio.monitoring.doctor.findings import Finding
 from tests.test_architecture import modules_after
 from tests.unit.test_docs import code, rows, section
 
 MODULES = Path(__file__).parents[2] / "redis_streams_aio/cli/commands"
 LOOKING = MODULES.parents[2] / "docs/looking.md"
+WATCHING = MODULES.parents[2] / "docs/watching.md"
 LINES = [line for section in COMMANDS.values() for line in section.values()]
 
 
@@ -63,10 +65,13 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "consumers": consumers.ConsumerRow,
     "pending": pending.PendingRow,
     "show": show.EventStory,
+    "doctor": Finding,
 }
 STATES = {
     "consumers": consumers.STATES,
     "pending": pending.STATES,
+    "check": check._CODES,
+    "doctor": doctor.LEVELS,
     "show": {state: text for state, text in show.STATES.items() if state not in pending.STATES},
 }
 TYPES: dict[object, str] = {
@@ -77,6 +82,11 @@ TYPES: dict[object, str] = {
     datetime: "time",
     list: "array",
 }
+
+
+def page_of(name: str) -> Path:
+    """The page that describes a command."""
+    return next(page for page in (LOOKING, WATCHING) if f"\n## `{name}`\n" in page.read_text())
 
 
 def type_of(field: msgspec.structs.FieldInfo) -> str:
@@ -90,7 +100,7 @@ def type_of(field: msgspec.structs.FieldInfo) -> str:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_fields_of_json_are_documented_with_their_types(name: str) -> None:
     documented = {}
-    for first, kind, *_ in rows(section(LOOKING, f"`{name}`")):
+    for first, kind, *_ in rows(section(page_of(name), f"`{name}`")):
         if kind.split()[0] in {*TYPES.values(), "object", "array"}:
             documented |= dict.fromkeys(re.findall(r"`(\w+)`", first), kind)
     assert documented == {field.name: type_of(field) for field in msgspec.structs.fields(SCHEMAS[name])}
@@ -98,7 +108,7 @@ def test_the_fields_of_json_are_documented_with_their_types(name: str) -> None:
 
 @pytest.mark.parametrize("name", STATES)
 def test_states_are_documented_and_in_the_help(name: str) -> None:
-    documented = {code(row[0]): row[1] for row in rows(section(LOOKING, f"`{name}`")) if len(row) == 2}
+    documented = {code(row[0]): row[1] for row in rows(section(page_of(name), f"`{name}`")) if len(row) == 2}
     shown = " ".join(CliRunner().invoke(app, [name, "--help"]).output.split())
     for state, text in STATES[name].items():
         assert documented[state] == text
@@ -108,3 +118,12 @@ def test_states_are_documented_and_in_the_help(name: str) -> None:
 def test_the_fields_of_a_group_of_an_event_are_documented() -> None:
     [row] = [row for row in rows(section(LOOKING, "`show`")) if row[0] == "`groups`"]
     assert re.findall(r"`(\w+)`", row[2]) == list(show.GroupState.__struct_fields__)
+
+
+def test_the_checks_of_doctor_are_documented() -> None:
+    """Each word that a finding is made with."""
+    source = "".join(path.read_text() for path in (MODULES.parents[1] / "monitoring/doctor").glob("*.py"))
+    made = set(re.findall(r'finding\(\s*\w+(?: if .*? else \w+)?, "([\w ]+)"', source)) | {"dead consumers"}
+    documented = {row[0].strip("`") for row in rows(section(WATCHING, "`doctor`")) if len(row) == 2}
+    assert len(made) > 12
+    assert made - documented == set()

@@ -168,9 +168,16 @@ def _lines(story: EventStory) -> Iterator[str]:
     yield ""
     if not story.groups:
         yield "the stream has no groups"
+    yield from _group_lines(story)
+
+
+def _group_lines(story: EventStory) -> Iterator[str]:
+    """Yield the state in each group."""
     width = max((len(visible(group.group)) for group in story.groups), default=0)
     for group in story.groups:
-        yield f"{visible(group.group):{width}}  {_told(group)}"
+        is_nowhere = group.state == "settled" and not story.exists
+        told = "neither holds it nor gave up on it" if is_nowhere else _told(group)
+        yield f"{visible(group.group):{width}}  {told}"
         yield from (f"{'':{width}}  {line}" for line in _more(story, group))
 
 
