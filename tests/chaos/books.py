@@ -57,6 +57,8 @@ class Books:
         self.acknowledged_by: list[Record] = []
         self.runs: defaultdict[Entry, list[Run]] = defaultdict(list)
         """In the order of their beginnings."""
+        self.acknowledged_at: dict[Entry, list[float]] = defaultdict(list)
+        """When publishers were told the id of an entry."""
         self.taken: dict[Entry, str] = {}
         self.letters: dict[Entry, set[str]] = defaultdict(set)
         """The ids of an entry's dead letters."""
@@ -81,6 +83,7 @@ class Books:
                 self.attempted.add(record.name)
             case "acknowledged":
                 self.acknowledged[entry] = record.name
+                self.acknowledged_at[entry].append(record.at)
                 self.acknowledged_by.append(record)
             case "begun":
                 self.runs[entry].append(Run(entry, record.name, record.process, record.detail, record.at))
@@ -123,8 +126,7 @@ class Books:
         """Whether Redis lost it: it is not there in the end, and was acknowledged while a primary was replaced."""
         if self.kept is None or entry in self.kept:
             return False
-        acknowledged = [record.at for record in self.acknowledged_by if (record.line, record.id) == entry]
-        return any(map(self._while_writes_were_lost, acknowledged))
+        return any(map(self._while_writes_were_lost, self.acknowledged_at[entry]))
 
     def may_have_lost_a_write(self, entry: Entry) -> bool:
         """Whether what was written at the end of one of its runs may have gone with a primary that was replaced."""
