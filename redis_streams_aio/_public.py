@@ -44,6 +44,7 @@ from .handlers.options import CallNext, Middleware
 from .handlers.retry import RetryPolicy
 from .models import (
     ConsumerInfo,
+    DeadLetterKind,
     DeadLetterMessage,
     EventMessage,
     GroupInfo,
@@ -74,6 +75,7 @@ __all__ = [
     "ConsumerGroupManager",
     "ConsumerInfo",
     "ConsumerStatus",
+    "DeadLetterKind",
     "DeadLetterMessage",
     "DeadLetterNotFoundError",
     "DeadLetters",

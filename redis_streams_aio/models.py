@@ -106,6 +106,27 @@ class DeadLetterMessage(msgspec.Struct, frozen=True, kw_only=True):
         return wire_format.payload_of(list(self.fields))
 
 
+class DeadLetterKind(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead letters that have the same cause."""
+
+    fingerprint: str
+    """Eight hexadecimal digits that stand for reason, error type and place."""
+    reason: str
+    error_type: str
+    """The class of the error; empty if no handler raised one."""
+    place: str
+    """File and function of the last frame of user code: `shop/orders.py in bill`; empty without a traceback."""
+    count: int
+    event_types: tuple[str, ...]
+    first: datetime
+    """When the oldest was dead-lettered, in UTC."""
+    last: datetime
+    """When the newest was dead-lettered, in UTC."""
+    newest_id: str
+    """The dead letter's own id."""
+    newest_error: str
+
+
 class ReplayReport(msgspec.Struct, frozen=True):
     """The result of a replay, or with `dry_run` the result it would have."""
 

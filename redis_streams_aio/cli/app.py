@@ -37,7 +37,7 @@ COMMANDS = {
     "Repair": {
         "seek": "Move a group back or forward in its stream.",
         "group": "Create, copy and delete consumer groups.",
-        "dead-letters": "List, show, replay and purge what a group gave up on.",
+        "dead-letters": "Group, show, capture, replay and purge dead letters.",
     },
 }
 """The commands by heading, each with its line in `--help`: at most 58 characters, so that none is cut at 80 columns."""

@@ -23,12 +23,14 @@ from ..connection.steps.describing import describe_groups
 from ..connection.steps.replaying import Letter, Replayed, replay
 from ..events import dead_letter, entry_ids, keys
 from ..exceptions import ConfigError, DeadLetterNotFoundError, GroupNotFoundError, UnansweredError
-from ..models import DeadLetterMessage, ReplayReport
+from ..models import DeadLetterKind, DeadLetterMessage, ReplayReport
+from .choosing import Filter, check_id, place
+from .fingerprints import kind_of, merged, most_first
 
 _PAGE = 100
 _IDS_AT_ONCE = 1000
-_LAST_OF_A_MILLISECOND = 2**64 - 1
 Letters = list[DeadLetterMessage]
+Kinds = list[DeadLetterKind]
 
 
 class DeadLetters:
@@ -72,22 +74,37 @@ class DeadLetters:
         reason: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        fingerprint: str | None = None,
         after: str | None = None,
         count: int = 100,
     ) -> Letters:
-        """Return the oldest `count` dead letters, optionally only those with a reason, or from a period.
+        """Return the oldest `count` dead letters, optionally only those with a reason, of a period, or of a kind.
 
-        `since` and `until` are datetimes with a time zone, both inclusive. `after` is the id of a dead letter: only
-        later ones are returned, so that the last id of one page gives the next page. Raises `ConfigError`,
-        `RedisUnavailableError`, `ServerError`.
+        `since` and `until` are datetimes with a time zone, both inclusive. `fingerprint` is one of `kinds()`. `after`
+        is the id of a dead letter: only later ones are returned, so that the last id of one page gives the next page.
+        Raises `ConfigError`, `RedisUnavailableError`, `ServerError`.
         """
         found: Letters = []
         if values.whole("count", count, 0) > 0:
-            async for letter in self._walk(reason, since, until, after):
+            async for letter in self._walk(Filter(reason, since, until, fingerprint), after):
                 found.append(letter)
                 if len(found) == count:
                     break
         return found
+
+    async def kinds(
+        self, *, reason: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Kinds:
+        """Group dead letters by cause: reason, type of the error, and its place. The most numerous kind comes first.
+
+        All dead letters that pass the filters are read. Raises `ConfigError`, `RedisUnavailableError`, `ServerError`.
+        """
+        found: dict[str, DeadLetterKind] = {}
+        async for letter in self._walk(Filter(reason, since, until)):
+            kind = kind_of(letter)
+            earlier = found.get(kind.fingerprint)
+            found[kind.fingerprint] = kind if earlier is None else merged(earlier, kind)
+        return most_first(found.values())
 
     async def show(self, letter_id: str) -> DeadLetterMessage:
         """Return one dead letter. Raises `DeadLetterNotFoundError`, `RedisUnavailableError`, `ServerError`."""
@@ -102,10 +119,11 @@ class DeadLetters:
         reason: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        fingerprint: str | None = None,
         rate: float | None = None,
         dry_run: bool = False,
     ) -> ReplayReport:
-        """Return events to their group: those with these ids, or all, or all with a reason or from a period.
+        """Return events to their group: those with these ids, or all, or all that pass the filters of `list`.
 
         At most `rate` events a second are replayed. With `dry_run` nothing is changed, and the report says what would
         happen. Dead letters that are added meanwhile are not replayed. Raises `DeadLetterNotFoundError` for an unknown
@@ -116,7 +134,7 @@ class DeadLetters:
         how_often = dict.fromkeys(Replayed, 0)
         self._check_slots()
         began, step = asyncio.get_running_loop().time(), self._would_replay if dry_run else self._replay
-        async for letter in self._chosen(ids, reason, since, until):
+        async for letter in self._chosen(ids, Filter(reason, since, until, fingerprint)):
             if rate is not None and not dry_run:
                 await _pause(began + sum(how_often.values()) / rate)
             how_often[await step(letter)] += 1
@@ -129,27 +147,26 @@ class DeadLetters:
         reason: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        fingerprint: str | None = None,
         dry_run: bool = False,
     ) -> int:
-        """Delete dead letters: those with these ids, or all, or all with a reason or from a period. Returns the number.
+        """Delete dead letters: those with these ids, or all, or all that pass the filters of `list`; return the number.
 
         With `dry_run` nothing is deleted. Raises `DeadLetterNotFoundError`, `ConfigError`, `RedisUnavailableError`,
         `ServerError`.
         """
-        chosen = [letter.id async for letter in self._chosen(ids, reason, since, until)]
+        chosen = [letter.id async for letter in self._chosen(ids, Filter(reason, since, until, fingerprint))]
         if dry_run:
             return len(chosen)
         return sum([replies.integer(await self._connection.call(*command)) for command in purging(self._key, chosen)])
 
     # -- choosing ---------------------------------------------------------------------------------------------
 
-    def _chosen(
-        self, ids: str | Iterable[str] | None, reason: str | None, since: datetime | None, until: datetime | None
-    ) -> AsyncIterator[DeadLetterMessage]:
+    def _chosen(self, ids: str | Iterable[str] | None, which: Filter) -> AsyncIterator[DeadLetterMessage]:
         if ids is None:
-            return self._walk(reason, since, until, None)
-        if reason is not None or since is not None or until is not None:
-            raise ConfigError("ids: cannot be combined with reason, since and until")
+            return self._walk(which)
+        if which != Filter():
+            raise ConfigError("ids: cannot be combined with reason, since, until and fingerprint")
         if not isinstance(ids, Iterable):
             raise ConfigError(f"ids={values.shown(ids)}: expected one or several ids of dead letters")
         return self._of([ids] if isinstance(ids, str) else list(ids))
@@ -158,7 +175,7 @@ class DeadLetters:
         """Yield the dead letters with these ids, after all of them were found."""
         found: Letters = []
         for letter_id in ids if len(ids) == 1 else dict.fromkeys(ids):
-            _check_id("ids", letter_id)
+            check_id("ids", letter_id)
             page = await self._at("{}-{}".format(*entry_ids.parse(letter_id)))
             if not page:
                 raise DeadLetterNotFoundError(f"{self._key!r} has no dead letter {letter_id!r} of {self._group!r}")
@@ -166,16 +183,13 @@ class DeadLetters:
         for letter in found:
             yield letter
 
-    async def _walk(
-        self, reason: str | None, since: datetime | None, until: datetime | None, after: str | None
-    ) -> AsyncIterator[DeadLetterMessage]:
-        """Yield all dead letters that exist at the start, oldest first."""
-        if reason is not None:
-            values.text("reason", reason)
-        start, limit = _range(since, until, after)
+    async def _walk(self, which: Filter, after: str | None = None) -> AsyncIterator[DeadLetterMessage]:
+        """Yield all dead letters that exist at the start and pass a filter, oldest first."""
+        which.check()
+        start, limit = which.range(after)
         if (end := await self._last_id()) is not None:
-            async for letter in self._between(start, end if limit is None else min(end, limit, key=_place)):
-                if reason in (letter.reason, None):
+            async for letter in self._between(start, end if limit is None else min(end, limit, key=place)):
+                if which.passes(letter):
                     yield letter
 
     async def _between(self, start: str, end: str) -> AsyncIterator[DeadLetterMessage]:
@@ -243,33 +257,6 @@ def purging(key: str, ids: Sequence[str]) -> Iterator[Command]:
     """Yield the commands that delete these dead letters from their stream."""
     for start in range(0, len(ids), _IDS_AT_ONCE):
         yield ("XDEL", key, *ids[start : start + _IDS_AT_ONCE])
-
-
-def _range(since: datetime | None, until: datetime | None, after: str | None) -> tuple[str, str | None]:
-    """Return the first id to look at, and the last one if there is a limit. Raises `ConfigError`."""
-    start = "-" if since is None else _edge("since", since)
-    if after is not None:
-        _check_id("after", after)
-        start = max(f"({after}", start, key=_place)
-    return start, None if until is None else f"{_edge('until', until)}-{_LAST_OF_A_MILLISECOND}"
-
-
-def _place(edge: str) -> tuple[int, int]:
-    """Return an end of a range (`-`, `1700`, `1700-1` or `(1700-1`) as numbers that can be compared."""
-    return (0, 0) if edge == "-" else entry_ids.parse(edge.removeprefix("("))
-
-
-def _check_id(what: str, letter_id: object) -> None:
-    if not isinstance(letter_id, str) or not entry_ids.is_id(letter_id):
-        raise ConfigError(f"{what}: {values.shown(letter_id)} is not the id of a dead letter, e.g. 1700000000000-0")
-
-
-def _edge(what: str, moment: datetime) -> str:
-    if not isinstance(moment, datetime):
-        raise ConfigError(f"{what}={values.shown(moment)}: expected a datetime with a time zone")
-    if moment.tzinfo is None:
-        raise ConfigError(f"{what}={moment!r}: give a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
-    return str(max(0, round(moment.timestamp() * 1000)))
 
 
 async def _pause(until: float) -> None:

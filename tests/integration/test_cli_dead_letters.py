@@ -168,6 +168,7 @@ async def test_ls_as_json_has_all_but_payload_and_traceback(url: str, redis: Red
         "consumer": "host-1",
         "key": None,
         "event_id": None,
+        "fingerprint": "75170e54",
     }
 
 
@@ -195,6 +196,7 @@ def test_the_table_fits_the_terminal_and_never_cuts_an_id(width: int) -> None:
         consumer="host-1",
         key=None,
         event_id=None,
+        fingerprint="75170e54",
     )
     screen = Console(width=width, force_terminal=True, color_system=None, file=io.StringIO())
     place = Place("orders", "billing", None)
@@ -236,6 +238,7 @@ async def test_show_tells_everything_the_traceback_last(url: str, redis: Redis) 
     assert facts.pop("when") > "20"
     assert facts.pop("first failure") > "20"
     assert facts.pop("consumer")
+    assert len(facts.pop("fingerprint")) == 8
     assert facts == {
         "id": letter_id,
         "reason": "failures",

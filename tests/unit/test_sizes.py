@@ -22,6 +22,7 @@ PATHS = 8
 OPTIONS = {
     "broker.broker.Broker.__init__": "the broker's options",
     "consumer.stream_consumer.StreamConsumer.__init__": "a consumer's options",
+    "monitoring.dead_letters.DeadLetters.replay": "which dead letters, and how",
     "handlers.router.Router.__init__": "what a router says for its handlers",
     "producer.producer.publish": "the options of an event",
     "monitoring.lag.LagWatcher.__init__": "a watcher's options",

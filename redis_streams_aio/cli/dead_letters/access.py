@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import TypedDict
 
 import msgspec
 
@@ -32,6 +33,15 @@ class Place(msgspec.Struct, frozen=True):
         return f"{visible(self.stream)} / {visible(self.group)}"
 
 
+class Filters(TypedDict):
+    """The filters of `DeadLetters`."""
+
+    reason: str | None
+    since: datetime | None
+    until: datetime | None
+    fingerprint: str | None
+
+
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Which dead letters are meant: those with these ids, or else all that pass the filters."""
 
@@ -39,6 +49,16 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    fingerprint: str | None = None
+
+    def filters(self) -> Filters:
+        """Return the filters as `DeadLetters` takes them."""
+        return {
+            "reason": self.reason,
+            "since": self.since,
+            "until": self.until,
+            "fingerprint": self.fingerprint,
+        }
 
 
 @asynccontextmanager
@@ -69,7 +89,7 @@ async def chosen(letters: DeadLetters, which: Selection) -> AsyncIterator[DeadLe
         yield await letters.show(letter_id)
     after: str | None = None
     while which.ids is None:
-        page = await letters.list(reason=which.reason, since=which.since, until=which.until, after=after, count=_PAGE)
+        page = await letters.list(**which.filters(), after=after, count=_PAGE)
         for letter in page:
             yield letter
         if len(page) < _PAGE:

@@ -40,9 +40,7 @@ async def counted(settings: Settings, place: Place, which: Selection, verb: str)
 async def would_replay(settings: Settings, place: Place, which: Selection) -> Counted:
     """Return the extent of a replay, with its commands. Raises the errors of `DeadLetters.replay`."""
     async with opened(settings, place) as letters:
-        report = await letters.replay(
-            which.ids, reason=which.reason, since=which.since, until=which.until, dry_run=True
-        )
+        report = await letters.replay(which.ids, **which.filters(), dry_run=True)
         steps = [
             replaying(place.stream, place.group, Letter.of(letters.key, letter))
             async for letter in chosen(letters, which)
@@ -53,7 +51,7 @@ async def would_replay(settings: Settings, place: Place, which: Selection) -> Co
 async def replay(settings: Settings, place: Place, which: Selection, rate: float | None) -> Done:
     """Return events to their group. Raises the errors of `DeadLetters.replay`."""
     async with opened(settings, place) as letters:
-        report = await letters.replay(which.ids, reason=which.reason, since=which.since, until=which.until, rate=rate)
+        report = await letters.replay(which.ids, **which.filters(), rate=rate)
     return Done(count=report.replayed, told=told(report, "replayed"), changed=report.replayed > 0)
 
 
@@ -68,7 +66,7 @@ async def would_purge(settings: Settings, place: Place, which: Selection) -> Cou
 async def purge(settings: Settings, place: Place, which: Selection) -> Done:
     """Delete dead letters. Raises the errors of `DeadLetters.purge`."""
     async with opened(settings, place) as letters:
-        count = await letters.purge(which.ids, reason=which.reason, since=which.since, until=which.until)
+        count = await letters.purge(which.ids, **which.filters())
     return Done(count=count, told=f"{count:,} purged", changed=count > 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
@@ -36,13 +37,18 @@ def of_a_group(command: CommandT) -> CommandT:
 
 
 def filtered(command: CommandT) -> CommandT:
-    """Add the options `--reason`, `--since` and `--until`, which the command gets as `which`."""
+    """Add the options `--reason`, `--since`, `--until` and `--fingerprint`, which the command gets as `which`."""
 
     @wraps(command)
     def with_filter(
-        *given: object, reason: str | None, since: datetime | None, until: datetime | None, **options: object
+        *given: object,
+        reason: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        fingerprint: str | None,
+        **options: object,
     ) -> object:
-        return command(*given, which=_filter(reason, since, until), **options)
+        return command(*given, which=_filter(reason, since, until, fingerprint), **options)
 
     return _filters(cast("CommandT", with_filter))
 
@@ -58,11 +64,12 @@ def selected(command: CommandT) -> CommandT:
         reason: str | None,
         since: datetime | None,
         until: datetime | None,
+        fingerprint: str | None,
         **options: object,
     ) -> object:
-        has_filter = reason is not None or since is not None or until is not None
-        _check_one_way(("IDs", bool(ids)), ("--all", everything), ("a filter", has_filter))
-        which = Selection(ids=ids) if ids else _filter(reason, since, until)
+        which = _filter(reason, since, until, fingerprint)
+        _check_one_way(("IDs", bool(ids)), ("--all", everything), ("a filter", which != Selection()))
+        which = Selection(ids=ids) if ids else which
         return command(*given, which=which, **options)
 
     with_filters = _filters(cast("CommandT", with_selection))
@@ -77,18 +84,27 @@ def _filters(command: CommandT) -> CommandT:
         "--since", callback=moment, metavar="TIME", help=f"Only dead letters from this time or later. TIME: {when}"
     )
     reason = click.option("--reason", type=click.Choice(REASONS), help="Only dead letters with this reason.")
-    return reason(since(until(command)))
+    fingerprint = click.option(
+        "--fingerprint", callback=_fingerprint, metavar="HEX", help="Only those of one cause, as `groups` shows it."
+    )
+    return reason(fingerprint(since(until(command))))
+
+
+def _fingerprint(_: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not re.fullmatch("[0-9a-f]{8}", given.lower()):
+        raise click.BadParameter(f"expected eight hexadecimal digits, not {given!r}", param=parameter)
+    return given if given is None else given.lower()
 
 
 def _check_one_way(*ways: tuple[str, bool]) -> None:
     given = [way for way, is_given in ways if is_given]
     if not given:
-        raise click.UsageError("say which dead letters: IDs, --all, or a filter (--reason, --since, --until)")
+        raise click.UsageError("say which dead letters: IDs, --all, or a filter (--reason, --since, --fingerprint ...)")
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} cannot be combined: give either IDs, or --all, or a filter")
 
 
-def _filter(reason: str | None, since: datetime | None, until: datetime | None) -> Selection:
+def _filter(reason: str | None, since: datetime | None, until: datetime | None, fingerprint: str | None) -> Selection:
     if since is not None and until is not None and since > until:
         raise click.UsageError("--since is later than --until")
-    return Selection(reason=reason, since=since, until=until)
+    return Selection(reason=reason, since=since, until=until, fingerprint=fingerprint)

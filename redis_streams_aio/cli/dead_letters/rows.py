@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ...connection.replies import RawEntry
-from ...models import DeadLetterMessage
+from ...models import DeadLetterKind, DeadLetterMessage
+from ...monitoring.fingerprints import kind_of
 from .. import events
 from ..show import NONE, local_time, number, table, visible
 from .access import Place
@@ -48,6 +49,7 @@ class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
     consumer: str
     key: str | None
     event_id: str | None
+    fingerprint: str
 
     def cells(self) -> tuple[str, ...]:
         """Return the row of the table."""
@@ -116,11 +118,23 @@ def row_of(letter: DeadLetterMessage) -> LetterRow:
         consumer=letter.consumer,
         key=letter.key,
         event_id=letter.event_id,
+        fingerprint=kind_of(letter).fingerprint,
     )
 
 
 def _time(letter: DeadLetterMessage) -> datetime | None:
     return None if letter.timestamp.year == _NO_TIME else letter.timestamp
+
+
+KIND_COLUMNS = ("fingerprint", "count#", "last", "cause", "newest id")
+
+
+def kind_cells(kind: DeadLetterKind) -> tuple[str, ...]:
+    """Return the row of a kind: `1f0c9a2e  12  2026-11-28 10:02:03  ValueError in shop/orders.py in bill  1795-0`."""
+    where = " ".join(filter(None, (kind.error_type, kind.place and f"at {kind.place}")))
+    cause = where or f"{kind.reason}: {kind.newest_error}"
+    last = NONE if kind.last.year == _NO_TIME else local_time(kind.last)[:19]
+    return kind.fingerprint, number(kind.count), last, visible(cause), visible(kind.newest_id)
 
 
 # -- one of them --------------------------------------------------------------------------------------------------
@@ -151,6 +165,7 @@ def _facts(letter: DeadLetterMessage) -> list[tuple[str, str]]:
         ("id", letter.id),
         ("when", local_time(_time(letter))),
         ("reason", letter.reason),
+        ("fingerprint", kind_of(letter).fingerprint),
         ("error", letter.error),
         ("failures", number(letter.failures)),
         ("first failure", local_time(letter.first_failure)),
