@@ -30,8 +30,7 @@ class RedisStreamsError(Exception):
 class ConfigError(RedisStreamsError, ValueError):
     """An option, a URL or a configuration file is wrong. Also a `ValueError`.
 
-    The text names the argument or the key's path, shows the value, and says what is allowed. If the value is a URL,
-    the text hides its credentials.
+    The text names the argument or the key's path, shows the value without credentials, and says what is allowed.
 
     What to do: correct the value that the text names.
     """
@@ -43,8 +42,7 @@ class ConfigError(RedisStreamsError, ValueError):
 class HandlerDefinitionError(RedisStreamsError, TypeError):
     """A handler is declared in a way that cannot work. Also a `TypeError`.
 
-    Raised when the function is decorated, usually at import. If a value in the text is a URL, its credentials are
-    hidden.
+    Raised when the function is decorated, usually at import. The text hides the credentials of URLs.
 
     What to do: correct the handler that the text names.
     """
@@ -70,9 +68,7 @@ class WrongLoopError(NotOpenError):
 
 
 class SettledError(RedisStreamsError, RuntimeError):
-    """`ack`, `retry`, `reject`, `fail` or `publish` was called on a delivery whose fate is already decided.
-
-    Also a `RuntimeError`.
+    """`ack`, `retry`, `reject`, `fail` or `publish` was called when the fate was decided. Also a `RuntimeError`.
 
     What to do: call these methods before the handler returns.
     """
@@ -151,9 +147,8 @@ class CheckpointStoreError(RedisUnavailableError):
 class WrongNodeError(RedisRefusedError):
     """The connection leads to a node that may not serve now (`READONLY`, `NOREPLICAS`, `MASTERDOWN`, `CLUSTERDOWN`).
 
-    Also `MOVED` and `ASK` of a cluster's node: the key is on another node. A demoted primary gives such answers as long
-    as its connections last. The library closes the connection, and the next command opens another one: to the new
-    primary, if the address leads there.
+    Also `MOVED` and `ASK` of a cluster's node: the key is on another node. The library closes the connection, and the
+    next command opens another one: to the new primary, if the address leads there.
 
     What to do: try again later. If the error persists, check where the address leads.
     """
@@ -232,8 +227,7 @@ class ScriptMissingError(ServerError):
 class PartialPublishError(RedisStreamsError):
     """`publish_many` could not publish some of the events.
 
-    `ids` has one item for each payload: the entry id, or `None` if it was not published. `errors` has the errors of
-    these, in the same order.
+    `ids` has the entry id of each payload, or `None` if it was not published; `errors` has their errors, in order.
 
     What to do: publish those again whose error allows it.
     """
@@ -264,6 +258,13 @@ class NotDurableError(RedisStreamsError):
         return type(self), (self.ids, self.reason, self.reached, self.asked)
 
 
+class GroupBehindError(RedisStreamsError):
+    """A group is too far behind for more events, and nothing was published; the text says which group, and how far.
+
+    What to do: publish later, or add consumers.
+    """
+
+
 class HandlerSignal(RedisStreamsError):  # noqa: N818  # a signal, not an error
     """Base class of signals: a handler raises them to decide what happens to its event.
 
@@ -292,9 +293,7 @@ class RetryLater(HandlerSignal):
 
     def __init__(self, delay: float) -> None:
         if not is_delay(delay):
-            raise ConfigError(
-                f"RetryLater(delay={as_given(delay)}): expected a number of seconds, 0 to {LONGEST_DELAY}"
-                f"{in_seconds(delay)}"
-            )
+            bound = f"{LONGEST_DELAY}{in_seconds(delay)}"
+            raise ConfigError(f"RetryLater(delay={as_given(delay)}): expected a number of seconds, 0 to {bound}")
         super().__init__(f"retry in {delay:g} s")
         self.delay: float = float(delay)

@@ -237,6 +237,12 @@ class LagReport(msgspec.Struct, frozen=True):
     """Entries delivered and not yet settled."""
     oldest_age: float | None
     """Age in seconds of the oldest entry that is not settled; `None` if all are settled."""
+    rate_in: float | None = None
+    """Events added a second, over the measurements of the last minute; `None` if unknown, as at the first one."""
+    rate_out: float | None = None
+    """Events settled a second, over the measurements of the last minute; `None` if unknown."""
+    time_to_drain: float | None = None
+    """Seconds until all is settled, if both rates stay; `None` if unknown, or if the group falls further behind."""
 
     @property
     def behind(self) -> int:

@@ -27,7 +27,7 @@ from ..handlers.options import HandlerOptions, Middleware
 from ..handlers.router import Router
 from ..models import LagReport, Pause
 from ..producer.around import Around
-from ..producer.producer import publish, publish_many
+from ..producer.producer import publish, publish_many, wait_for_capacity
 from ..producer.publisher import Publisher
 from ..telemetry import Observer
 from ..telemetry.logs import log
@@ -141,6 +141,7 @@ class Broker:
 
     publish = publish
     publish_many = publish_many
+    wait_for_capacity = wait_for_capacity
 
     @property
     def _publisher(self) -> Publisher:

@@ -88,7 +88,8 @@ class Supervisor:
         self._work: TaskGroup | None = None
         self.leases: LeaseKeeping | LeaseThread | None = None
         self.loop_watch: LoopWatch | None = None
-        self._lag = LagWatcher(connection, (), high=settings.lag_high, low=settings.lag_low, telemetry=telemetry)
+        high, low, high_age = settings.lag_high, settings.lag_low, settings.lag_high_age
+        self._lag = LagWatcher(connection, (), high=high, low=low, high_age=high_age, telemetry=telemetry)
         self.controls: Controls = Controls(connection, telemetry)
         self.started: asyncio.Event = asyncio.Event()
         self.running: Running = Running()

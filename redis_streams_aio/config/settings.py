@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from ..checks import names, values
-from ..events.outgoing import Durability
+from ..events.outgoing import Durability, WhenBehind
 from ..exceptions import ConfigError
 from .hints import unit
 
@@ -40,6 +40,10 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
     replicas: Annotated[int, Meta(ge=1, le=1_000)] = 1
     """The number of replicas that must have an event with `durability: replicated`."""
+    when_behind: WhenBehind = "ignore"
+    """While a group of the stream is behind (`lag_high`), `publish` may `wait`, `refuse`, or `ignore` it."""
+    paced_by: list[_Name] | None = None
+    """The groups for which `when_behind` and `wait_for_capacity` wait. Default: all groups of the stream."""
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -95,6 +99,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The backpressure signal (`LagHigh`) is raised when a group is more than this many entries behind."""
     lag_low: Annotated[int, Meta(ge=0)] = 1_000
     """The signal is withdrawn (`LagLow`) when the group is at most this many entries behind."""
+    lag_high_age: _Seconds | None = None
+    """The signal is also raised when an entry that is not settled is older than this, until all are younger than half.
+
+    Default: the age does not matter.
+    """
     grace: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
     """Seconds that running handlers get to finish when the broker stops."""
 

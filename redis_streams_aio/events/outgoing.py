@@ -12,6 +12,9 @@ Command = tuple[str | bytes | float, ...]
 Durability = Literal["memory", "replicated", "disk"]
 """Where an event must be when publishing it returns: in the primary's memory, in replicas, or on the primary's disk."""
 
+WhenBehind = Literal["wait", "refuse", "ignore"]
+"""The way to publish while a group of the stream is behind: wait, raise `GroupBehindError`, or ignore it."""
+
 
 class Addressed(msgspec.Struct, frozen=True):
     """A payload and where it goes, which may be given without their names; all options are named."""

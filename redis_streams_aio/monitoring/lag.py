@@ -8,8 +8,11 @@ entries up to a bound. A lag that remains unknown is reported as `None`, never a
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+
+import msgspec
 
 from ..checks import functions, names, values
 from ..connection import Connection, replies
@@ -21,6 +24,7 @@ from ..events import entry_ids
 from ..exceptions import ConfigError, StreamNotFoundError
 from ..models import GroupInfo, LagReport, StreamInfo
 from ..telemetry import SILENT, LagHigh, LagLow, LagMeasured, Telemetry
+from .rates import Rates
 
 LagCallback = Callable[[LagReport], None]
 Group = tuple[str, str]
@@ -38,22 +42,34 @@ def known_lag(stream: StreamInfo, group: GroupInfo) -> int | None:
     return min(group.lag, stream.length)
 
 
-def is_behind(was_behind: bool, report: LagReport, *, high: int, low: int) -> bool:  # noqa: FBT001  # its state
+class Marks(msgspec.Struct, frozen=True):
+    """The marks at which a group counts as behind, and no longer."""
+
+    high: int = 10_000
+    low: int = 1_000
+    high_age: float | None = None
+    """Seconds; `None`: the age does not matter."""
+
+
+def is_behind(was_behind: bool, report: LagReport, marks: Marks) -> bool:  # noqa: FBT001  # its state
     """Whether a group counts as behind now.
 
-    A group is behind from the moment it is more than `high` entries behind until it is at most `low` behind. An unknown
-    lag does not end that state.
+    A group is behind from the moment it is more than `high` entries behind, or its oldest unsettled entry is older than
+    `high_age`, until it is at most `low` behind and the oldest is younger than half of that age. An unknown lag does
+    not end that state.
     """
+    age, high_age = report.oldest_age or 0.0, math.inf if marks.high_age is None else marks.high_age
     if was_behind:
-        return report.lag is None or report.behind > low
-    return report.behind > high
+        return report.lag is None or report.behind > marks.low or age > high_age / 2
+    return report.behind > marks.high or age > high_age
 
 
 class LagWatcher:
     """Measures groups, and calls back when one is more than `high` entries behind and when it is at most `low` behind.
 
     Between the two marks the signal does not change, so that it does not flicker. Entries behind = not yet delivered +
-    not yet settled. `groups` are pairs of stream and group. Raises `ConfigError`.
+    not yet settled. With `high_age`, a group is also behind when an entry that is not settled is older than `high_age`
+    seconds, until all are younger than half of that. `groups` are pairs of stream and group. Raises `ConfigError`.
     """
 
     def __init__(
@@ -63,14 +79,15 @@ class LagWatcher:
         *,
         high: int = 10_000,
         low: int = 1_000,
+        high_age: float | None = None,
         on_high: LagCallback | None = None,
         on_low: LagCallback | None = None,
         telemetry: Telemetry = SILENT,
     ) -> None:
         self._connection = values.instance("connection", connection, Connection)
         self._groups = tuple(dict.fromkeys(_pairs(groups)))
-        self._high = values.whole("high", high, 1)
-        self._low = values.whole("low", low, 0)
+        age = None if high_age is None else values.seconds("high_age", high_age)
+        self._marks = Marks(values.whole("high", high, 1), values.whole("low", low, 0), age)
         if low >= high:
             raise ConfigError(f"low={low}: expected less than high, which is {high}")
         for what, callback in (("on_high", on_high), ("on_low", on_low)):
@@ -79,6 +96,7 @@ class LagWatcher:
         self._on_high = on_high
         self._on_low = on_low
         self._telemetry = values.instance("telemetry", telemetry, Telemetry)
+        self._rates = Rates()
         self._behind: set[Group] = set()
         self.reports: dict[Group, LagReport] = {}
         """The latest report of each (stream, group)."""
@@ -119,7 +137,8 @@ class LagWatcher:
                 return await self._measure_closely(groups, stream)
         except StreamNotFoundError:
             return []
-        return [LagReport(stream, group.name, 0, 0, None) for group in watched]
+        done = [(LagReport(stream, group.name, 0, 0, None), group.entries_read) for group in watched]
+        return [self._rates.rated(report, added) for report, added in done]
 
     async def _measure_closely(self, groups: Sequence[Group], stream: str) -> list[LagReport]:
         """Measure a stream with open work or unknown lag: read stream, groups and its node's time at one moment."""
@@ -135,7 +154,8 @@ class LagWatcher:
             lag = await self._count_unread(stream.name, group.last_delivered_id)
         oldest = await self._oldest_unsettled(stream.name, group, lag)
         age = None if oldest is None else max(0.0, now - entry_ids.parse(oldest)[0] / 1000)
-        return LagReport(stream.name, group.name, lag, group.pending, age)
+        report = LagReport(stream.name, group.name, lag, group.pending, age)
+        return self._rates.rated(report, stream.entries_added)
 
     async def _count_unread(self, stream: str, last_delivered: str) -> int | None:
         unread = await self._connection.call("XRANGE", stream, f"({last_delivered}", "+", "COUNT", COUNTED_AT_MOST)
@@ -160,7 +180,7 @@ class LagWatcher:
         if self._telemetry.wants(LagMeasured):
             self._telemetry.emit(LagMeasured(report=report))
         was_behind = group in self._behind
-        now_behind = is_behind(was_behind, report, high=self._high, low=self._low)
+        now_behind = is_behind(was_behind, report, self._marks)
         if now_behind and not was_behind:
             self._behind.add(group)
             self._telemetry.emit(LagHigh(report=report))

@@ -19,7 +19,7 @@ from ..config import Settings
 from ..connection import Connection, replies
 from ..connection.node import Node
 from ..connection.replies import Answer, Reply
-from ..events.outgoing import Durability, Outgoing
+from ..events.outgoing import Durability, Outgoing, WhenBehind
 from ..exceptions import (
     InvalidEventError,
     PartialPublishError,
@@ -31,6 +31,7 @@ from ..exceptions import (
 )
 from ..telemetry import SILENT, Telemetry
 from .around import Around
+from .capacity import Capacity
 from .composer import Composer, several
 from .durably import Durably
 from .extras import checked_headers
@@ -63,11 +64,17 @@ class Publisher:
         self.durably: Durably = Durably(connection, settings, self.ask)
         self.around: Around | None = around or None
         """The publish middleware; `None` if there is none."""
+        self.capacity: Capacity = Capacity(connection, settings)
         self._telling = Telling(telemetry)
-        self.is_special: bool = bool(self.durably.streams or around or self._telling.is_wanted)
-        """Whether all events go through `publish` and `publish_many`: for copies, middleware or observers."""
+        self.is_special: bool = bool(self.durably.streams or self.capacity.streams or around or self._telling.is_wanted)
+        """Whether all events go through `publish` and `publish_many`: for copies, lag, middleware or observers."""
         self.shut: Collection[Node] = self.resending.shut
         """Nodes that refuse now."""
+
+    async def admit(self, stream: str, when_behind: WhenBehind | None) -> None:
+        """Return when an event may be published, where a call or the settings care. Raises the errors of `Capacity`."""
+        if when_behind is not None or stream in self.capacity.streams:
+            await self.capacity.admit(stream, when_behind)
 
     async def publish(self, event: Outgoing, durability: Durability | None) -> str:
         """Publish an event with everything that was asked for. Raises the errors of `producer.publish`."""

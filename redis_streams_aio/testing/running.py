@@ -20,7 +20,7 @@ from ..connection import Connection, replies
 from ..consumer.subscription import Subscription
 from ..models import DeadLetterMessage
 from ..monitoring.dead_letters import DeadLetters
-from ..producer.producer import publish, publish_many
+from ..producer.producer import publish, publish_many, wait_for_capacity
 from ..producer.publisher import Publisher
 from ..telemetry import DeadLettered, Fact
 from . import faults, passing, progress
@@ -44,6 +44,7 @@ class Harness:
 
     publish = publish
     publish_many = publish_many
+    wait_for_capacity = wait_for_capacity
 
     @property
     def _publisher(self) -> Publisher:

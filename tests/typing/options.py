@@ -90,10 +90,17 @@ async def publishing(producer: StreamProducer, delivery: Delivery, harness: Harn
     entry_id = await harness.publish("orders", Order(1))
     ids: list[str] = await broker.publish_many("orders", [Order(1)], event_type="Order", headers={})
     await broker.publish("orders", Order(1), durability="replicated")
+    await broker.publish("orders", Order(1), when_behind="wait")
+    await broker.wait_for_capacity("orders", timeout=5)
+    await harness.wait_for_capacity("orders")
+    why: str = (await broker.pause("orders", group="billing", by="ada", why="a bad deploy")).why
+    was_paused: bool = await broker.resume("orders", by=why)
     await producer.publish_many("orders", [Order(1)], durability="disk")
     delivery.publish("orders", Order(len(entry_id)), key="ada", atomic=bool(ids))
 
     await broker.publish("orders")  # type: ignore[call-arg]
+    await broker.publish("orders", {}, when_behind="later")  # type: ignore[arg-type]
+    await broker.pause("orders", by=was_paused)  # type: ignore[call-arg, arg-type]
     await broker.publish("orders", {}, "Order")  # type: ignore[call-arg]
     await broker.publish("orders", {}, kye="ada")  # type: ignore[call-arg]
     await producer.publish("orders", {}, headers={"a": 1})  # type: ignore[dict-item]

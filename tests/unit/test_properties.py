@@ -33,7 +33,7 @@ from redis_streams_aio.events.follow_ups import FollowUp
 from redis_streams_aio.handlers.fates import ABANDON, ACK, Ack, Complete, DeadLetter, Fate, Retry
 from redis_streams_aio.handlers.retry import decide
 from redis_streams_aio.handlers.routes import Route
-from redis_streams_aio.monitoring.lag import is_behind, known_lag
+from redis_streams_aio.monitoring.lag import Marks, is_behind, known_lag
 
 # -- fates ------------------------------------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ def test_p28_the_signal_rises_above_the_high_mark_and_falls_at_the_low_one(
     behind = False
     for lag, pending in measured:
         report = LagReport("s", "g", lag, pending, None)
-        before, behind = behind, is_behind(behind, report, high=high, low=low)
+        before, behind = behind, is_behind(behind, report, Marks(high, low))
         if report.behind > high:
             assert behind
         if report.behind <= low and lag is not None:

@@ -51,7 +51,7 @@ async def test_p28_a_group_is_measured_as_it_reads_and_settles(memory: Connectio
     await read(memory, 9)
     await memory.call("XACK", "s", "g", "3000000-0")
     [report] = await watcher.run_once()
-    assert report == LagReport("s", "g", 0, 0, None)
+    assert report == LagReport("s", "g", 0, 0, None, time_to_drain=0.0)
     assert watcher.reports == {("s", "g"): report}
 
 
@@ -132,7 +132,7 @@ async def test_a_group_that_is_done_is_measured_in_one_round_trip(
     await read(memory, 9)
     await memory.call("XACK", "s", "g", "1000000-0", "2000000-0", "3000000-0")
     monkeypatch.setattr(memory, "call", None)
-    assert await LagWatcher(memory, GROUPS[:1]).run_once() == [LagReport("s", "g", 0, 0, None)]
+    assert await LagWatcher(memory, GROUPS[:1]).run_once() == [LagReport("s", "g", 0, 0, None, time_to_drain=0.0)]
 
 
 async def test_p20_entries_that_go_while_they_are_measured_have_no_age(

@@ -11,7 +11,7 @@ import pytest
 
 from redis_streams_aio import Broker, Delivery, Router, StreamProducer
 from redis_streams_aio.events.follow_ups import WithAcknowledgement
-from redis_streams_aio.events.outgoing import Durability, Outgoing
+from redis_streams_aio.events.outgoing import Durability, Outgoing, WhenBehind
 from redis_streams_aio.handlers.options import HandlerOptions
 from redis_streams_aio.testing.running import Harness
 
@@ -20,6 +20,7 @@ class Published(Outgoing, frozen=True, kw_only=True):
     """The options of `publish`: those of the event, and what the call waits for."""
 
     durability: Durability | None = None
+    when_behind: WhenBehind | None = None
 
 
 DOORS: list[tuple[Callable[..., object], type[msgspec.Struct]]] = [
