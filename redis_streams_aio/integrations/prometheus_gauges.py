@@ -25,9 +25,10 @@ AT_LEAST = 5.0
 
 
 class Gauges:
-    """Reads the gauges of brokers when it is scraped: a `Collector` of prometheus-client."""
+    """Reads the gauges of brokers when it is scraped: a `Collector` of prometheus-client. Calls `before` first."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[], None]) -> None:
+        self._before = before
         self._brokers: list[Broker] = []
         self._measured: dict[tuple[str, str], tuple[LagReport, float]] = {}
 
@@ -46,6 +47,7 @@ class Gauges:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Return all gauges as they are now."""
+        self._before()
         found: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in MEANINGS}
         for name, labels, value in (*self._health(), *self._statuses(), *self._lags()):
             of_name = found[name]

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,8 +21,17 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from redis.asyncio import Redis
 
-from redis_streams_aio import BatchDelivery, Broker, ConfigError, Delivery, Reject, RetryPolicy, Settings
-from redis_streams_aio.integrations import prometheus_gauges
+from redis_streams_aio import (
+    BatchDelivery,
+    Broker,
+    ConfigError,
+    Delivery,
+    Reject,
+    RetryPolicy,
+    Settings,
+    StreamTypeError,
+)
+from redis_streams_aio.integrations import prometheus, prometheus_gauges
 from redis_streams_aio.integrations.asgi import probes
 from redis_streams_aio.integrations.prometheus import Prometheus
 from redis_streams_aio.monitoring import lag
@@ -32,6 +42,8 @@ from redis_streams_aio.telemetry import (
     Fact,
     Handled,
     LeaseLost,
+    Published,
+    PublishFailed,
     Reclaimed,
     RetryScheduled,
     StepFailed,
@@ -156,6 +168,54 @@ async def test_p33_latency_is_from_the_entry_id_to_the_end_of_the_handler(url: s
     taken = scrape(metrics)("latency_seconds_sum", **BILL)
     assert taken is not None
     assert 99 < taken < 200
+
+
+async def test_p33_what_was_published_and_what_was_not_is_counted(
+    url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, metrics, facts = made(url)
+    async with broker:
+        for number in range(3):
+            await broker.publish("orders", Order(number))
+        await broker.publish_many("orders", [Order(number) for number in range(10)])
+        await redis.set("broken", "no stream")
+        with pytest.raises(StreamTypeError):
+            await broker.publish("broken", Order(1))
+        monkeypatch.setattr(prometheus, "MOST_STREAMS", 4)
+        for number in range(6):
+            await broker.publish(f"stream-{number}", Order(number))
+    seen = scrape(metrics)
+    published = all_of(facts, Published)
+    assert seen("published_total", stream="orders") == 13
+    assert seen.total("published_total") == sum(fact.count for fact in published) == 19
+    assert seen.total("published_bytes_total") == sum(fact.bytes for fact in published) > 0
+    assert (
+        seen("publish_failed_total", stream="broken") == sum(fact.count for fact in all_of(facts, PublishFailed)) == 1
+    )
+    assert seen("publish_duration_seconds_count", stream="orders") == 4, "calls"
+    assert seen("published_total", stream="(others)") == 4
+    assert len([name for name, _ in seen.samples if name == "published_total"]) == 5, "no more of them"
+
+
+def test_p33_nothing_is_lost_between_counting_and_scraping_in_another_thread() -> None:
+    metrics, over = Prometheus(CollectorRegistry()), threading.Event()
+
+    def scraping() -> None:
+        while not over.is_set():
+            scrape(metrics)
+
+    thread = threading.Thread(target=scraping)
+    thread.start()
+    attempt = Handled(**BILL, id="1-0", began=1.0, seconds=0.5, outcome="acknowledged")  # type: ignore[arg-type]
+    for _ in range(20_000):
+        metrics(attempt)
+    over.set()
+    thread.join()
+    seen = scrape(metrics)
+    assert seen("handled_total", **BILL, outcome="acknowledged") == 20_000
+    assert seen("handler_duration_seconds_bucket", **BILL, le="0.5") == 20_000, "a bound belongs to its bucket"
+    assert seen("handler_duration_seconds_bucket", **BILL, le="0.25") == 0
+    assert seen("handler_duration_seconds_sum", **BILL) == pytest.approx(10_000)
 
 
 async def test_p20_p33_what_was_taken_over_lost_or_vanished_is_counted(url: str, redis: Redis) -> None:
@@ -324,6 +384,7 @@ async def test_the_page_lists_every_metric_with_its_type_and_labels(url: str) ->
 
     async with broker:
         await broker.publish_many("orders", [Order(0), Order(1)])
+        assert broker.ready
         await until(lambda: scrape(metrics).total("dead_lettered_total") == 1, DEADLINE)
         await until(lambda: scrape(metrics)("event_loop_delay_seconds") is not None, DEADLINE)
         await until(lambda: scrape(metrics)("lag", **GROUP) is not None, DEADLINE)
