@@ -236,7 +236,7 @@ class Broker:
         if self._is_open:
             raise RuntimeError("the broker is open already")
         self._failed = None
-        plans = [self._parts.plan(plan) for plan in self._router.plans()]
+        plans = [plan for planned in self._router.plans() if (plan := self._parts.plan(planned)) is not None]
         self._task = SupervisorTask(Supervisor(self._parts, plans), self._task)
         try:
             await self._task.open()

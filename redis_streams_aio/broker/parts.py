@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Manager = AbstractAsyncContextManager[object]
 
 
-def _as_it_is(plan: Plan) -> Plan:
+def _as_it_is(plan: Plan) -> Plan | None:
     return plan
 
 
@@ -47,8 +47,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     publisher: Publisher
     clock: Clock = LOOP_CLOCK
     """The clock for retries, batches and copies that wait."""
-    plan: Callable[[Plan], Plan] = _as_it_is
-    """Returns the plan with which a subscription starts, from the plan of its handlers."""
+    plan: Callable[[Plan], Plan | None] = _as_it_is
+    """Returns the plan with which a subscription starts, from the plan of its handlers; `None` if it does not start."""
     lifespan: Callable[[Manager], Manager] = _opening
     """Returns the manager that an application enters by `Broker.lifespan`, from the broker."""
 

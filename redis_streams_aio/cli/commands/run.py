@@ -7,9 +7,11 @@ import importlib
 import logging
 import sys
 import traceback
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
+from typing import TypedDict, Unpack
 
 import click
 
@@ -20,6 +22,10 @@ from ...integrations.http_server import serving
 from ...integrations.json_logs import JsonFormatter
 from ...integrations.log_repeats import CountRepeats
 from ...telemetry.logs import log
+from ..parameters import redis_name
+from ..running import parent
+from ..running.narrowing import as_worker, only_groups
+from ..running.workers import UNUSABLE, Workers
 from ..session import errors_told, one_line
 
 TEXT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
@@ -54,26 +60,86 @@ TEXT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
     metavar="ADDRESS",
     help="The address to serve them on; 0.0.0.0 for an orchestrator. They are not protected.",
 )
-def command(place: str, log_level: str, log_format: str, health_port: int | None, health_host: str) -> None:
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    callback=redis_name,
+    metavar="GROUP",
+    help="Only the handlers of this group; may be repeated.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Run N processes, and start one again that dies. Each serves its probes on a port of its own, from PORT on.",
+)
+@click.option("--reload", is_flag=True, help="For development: start again when a source file below here changes.")
+def command(
+    *, place: str, groups: tuple[str, ...], workers: int | None, reload: bool, **options: Unpack[Options]
+) -> None:
     """Run a broker until SIGINT or SIGTERM, then drain it; a second signal stops at once.
 
     `redis-streams-aio run shop.events:broker` imports shop/events.py of the current directory, or an installed module.
     """
-    run_broker(place, log_level, log_format, None if health_port is None else (health_host, health_port))
-
-
-def run_broker(place: str, log_level: str, log_format: str, health: tuple[str, int] | None = None) -> None:
-    """Run the broker at `module:attribute` (attributes of attributes too) until a signal stops it.
-
-    Serves its probes at the address `health`.
-    """
     module_name, _, attribute = place.partition(":")
     if not module_name or not attribute:
         raise click.BadParameter(f"expected module:broker, e.g. shop.events:broker, not {place!r}")
-    broker = find_broker(module_name, attribute)
-    logging.basicConfig(level=log_level.upper(), handlers=[log_handler(log_format)])
+    if workers is None and not reload:
+        run_broker(module_name, attribute, groups, options)
+        return
+    logging.basicConfig(level=options["log_level"].upper(), handlers=[log_handler(options["log_format"])])
+    again = ["run", place, *_repeated(groups, options)]
+    if code := asyncio.run(watch_over(again, workers or 1, reload=reload)):
+        raise click.exceptions.Exit(code)
+
+
+class Options(TypedDict):
+    """The options that a worker gets as they were given."""
+
+    log_level: str
+    log_format: str
+    health_port: int | None
+    health_host: str
+
+
+def _repeated(groups: Iterable[str], options: Options) -> Iterator[str]:
+    """Yield the options for a worker."""
+    for group in groups:
+        yield from ("--group", group)
+    for name, given in options.items():
+        if given is not None:
+            yield from (f"--{name.replace('_', '-')}", str(given))
+
+
+async def watch_over(command: Sequence[str], count: int, *, reload: bool) -> int:
+    """Run workers, and return the exit code."""
+    return await Workers(command, count, reload=reload).run()
+
+
+def run_broker(module_name: str, attribute: str, groups: Collection[str], options: Options) -> None:
+    """Run the broker at `module:attribute` (attributes of attributes too) until a signal stops it."""
+    port, number = options["health_port"], parent.number()
+    try:
+        broker = find_broker(module_name, attribute)
+        logging.basicConfig(level=options["log_level"].upper(), handlers=[log_handler(options["log_format"])])
+        if groups:
+            only_groups(broker, groups)
+    except click.ClickException as error:
+        if number is None:
+            raise
+        error.show()
+        raise click.exceptions.Exit(UNUSABLE) from error
+    if number is not None:
+        as_worker(broker, number)
+        port = port + number - 1 if port else port
     with errors_told():
-        asyncio.run(broker.run() if health is None else run_with_probes(broker, *health))
+        asyncio.run(_run(broker, options["health_host"], port))
+
+
+async def _run(broker: Broker, host: str, port: int | None) -> None:
+    with parent.outliving_no_parent():
+        await (broker.run() if port is None else run_with_probes(broker, host, port))
 
 
 def log_handler(log_format: str) -> logging.Handler:
