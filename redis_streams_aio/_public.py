@@ -4,7 +4,7 @@ from .broker import Broker, Router
 from .broker.health import Check, Health
 from .checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from .codecs import FieldsCodec, JsonCodec, MsgpackCodec, RawCodec
-from .config import Settings, StreamSettings
+from .config import Retention, Settings, StreamSettings
 from .connection import Connection
 from .consumer import ConsumerGroupManager, ConsumerStatus, StreamConsumer
 from .events.batch import BatchDelivery
@@ -117,6 +117,7 @@ __all__ = [
     "RedisUnavailableError",
     "Reject",
     "ReplayReport",
+    "Retention",
     "RetryLater",
     "RetryPolicy",
     "Router",

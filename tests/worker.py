@@ -2,7 +2,7 @@
 handler.
 
 python -m tests.worker URL [--group g] [--lease 1] [--work 0.01] [--concurrency 1] [--name N] [--hang N] [--die N]
-[--fail N] [--grace 30] [--order none] [--later SECONDS] [--most-waiting N]"""
+[--fail N] [--grace 30] [--order none] [--later SECONDS] [--most-waiting N] [--sweep g,h]"""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 
-from redis_streams_aio import Broker, Delivery, RetryLater, RetryPolicy, Settings
+from redis_streams_aio import Broker, Delivery, Retention, RetryLater, RetryPolicy, Settings, StreamSettings
 from redis_streams_aio.consumer import room
+from redis_streams_aio.monitoring import sweeper
 from tests.events import Order
 
 
@@ -25,7 +26,11 @@ def say(*words: object) -> None:
 
 def build(options: argparse.Namespace) -> Broker:
     settings = Settings(
-        consumer=options.name, reclaim_interval=options.reclaim, grace=options.grace, checkpoint_interval=0.05
+        consumer=options.name,
+        reclaim_interval=options.reclaim,
+        grace=options.grace,
+        checkpoint_interval=0.05,
+        streams={options.stream: StreamSettings(retention=_retention(options))},
     )
     broker = Broker(options.url, group=options.group, settings=settings)
     retry = RetryPolicy(base=0.05, max_failures=options.max_failures, max_deliveries=options.max_deliveries)
@@ -60,6 +65,10 @@ def build(options: argparse.Namespace) -> Broker:
     return broker
 
 
+def _retention(options: argparse.Namespace) -> Retention | None:
+    return Retention(acknowledged=True, groups=options.sweep.split(",")) if options.sweep else None  # type: ignore[arg-type]
+
+
 def _batches(broker: Broker, options: argparse.Namespace, retry: RetryPolicy) -> None:
     @broker.handler(options.stream, batch=options.batch, within=0.05, lease=options.lease, retry=retry)
     async def load(orders: list[Order]) -> None:
@@ -74,6 +83,7 @@ def _batches(broker: Broker, options: argparse.Namespace, retry: RetryPolicy) ->
 
 async def run(options: argparse.Namespace) -> None:
     room.MOST_WAITING = options.most_waiting
+    sweeper.INTERVAL = 0.02
     broker = build(options)
     running = asyncio.create_task(broker.run())
     while not broker.status and not running.done():
@@ -95,6 +105,7 @@ def main() -> None:
     parser.add_argument("--deduplicate", type=float)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--order")
+    parser.add_argument("--sweep", help="groups that must have settled what is deleted")
     for option, kind, default in (
         ("lease", float, 1.0),
         ("work", float, 0.01),

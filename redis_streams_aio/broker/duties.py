@@ -18,7 +18,7 @@ from ..config import Settings
 from ..connection import Connection
 from ..consumer.controls import Controls
 from ..consumer.periodic import Interval
-from ..monitoring import LagWatcher
+from ..monitoring import LagWatcher, StreamSweeper
 from ..producer import StreamManager
 from ..telemetry import Telemetry
 from .releases import ReleaseWatch
@@ -54,8 +54,12 @@ def of_handling(running: Running, lag: LagWatcher, slow: SlowHandlers, settings:
     yield Duty("measure lag", lambda: lag.measure(running.groups()), settings.lag_interval)
 
 
-def of_streams(connection: Connection, settings: Settings, telemetry: Telemetry) -> Iterator[Duty]:
+def of_streams(connection: Connection, running: Running, settings: Settings, telemetry: Telemetry) -> Iterator[Duty]:
     """Duties for the streams that the settings name, with handlers and without."""
+    kept = {name: retention for name, each in settings.streams.items() if (retention := each.retention) is not None}
+    if kept:
+        sweeper = StreamSweeper(connection, kept, groups=running.groups, telemetry=telemetry)
+        yield Duty("sweep streams", sweeper.run_once, sweeper.interval)
     bounds = {name: bound for name, each in settings.streams.items() if (bound := each.alert_length) is not None}
     if bounds:
         manager = StreamManager(connection, telemetry=telemetry)

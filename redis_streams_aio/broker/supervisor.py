@@ -176,7 +176,7 @@ class Supervisor:
         try:
             await self._open_all(opened)
             async with anyio.create_task_group() as self._duties:
-                for duty in duties.of_streams(self._connection, self._settings, self._telemetry):
+                for duty in duties.of_streams(self._connection, self.running, self._settings, self._telemetry):
                     self._start_duty(duty)
                 streams = [plan.options.stream for plan in self._plans]
                 self._spawn(self._duties, partial(tell_losses, self._connection, self._settings, streams))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from .retention import Retention
 from .settings import MAX_PAYLOAD_BYTES, Settings, StreamSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MAX_PAYLOAD_BYTES", "Settings", "StreamSettings", "load"]
+__all__ = ["MAX_PAYLOAD_BYTES", "Retention", "Settings", "StreamSettings", "load"]
 
 
 def load(path: str | Path, environment: Mapping[str, str] | None = None) -> Settings:

@@ -1,4 +1,7 @@
-"""Settings from the environment: `REDIS_STREAMS_BLOCK_MS=500` sets `block_ms`."""
+"""Settings from the environment: `REDIS_STREAMS_BLOCK_MS=500` sets `block_ms`.
+
+`REDIS_STREAMS_STREAMS` is JSON: `{"orders": {"retention": {"acknowledged": true}}}`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import msgspec
 from ..exceptions import ConfigError
 from ..telemetry.logs import log
 from .hints import suggestion, unit
-from .settings import Settings
+from .settings import Settings, StreamSettings
 
 PREFIX = "REDIS_STREAMS_"
 
@@ -25,9 +28,7 @@ def settings_in(environment: Mapping[str, str]) -> dict[object, object]:
         if not variable.startswith(PREFIX):
             continue
         key = variable.removeprefix(PREFIX).lower()
-        if key == "streams":
-            log.warning("environment variable %s is ignored: streams can be set only in the file or in code", variable)
-        elif key in Settings.__struct_fields__:
+        if key in Settings.__struct_fields__:
             found[key] = _converted(variable, key, value)
         else:
             shown = variable.encode("utf-8", "backslashreplace").decode()
@@ -39,8 +40,10 @@ def settings_in(environment: Mapping[str, str]) -> dict[object, object]:
 def _converted(variable: str, key: str, value: str) -> object:
     try:
         value.encode()  # Python turns bytes that are not UTF-8 into text that cannot be sent
+        if key == "streams":
+            return msgspec.to_builtins(msgspec.json.decode(value, type=dict[str, StreamSettings]))
         return msgspec.convert(value, _type_of(key), strict=False)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:  # a ValidationError is a DecodeError
         raise ConfigError(f"environment variable {variable}: {error}{unit(key)}") from None
 
 

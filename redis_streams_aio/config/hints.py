@@ -18,6 +18,6 @@ def unit(path: str) -> str:
     key = path.rpartition(".")[2]
     if key.endswith("_ms"):
         return " (in milliseconds, a whole number)"
-    if key.endswith(("timeout", "interval", "expiry", "retention")) or key == "grace":
+    if key.endswith(("timeout", "interval", "expiry", "_retention", "_age", "_after")) or key in ("grace", "keep"):
         return " (in seconds, a number)"
     return ' ("redis" or "memory")' if key == "checkpoints" else ""

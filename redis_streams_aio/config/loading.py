@@ -1,7 +1,7 @@
 """Load settings from a YAML file, with the environment on top.
 
 An unknown key, a wrong type or a value out of range raises `ConfigError` with the key's path
-(`$.redis_streams.streams.orders.maxlen`).
+(`$.redis_streams.streams.orders.durability`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..checks import values
 from ..exceptions import ConfigError
 from .environment import settings_in
 from .hints import suggestion, unit
+from .retention import Retention
 from .settings import Settings, StreamSettings
 
 if TYPE_CHECKING:
@@ -102,11 +103,17 @@ _UNKNOWN = r"Object contains unknown field `(?P<key>.*)` - at `(?P<path>.*)`"
 _AT = r"(?P<problem>.*) - at `(?:key in )?(?P<path>\$.*)`"
 
 
+def _record_at(path: str) -> type[msgspec.Struct]:
+    if ".streams" not in path:
+        return Settings
+    return Retention if path.endswith(".retention") else StreamSettings
+
+
 def _explain(problem: str) -> str:
     """Return msgspec's text with the whole path of the key, the nearest known key, and the unit."""
     if match := re.fullmatch(_UNKNOWN, problem, re.DOTALL):
         key, path = match["key"], match["path"]
-        known = StreamSettings if ".streams" in path else Settings
+        known = _record_at(path)
         return f"unknown key - at {path}.{key}{suggestion(key, known.__struct_fields__)}"
     if match := re.fullmatch(_AT, problem, re.DOTALL):
         return f"{match['problem']} - at {match['path']}{unit(match['path'])}"

@@ -6,16 +6,16 @@ that end in `_ms`.
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ..checks import names, values
+from ..checks import names
 from ..events.outgoing import Durability, WhenBehind
 from ..exceptions import ConfigError
-from .hints import unit
+from .checking import check_fields
+from .retention import Retention
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
 
@@ -26,11 +26,8 @@ _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of one stream."""
 
-    maxlen: Annotated[int, Meta(ge=1)] | None = None
-    """Each publish trims the stream to about this many entries (`MAXLEN ~`).
-
-    Trimming also removes entries that a slow group has not read yet.
-    """
+    retention: Retention | None = None
+    """Rules by which entries are deleted. Default: none, so the stream grows without a limit."""
     alert_length: Annotated[int, Meta(ge=1)] | None = None
     """Warn (fact `StreamPastBound`) when the stream has more entries than this."""
     durability: Durability = "memory"
@@ -46,7 +43,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The groups for which `when_behind` and `wait_for_capacity` wait. Default: all groups of the stream."""
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Seconds that running handlers get to finish when the broker stops."""
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         if self.lag_low >= self.lag_high:
             raise ConfigError(f"lag_low ({self.lag_low}) must be below lag_high ({self.lag_high})")
         for what, name in (("group", self.group), ("consumer", self.consumer)):
@@ -127,39 +124,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def stream(self, name: str) -> StreamSettings:
         """Return the options of a stream, or the defaults if it has none."""
         return self.streams.get(name, _DEFAULT_STREAM)
-
-
-def _check_fields(record: msgspec.Struct) -> None:
-    """Check values given in code like values of a file, and store plain text, and records instead of mappings.
-
-    Raises `ConfigError`.
-    """
-    for field in _fields(type(record)):
-        given = getattr(record, field.name)
-        try:
-            value = msgspec.convert(_plain(given), field.type)
-        except UnicodeEncodeError:
-            raise ConfigError(f"{type(record).__name__}({field.name}): text that cannot be written as UTF-8") from None
-        except Exception as error:  # noqa: BLE001  # a user's value may raise anything
-            shown = "..." if field.name == "redis_url" else values.shown(given)
-            raise ConfigError(f"{type(record).__name__}({field.name}={shown}): {error}{unit(field.name)}") from None
-        if value is not given:
-            msgspec.structs.force_setattr(record, field.name, value)
-
-
-@functools.cache
-def _fields(record: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """Return the fields of a record with their types, which msgspec evaluates from text each time it is asked."""
-    return msgspec.structs.fields(record)
-
-
-def _plain(value: object) -> object:
-    """Return members of a `(str, Enum)` and other subclasses of `str` as plain text, also as keys of a mapping."""
-    if isinstance(value, str):
-        return names.exact(value)
-    if isinstance(value, dict):
-        return {_plain(name): inner for name, inner in value.items()}
-    return value
 
 
 _DEFAULT_STREAM = StreamSettings()

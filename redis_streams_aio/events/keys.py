@@ -99,3 +99,8 @@ def deleted(stream: str, group: str) -> str:
 def checkpoint(stream: str, group: str) -> str:
     """Return the key that contains the group's checkpoint."""
     return sibling(stream, group, "checkpoint")
+
+
+def retention(stream: str, group: str = "") -> str:  # noqa: ARG001  # all other keys have a group
+    """Return the hash in which the sweeps of a stream remember how far its groups were, and whose turn it is."""
+    return sibling(stream, OURS, "retention")

@@ -111,8 +111,10 @@ class Composer:
 
     def _head(self, stream: str) -> Command:
         """Return the command up to the fields."""
-        maxlen = self._settings.stream(stream).maxlen
-        return ("XADD", stream, "*") if maxlen is None else ("XADD", stream, "MAXLEN", "~", maxlen, "*")
+        retention = self._settings.stream(stream).retention
+        if retention is None or retention.max_length is None:
+            return ("XADD", stream, "*")
+        return ("XADD", stream, "MAXLEN", "~", retention.max_length, "*")
 
 
 def several(payloads: Iterable[object]) -> Iterable[object]:

@@ -44,6 +44,7 @@ from .facts import (
 )
 from .flow import Paused, Resumed
 from .observers import SILENT, Observer, Telemetry, write
+from .retention import RetentionNear, RetentionPinned, UnsettledTrimmed
 
 __all__ = [
     "SILENT",
@@ -78,6 +79,8 @@ __all__ = [
     "Recovered",
     "Released",
     "Resumed",
+    "RetentionNear",
+    "RetentionPinned",
     "RetryScheduled",
     "Settled",
     "Starved",
@@ -85,5 +88,6 @@ __all__ = [
     "StreamPastBound",
     "Subscribed",
     "Telemetry",
+    "UnsettledTrimmed",
     "write",
 ]

@@ -158,7 +158,7 @@ class Drained(Fact, frozen=True, kw_only=True):
 class EntriesVanished(GroupFact, frozen=True, kw_only=True):
     """Entries were deleted or trimmed while they were pending, so they can no longer be handled.
 
-    What to do: raise `maxlen`, or find out who deletes entries.
+    What to do: raise the bound of the stream (`retention`), or find out who deletes entries.
     """
 
     level: ClassVar[int] = logging.ERROR
@@ -242,7 +242,7 @@ class LagLow(ReportFact, frozen=True, kw_only=True):
 class StreamPastBound(Fact, frozen=True, kw_only=True):
     """A stream is longer than its `alert_length`.
 
-    What to do: find the group that is behind, or trim the stream (`maxlen`).
+    What to do: find the group that is behind, or give the stream a `retention`.
     """
 
     level: ClassVar[int] = logging.WARNING

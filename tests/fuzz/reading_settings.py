@@ -21,7 +21,7 @@ from redis_streams_aio.events import entry_ids, keys
 from tests.fuzz import inputs
 from tests.fuzz.running import Target
 
-KEYS = (*Settings.__struct_fields__, "blok_ms", "<<", "", "maxlen")
+KEYS = (*Settings.__struct_fields__, "blok_ms", "<<", "", "retention")
 NASTY = (
     *("2001-99-99", "2001-01-01", "!!bool x", "!!int ''", "!!timestamp x", "!!float x", "!!binary '*'", "!!set {a}"),
     *("!!python/object/apply:os.system ['true']", "!!python/name:os.system", "!unknown x", "!!str 5", "!!null x"),
@@ -50,7 +50,7 @@ redis_streams:
   block_ms: 500
   grace: 5
   checkpoints: redis
-  streams: {orders: {maxlen: 1000, alert_length: 900}, clicks: {}}
+  streams: {orders: {retention: {max_length: 1000, max_age: 3600}, alert_length: 900}, clicks: {}}
 """
 
 

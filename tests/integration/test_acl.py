@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 
-from redis_streams_aio import Broker, Delivery, PermissionDeniedError, RetryPolicy, Settings, StreamSettings
+from redis_streams_aio import Broker, Delivery, PermissionDeniedError, Retention, RetryPolicy, Settings, StreamSettings
 from redis_streams_aio.events import keys
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
@@ -228,7 +228,9 @@ def told(text: str, missed: set[str]) -> bool:
 
 async def test_a_producer_publishes_and_does_nothing_else(locked: Server, admin: Redis) -> None:
     """P23; its text names command and stream where something is not permitted."""
-    settings = msgspec.structs.replace(SETTINGS, streams={"orders": StreamSettings(maxlen=1000)})
+    settings = msgspec.structs.replace(
+        SETTINGS, streams={"orders": StreamSettings(retention=Retention(max_length=1000))}
+    )
     async with Broker(url_of(locked, "producer"), settings=settings) as broker:
         await broker.publish("orders", Order(1), key="k", event_id="e", headers={"h": "x"})
         await broker.publish_many("orders", [Order(2), Order(3)])
@@ -269,6 +271,19 @@ async def test_an_operator_can_look_and_see_to_dead_letters(locked: Server, admi
     assert await admin.xlen("orders") == 1, "a copy, as its entry is gone"
     await operate(locked, "dead-letters", "purge", "orders", "billing", third, "--yes")
     assert await admin.xlen(DEAD) == 0
+    assert await refusals(admin) == set()
+
+
+async def test_a_sweeper_deletes_what_retention_lets_go(locked: Server, admin: Redis) -> None:
+    """P21: a broker of its own, with no handlers."""
+    kept = StreamSettings(retention=Retention(acknowledged=True, max_age=3600, max_length=1000))
+    await publish(admin, 1, 2, 3)
+    await admin.xgroup_create("orders", "billing", "$")
+    await admin.xgroup_create("orders", "mail", "0")
+    found = await admin.xreadgroup("mail", "ann", {"orders": ">"}, count=2)
+    await admin.xack("orders", "mail", found[0][1][0][0])
+    async with Broker(url_of(locked, "sweeper"), settings=Settings(streams={"orders": kept})):
+        await until(lambda: has_length(admin, "orders", 2))
     assert await refusals(admin) == set()
 
 
@@ -316,6 +331,14 @@ FORBIDDEN = {
         ("XDEL", DEAD, "1-1"),
         ("DEL", "{orders}:billing:checkpoint"),
     ],
+    "sweeper": [
+        *(command for command in EVERYBODYS_NOT if "XTRIM" not in command[0] and "XTRIM" not in command[1]),
+        ("XTRIM", "{orders}:billing:dead", "MAXLEN", "0"),
+        ("XADD", "orders", "*", "a", "b"),
+        ("XREADGROUP", "GROUP", "billing", "s", "STREAMS", "orders", ">"),
+        ("XACK", "orders", "billing", "1-1"),
+        ("XGROUP", "CREATE", "orders", "mail", "0"),
+    ],
     "operator": [
         *EVERYBODYS_NOT,
         ("XREADGROUP", "GROUP", "billing", "o", "STREAMS", "orders", ">"),
@@ -335,7 +358,7 @@ async def test_nobody_can_do_what_is_not_theirs(locked: Server, admin: Redis, us
                 await theirs.execute_command(*command)
 
 
-@pytest.mark.parametrize("user", ["default", "admin", "producer", "consumer", "operator"])
+@pytest.mark.parametrize("user", ["default", "admin", "producer", "consumer", "sweeper", "operator"])
 async def test_nobody_gets_in_before_passwords_are_set(
     new_server: Callable[..., Server], tmp_path: Path, user: str
 ) -> None:

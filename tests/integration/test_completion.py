@@ -16,6 +16,7 @@ from redis_streams_aio import (
     InvalidEventError,
     NotOpenError,
     PayloadTooLargeError,
+    Retention,
     RetryPolicy,
     Settings,
     SettledError,
@@ -112,7 +113,9 @@ async def test_what_is_said_too_late_is_refused(url: str) -> None:
 
 async def test_follow_ups_are_published_once_however_often_the_handler_is_tried(url: str, redis: Redis) -> None:
     tries: list[int] = []
-    broker = Broker(url, group="g", settings=Settings(streams={INVOICES: StreamSettings(maxlen=1000)}))
+    broker = Broker(
+        url, group="g", settings=Settings(streams={INVOICES: StreamSettings(retention=Retention(max_length=1000))})
+    )
 
     @broker.handler("orders", retry=SOON)
     async def handle(order: Order, delivery: Delivery) -> None:

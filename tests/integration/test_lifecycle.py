@@ -309,10 +309,10 @@ async def test_a_stream_past_its_bound_is_told_once_until_it_is_within_it_again(
     assert told == [("orders", 6), ("orders", 10)]
 
 
-async def test_maxlen_trims_as_a_stream_option(url: str, redis: Redis) -> None:
-    from redis_streams_aio import StreamSettings
+async def test_p21_publishing_keeps_a_stream_near_its_max_length(url: str, redis: Redis) -> None:
+    from redis_streams_aio import Retention, StreamSettings
 
-    settings = Settings(streams={"orders": StreamSettings(maxlen=100)})
+    settings = Settings(streams={"orders": StreamSettings(retention=Retention(max_length=100))})
     async with Broker(url, settings=settings) as broker:
         for _ in range(5):
             await broker.publish_many("orders", [Order(number) for number in range(200)])

@@ -12,7 +12,7 @@ import pytest
 from tests.soak.course import Plan, run
 
 FILLS_FOR_LONGER = "memory of the server"
-"""The streams have not yet come to their `maxlen`."""
+"""The streams have not yet come to their `max_length`."""
 
 
 @pytest.mark.timeout(180)

@@ -74,8 +74,8 @@ WRONG: list[Any] = [
     *("json", "http://h", "redis://a:1,b:2", "memory://", "redis://h/0?nope=1", "true", "nan", "1-1", "5"),
     *(b"", b"x", bytearray(b"x"), memoryview(b"x"), [], [1], ["a"], (), ("a", "b"), {}, {"a": 1}, {1: "x"}, {"a": "b"}),
     *(
-        {"orders": {"maxlen": 5}},
-        {"orders": {"maxlen": 0}},
+        {"orders": {"retention": {"max_length": 5}}},
+        {"orders": {"retention": {"max_length": 0}}},
         {"orders": None},
         set(),
         {1},

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from redis_streams_aio import Broker, Delivery, RedisStreamsError, RetryPolicy, Settings, StreamSettings
+from redis_streams_aio import Broker, Delivery, RedisStreamsError, Retention, RetryPolicy, Settings, StreamSettings
 from redis_streams_aio.telemetry import EntriesVanished, Fact
 
 SHARES = {"orders": 100, "mail": 100, "clicks": 80, "rows": 100, "payments": 8, "flaky": 12}
@@ -51,7 +51,10 @@ class Load:
         """What happened, by the names of facts; entries that vanished are counted one by one."""
         self._room = asyncio.Event()
         self._settings = Settings(
-            streams={stream: StreamSettings(maxlen=share * ROUNDS_KEPT) for stream, share in SHARES.items()},
+            streams={
+                stream: StreamSettings(retention=Retention(max_length=share * ROUNDS_KEPT))
+                for stream, share in SHARES.items()
+            },
             consumer_expiry=consumer_expiry,
             dead_letter_maxlen=DEAD_LETTERS,
         )

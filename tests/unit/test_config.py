@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from redis_streams_aio import Broker, ConfigError, Settings, StreamSettings, config
+from redis_streams_aio import Broker, ConfigError, Retention, Settings, StreamSettings, config
 from redis_streams_aio.exceptions import RedisStreamsError
 
 
@@ -35,7 +35,7 @@ def test_a_file_and_the_environment_on_top(write) -> None:
           count: 10
           grace: 5
           streams:
-            orders: {maxlen: 1000, alert_length: 900}
+            orders: {retention: {max_length: 1000}, alert_length: 900}
             clicks: {}
         other_section: {anything: goes}
         """
@@ -48,10 +48,13 @@ def test_a_file_and_the_environment_on_top(write) -> None:
         block_ms=500,
         count=20,
         grace=5.0,
-        streams={"orders": StreamSettings(maxlen=1000, alert_length=900), "clicks": StreamSettings()},
+        streams={
+            "orders": StreamSettings(retention=Retention(max_length=1000), alert_length=900),
+            "clicks": StreamSettings(),
+        },
     )
-    assert settings.stream("orders").maxlen == 1000
-    assert settings.stream("unheard-of").maxlen is None
+    assert settings.stream("orders").retention == Retention(max_length=1000)
+    assert settings.stream("unheard-of").retention is None
 
 
 @pytest.mark.parametrize(
@@ -69,8 +72,23 @@ def test_a_file_and_the_environment_on_top(write) -> None:
         ("redis_streams: {lag_interval: -1}", r"Expected `float` > 0.0 - at \$.redis_streams.lag_interval \(in sec"),
         ("redis_streams: {count: 0}", r"Expected `int` >= 1 - at \$.redis_streams.count"),
         ("redis_streams: {checkpoints: disk}", r"Invalid enum value 'disk' - at \$.redis_streams.checkpoints"),
-        ("redis_streams: {streams: {orders: {maxlen: many}}}", r"at \$.redis_streams.streams.orders.maxlen"),
-        ("redis_streams: {streams: {orders: {maxlne: 1}}}", r"streams.orders.maxlne \(did you mean maxlen\?\)"),
+        (
+            "redis_streams: {streams: {orders: {alert_length: many}}}",
+            r"at \$.redis_streams.streams.orders.alert_length",
+        ),
+        (
+            "redis_streams: {streams: {orders: {alert_lenght: 1}}}",
+            r"orders.alert_lenght \(did you mean alert_length\?\)",
+        ),
+        (
+            "redis_streams: {streams: {orders: {retention: {max_lenght: 1}}}}",
+            r"streams.orders.retention.max_lenght \(did you mean max_length\?\)",
+        ),
+        (
+            "redis_streams: {streams: {orders: {retention: {max_age: 7d}}}}",
+            r"at \$.redis_streams.streams.orders.retention.max_age \(in seconds, a number\)",
+        ),
+        ("redis_streams: {streams: {orders: {retention: {}}}}", "set max_length, max_age or acknowledged"),
         ("redis_streams: {lag_high: 5, lag_low: 6}", r"lag_low \(6\) must be below lag_high \(5\)"),
         ("redis_streams: {group: 'two words'}", "white space"),
         ("redis_streams: [1]", r"expected a mapping, got list - at \$.redis_streams"),
@@ -97,7 +115,7 @@ def test_what_is_wrong_is_told_with_its_path(write, text: str, expected: str) ->
         ("redis_streams:\n  group: a\n  'group': a\n", "group", "2 and 3"),
         ("redis_streams: {group: a, group: b}\n", "group", "1 and 1"),
         ("redis_streams:\n  streams: {a: {}}\n  count: 5\n  streams: {b: {}}\n", "streams", "2 and 4"),
-        ("redis_streams:\n  streams:\n    a: {maxlen: 1,\n        maxlen: 2}\n", "maxlen", "3 and 4"),
+        ("redis_streams:\n  streams:\n    a: {replicas: 1,\n        replicas: 2}\n", "replicas", "3 and 4"),
         ("redis_streams:\n  streams:\n    a: {}\n    b: {}\n    a: {}\n", "a", "3 and 5"),
         ("redis_streams: {}\nredis_streams: {group: a}\n", "redis_streams", "1 and 2"),
         ("x: &x {count: 5}\nredis_streams:\n  count: 6\n  <<: *x\n  count: 7\n", "count", "3 and 5"),
@@ -117,7 +135,7 @@ def test_own_keys_may_override_merged_ones_as_often_as_a_mapping_is_merged(write
         """
         x: &x {count: 5, grace: 1}
         y: &y {<<: *x, count: 6}
-        redis_streams: {count: 7, <<: [*y, *x], streams: {a: {maxlen: 1}, b: {maxlen: 1}}}
+        redis_streams: {count: 7, <<: [*y, *x], streams: {a: {replicas: 1}, b: {replicas: 1}}}
         again: {<<: *y, count: 8}
         """
     )
@@ -144,11 +162,20 @@ def test_an_unknown_environment_variable_is_warned_of(write, caplog: pytest.LogC
     assert "did you mean block_ms?" in caplog.text
 
 
-def test_streams_in_the_environment_are_told_where_they_can_be_set(write, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert config.load(write("redis_streams:\n"), {"REDIS_STREAMS_STREAMS": "{}"}) == Settings()
-    assert "REDIS_STREAMS_STREAMS is ignored: streams can be set only in the file or in code" in caplog.text
-    assert "did you mean" not in caplog.text
+def test_streams_come_from_the_environment_as_json(write) -> None:
+    """They replace those of the file, as each variable replaces its key."""
+    path = write("redis_streams: {streams: {clicks: {alert_length: 5}}}")
+    kept = '{"orders": {"retention": {"max_age": 3600, "acknowledged": true}}}'
+    settings = config.load(path, {"REDIS_STREAMS_STREAMS": kept})
+    assert settings.streams == {"orders": StreamSettings(retention=Retention(max_age=3600, acknowledged=True))}
+    for wrong in (
+        "orders",
+        '{"orders": {"retention": {}}}',
+        '{"orders": 5}',
+        '{"orders": {"retention": {"max_age": 0}}}',
+    ):
+        with pytest.raises(ConfigError, match="environment variable REDIS_STREAMS_STREAMS: "):
+            config.load(path, {"REDIS_STREAMS_STREAMS": wrong})
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ import pytest
 import yaml
 
 import redis_streams_aio
-from redis_streams_aio import ConfigError, RedisStreamsError, RetryPolicy, Settings, StreamSettings, config, telemetry
+from redis_streams_aio import (
+    ConfigError,
+    RedisStreamsError,
+    Retention,
+    RetryPolicy,
+    Settings,
+    StreamSettings,
+    config,
+    telemetry,
+)
 from redis_streams_aio.events import keys, wire_format
 from redis_streams_aio.handlers.options import HandlerOptions
 from redis_streams_aio.handlers.subscription_options import SubscriptionOptions
@@ -60,6 +69,7 @@ def code(cell: str) -> str:
 RECORDS = {
     "`Settings`": Settings,
     "`StreamSettings`": StreamSettings,
+    "`Retention`": Retention,
     "Handler options": HandlerOptions,
     "`RetryPolicy`": RetryPolicy,
 }
@@ -70,20 +80,21 @@ def test_every_option_is_documented_with_its_default(heading: str, record: type[
     documented = {code(row[0]): row[2] for row in rows(section(DOCS / "configuration.md", heading))}
     fields = {field.name: field for field in msgspec.structs.fields(record)}
     assert list(documented) == list(fields), "the same options, in the same order"
-    from_yaml = record in (Settings, StreamSettings)
+    from_yaml = record in (Settings, StreamSettings, Retention)
     for name, cell in documented.items():
         if fields[name].required:
             assert cell == "required", name
         else:
             said = yaml.safe_load(code(cell)) if from_yaml else eval(code(cell), {"RetryPolicy": RetryPolicy})
-            assert said == default_of(fields[name]), name
+            default = default_of(fields[name])
+            assert said == ([] if from_yaml and default == () else default), name
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> object:
     return field.default_factory() if field.default is msgspec.NODEFAULT else field.default
 
 
-@pytest.mark.parametrize("record", [Settings, StreamSettings])
+@pytest.mark.parametrize("record", [Settings, StreamSettings, Retention])
 def test_what_is_allowed_is_documented(record: type[msgspec.Struct]) -> None:
     schema = msgspec.json.schema(record)["$defs"][record.__name__]
     allowed = {code(row[0]): row[3] for row in rows(section(DOCS / "configuration.md", f"`{record.__name__}`"))}

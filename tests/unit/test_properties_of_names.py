@@ -225,20 +225,23 @@ def test_numbers_that_cannot_be_are_none(said: bytes, number: int) -> None:
 @pytest.mark.parametrize("name", sorted(Settings.__struct_fields__))
 def test_every_setting_can_come_from_the_environment(name: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("redis_streams: {group: of-file, streams: {orders: {maxlen: 5}}}")
-    value = {"streams": "x", "redis_url": "memory://", "lease_thread": "true", "checkpoints": "memory"}.get(
-        name, "1500"
-    )
+    path.write_text("redis_streams: {group: of-file, streams: {orders: {alert_length: 5}}}")
+    value = {
+        "streams": '{"orders": {"alert_length": 7}}',
+        "redis_url": "memory://",
+        "lease_thread": "true",
+        "checkpoints": "memory",
+    }.get(name, "1500")
     environment = {f"REDIS_STREAMS_{name.upper()}": value, f"{name.upper()}": "none of ours"}
     settings = config.load(path, environment)
     wanted = yaml.safe_load(value) if name not in ("group", "consumer", "redis_url", "checkpoints") else value
     if name == "lag_low":
         assert settings.lag_low == 1500
     elif name == "streams":
-        assert settings.streams == {"orders": StreamSettings(maxlen=5)}, "too rich for a variable: ignored"
+        assert settings.streams == {"orders": StreamSettings(alert_length=7)}
     else:
         assert getattr(settings, name) == wanted
-    assert settings.stream("orders").maxlen == 5
+    assert settings.stream("orders").alert_length == (7 if name == "streams" else 5)
     assert settings.group == ("1500" if name == "group" else "of-file")
 
 
@@ -354,7 +357,7 @@ def test_where_a_file_is_no_yaml_is_said(tmp_path: Path) -> None:
 
 def test_the_stream_whose_options_are_wrong_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("redis_streams: {streams: {fine: {maxlen: 1}, wrong: {maxlen: 0}}}", encoding="utf-8")
+    path.write_text("redis_streams: {streams: {fine: {alert_length: 1}, wrong: {alert_length: 0}}}", encoding="utf-8")
     with pytest.raises(ConfigError) as raised:
         config.load(path, {})
-    assert str(raised.value) == f"{path}: Expected `int` >= 1 - at $.redis_streams.streams.wrong.maxlen"
+    assert str(raised.value) == f"{path}: Expected `int` >= 1 - at $.redis_streams.streams.wrong.alert_length"

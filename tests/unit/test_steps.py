@@ -34,6 +34,8 @@ OPERATORS = {"replaying.REPLAY", "controls.PAUSE", "controls.RESUME"}
 DONE_WITHOUT = {("dead_letters.DEAD_LETTER", "dead_letters"): {"xdel", "xrevrange"}}
 """Commands that the ACL file leaves out. XDEL undoes a dead letter whose entry may not be acknowledged, which the
 file's consumers may; XREVRANGE finds one whose answer was lost, which is told as a lost lease without it."""
+SWEEPERS = {"retention.SWEEP"}
+"""Steps of a process that sweeps streams: the ACL file has a user for it, and its selectors may be given to another."""
 MANAGERS = {"groups.COPY_GROUP", "groups.DELETE_GROUP", "groups.USE", "seeking.SEEK", "streams.CREATE_STREAM"}
 """Steps of a program of the user's own, for which docs/connections.md has a line."""
 
@@ -181,7 +183,7 @@ def missing(script: str, granted: Mapping[str, set[str]], plain: set[str], group
     return {name: commands for name, commands in lacks.items() if commands}
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS.keys() - OPERATORS - MANAGERS))
+@pytest.mark.parametrize("script", sorted(SCRIPTS.keys() - OPERATORS - SWEEPERS - MANAGERS))
 def test_the_acl_file_permits_consumers_their_steps(script: str) -> None:
     assert missing(script, *rights("consumer"), "billing") == {}
 
@@ -189,6 +191,11 @@ def test_the_acl_file_permits_consumers_their_steps(script: str) -> None:
 @pytest.mark.parametrize("script", sorted(OPERATORS))
 def test_the_acl_file_permits_operators_their_steps(script: str) -> None:
     assert missing(script, *rights("operator"), "*") == {}
+
+
+@pytest.mark.parametrize("script", sorted(SWEEPERS))
+def test_the_acl_file_permits_sweepers_their_steps(script: str) -> None:
+    assert missing(script, *rights("sweeper"), "billing") == {}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

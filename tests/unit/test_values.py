@@ -30,6 +30,7 @@ from redis_streams_aio import (
     MsgpackCodec,
     PayloadTooLargeError,
     RawCodec,
+    Retention,
     Settings,
     StreamSettings,
     config,
@@ -114,7 +115,7 @@ class Shop(str, enum.Enum):  # noqa: UP042  # that is what users have
 
 def test_names_that_are_members_of_an_enumeration_are_their_values() -> None:
     """An f-string makes `Shop.ORDERS` of one since Python 3.11: the keys beside the stream had another name."""
-    settings = Settings(group=Shop.BILLING, consumer=Shop.BILLING, streams={Shop.ORDERS: StreamSettings(maxlen=5)})
+    settings = Settings(group=Shop.BILLING, consumer=Shop.BILLING, streams={Shop.ORDERS: StreamSettings(replicas=5)})
     assert (type(settings.group), settings.group, type(settings.consumer)) == (str, "billing", str)
     assert {type(name) for name in settings.streams} == {str}
     assert keys.dead_letters(Shop.ORDERS, Shop.BILLING) == "{orders}:billing:dead"
@@ -133,10 +134,10 @@ def test_names_that_are_members_of_an_enumeration_are_their_values() -> None:
 
 def test_options_of_streams_may_be_mappings() -> None:
     """They passed the check and stayed what they were: an AttributeError when the broker was opened."""
-    options = {"maxlen": 5}
+    options = {"replicas": 5}
     settings = Settings(streams={"orders": options, "mail": StreamSettings(alert_length=7)})  # type: ignore[dict-item]
-    options["maxlen"] = 6
-    assert settings.stream("orders") == StreamSettings(maxlen=5)
+    options["replicas"] = 6
+    assert settings.stream("orders") == StreamSettings(replicas=5)
     assert settings.stream("mail") == StreamSettings(alert_length=7)
     assert settings.stream("others") == StreamSettings()
 
@@ -151,7 +152,10 @@ def test_options_of_streams_may_be_mappings() -> None:
         ({"checkpoints": "disk"}, "Settings(checkpoints='disk'): Invalid enum value 'disk' (\"redis\" or \"memory\")"),
         ({"streams": ["orders"]}, "Settings(streams=['orders']): Expected `object`, got `array`"),
         ({"streams": {1: {}}}, "Settings(streams={1: {}}): Expected `str`"),
-        ({"streams": {"orders": {"maxlen": 0}}}, "Settings(streams={'orders': {'maxlen': 0}}): Expected `int` >= 1"),
+        (
+            {"streams": {"orders": {"replicas": 0}}},
+            "Settings(streams={'orders': {'replicas': 0}}): Expected `int` >= 1",
+        ),
         ({"group": b"billing"}, "Settings(group=b'billing'): Expected `str | null`, got `bytes`"),
     ],
 )
@@ -163,10 +167,11 @@ def test_settings_in_code_are_as_strict_as_a_file(given: dict[str, Any], problem
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, "5", [5]])
 def test_a_bound_of_a_stream_that_would_empty_it_is_refused(value: object) -> None:
-    """`StreamSettings(maxlen=0)` trimmed everything away."""
-    for option in ("maxlen", "alert_length"):
-        with pytest.raises(ConfigError, match=rf"^StreamSettings\({option}="):
-            StreamSettings(**{option: value})  # type: ignore[arg-type]
+    """A `max_length` of 0 would trim everything away."""
+    with pytest.raises(ConfigError, match=r"^Retention\(max_length="):
+        Retention(max_length=value)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^StreamSettings\(alert_length="):
+        StreamSettings(alert_length=value)  # type: ignore[arg-type]
 
 
 # -- Broker(...), Connection(...) -------------------------------------------------------------------------------
