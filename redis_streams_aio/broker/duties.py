@@ -59,7 +59,7 @@ def of_streams(connection: Connection, running: Running, settings: Settings, tel
     kept = {name: retention for name, each in settings.streams.items() if (retention := each.retention) is not None}
     if kept:
         sweeper = StreamSweeper(connection, kept, groups=running.groups, telemetry=telemetry)
-        yield Duty("sweep streams", sweeper.run_once, sweeper.interval)
+        yield Duty("sweep streams", sweeper.run_where_permitted, sweeper.interval)
     bounds = {name: bound for name, each in settings.streams.items() if (bound := each.alert_length) is not None}
     if bounds:
         manager = StreamManager(connection, telemetry=telemetry)

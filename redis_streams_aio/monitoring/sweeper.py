@@ -16,8 +16,9 @@ from ..config import Retention
 from ..connection import Connection
 from ..connection.naming import with_stream
 from ..connection.steps.retention import Swept, sweep, sweeping
-from ..exceptions import ConfigError, RedisStreamsError
+from ..exceptions import ConfigError, PermissionDeniedError, RedisStreamsError
 from ..telemetry import SILENT, Telemetry, UnsettledTrimmed
+from ..telemetry.logs import log
 from ..telemetry.retention import Bound
 from .retention import Watch, rules_of
 
@@ -56,6 +57,7 @@ class StreamSweeper:
         self._groups = groups
         self._telemetry = values.instance("telemetry", telemetry, Telemetry)
         self._name = names.consumer_name()
+        self._refused: set[str] = set()
         self._watches = {stream: Watch(stream, retention) for stream, retention in self._streams.items()}
 
     @property
@@ -69,16 +71,33 @@ class StreamSweeper:
         A stream that cannot be swept does not keep the others from it; its error is raised after all. Raises
         `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
-        swept: dict[str, int] = {}
-        failed: list[RedisStreamsError] = []
-        for stream, retention in self._streams.items():
-            try:
-                swept[stream] = await self._sweep(stream, retention)
-            except RedisStreamsError as error:
-                failed.append(with_stream(error, stream))
-        if failed:
-            raise failed[0]
+        swept, failed = await self._sweep_all()
+        for error in failed.values():
+            raise error
         return swept
+
+    async def run_where_permitted(self) -> None:
+        """Do the same for a broker: leave streams that its Redis user may not trim to other processes, and say so once.
+
+        Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
+        """
+        _, failed = await self._sweep_all()
+        for stream, error in failed.items():
+            if not isinstance(error, PermissionDeniedError):
+                raise error
+            self._refused.add(stream)
+            log.warning("stream %r is not swept by this process, which is not permitted to: %s", stream, error)
+
+    async def _sweep_all(self) -> tuple[dict[str, int], dict[str, RedisStreamsError]]:
+        """Return the number of deleted entries of each stream, and the errors of those that cannot be swept."""
+        swept: dict[str, int] = {}
+        failed: dict[str, RedisStreamsError] = {}
+        for stream in self._streams.keys() - self._refused:
+            try:
+                swept[stream] = await self._sweep(stream, self._streams[stream])
+            except RedisStreamsError as error:
+                failed[stream] = with_stream(error, stream)
+        return swept, failed
 
     async def _sweep(self, stream: str, retention: Retention) -> int:
         rules = rules_of(retention, (group for of_stream, group in self._groups() if of_stream == stream))

@@ -234,7 +234,7 @@ async def test_a_producer_publishes_and_does_nothing_else(locked: Server, admin:
     async with Broker(url_of(locked, "producer"), settings=settings) as broker:
         await broker.publish("orders", Order(1), key="k", event_id="e", headers={"h": "x"})
         await broker.publish_many("orders", [Order(2), Order(3)])
-        assert await refusals(admin) == set()
+        assert await refusals(admin) <= {"eval"}, "sweeping, which is left to others"
         with pytest.raises(PermissionDeniedError, match="stream 'others': .*permission"):
             await broker.publish("others", Order(1))
     assert await admin.xlen("orders") == 3
@@ -332,7 +332,7 @@ FORBIDDEN = {
         ("DEL", "{orders}:billing:checkpoint"),
     ],
     "sweeper": [
-        *(command for command in EVERYBODYS_NOT if "XTRIM" not in command[0] and "XTRIM" not in command[1]),
+        *(command for command in EVERYBODYS_NOT if "XTRIM" not in " ".join(command)),
         ("XTRIM", "{orders}:billing:dead", "MAXLEN", "0"),
         ("XADD", "orders", "*", "a", "b"),
         ("XREADGROUP", "GROUP", "billing", "s", "STREAMS", "orders", ">"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from ...config import Settings
+from ...config import Retention, Settings
 from ...connection import Connection, replies
 from ...events import entry_ids
 from ...exceptions import PermissionDeniedError
@@ -17,7 +17,7 @@ from ..parameters import connection_options, json_option
 from ..session import connect, run
 from ..show import age, number, size, visible
 
-COLUMNS = ("stream", "kind", "length#", "memory#", "groups#", "last event#", "maxlen#", "last id")
+COLUMNS = ("stream", "kind", "length#", "memory#", "groups#", "last event#", "max length#", "last id")
 
 
 class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
     memory: int | None
     groups: int
     last_age: float | None
-    maxlen: int | None
+    max_length: int | None
     first_id: str | None
     last_id: str | None
     entries_added: int
@@ -43,7 +43,7 @@ class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
             size(self.memory),
             number(self.groups),
             age(self.last_age),
-            show.NONE if self.maxlen is None else number(self.maxlen),
+            show.NONE if self.max_length is None else number(self.max_length),
             self.last_id or show.NONE,
         )
 
@@ -81,7 +81,7 @@ async def streams_of(settings: Settings, pattern: str) -> list[StreamRow]:
     async with connect(settings) as connection:
         found = await find_streams(connection, await names_of_all(connection, pattern))
         now = replies.clock(await connection.call("TIME"))
-    return [_row(each, now, settings.stream(each.info.name).maxlen) for each in found]
+    return [_row(each, now, settings.stream(each.info.name).retention) for each in found]
 
 
 async def names_of_all(connection: Connection, pattern: str = "*") -> list[str]:
@@ -94,7 +94,7 @@ async def names_of_all(connection: Connection, pattern: str = "*") -> list[str]:
         ) from None
 
 
-def _row(found: FoundStream, now: float, maxlen: int | None) -> StreamRow:
+def _row(found: FoundStream, now: float, retention: Retention | None) -> StreamRow:
     info = found.info
     return StreamRow(
         stream=info.name,
@@ -103,7 +103,7 @@ def _row(found: FoundStream, now: float, maxlen: int | None) -> StreamRow:
         memory=found.memory,
         groups=info.groups,
         last_age=None if info.last_id is None else max(0.0, round(now - entry_ids.parse(info.last_id)[0] / 1000, 3)),
-        maxlen=maxlen,
+        max_length=None if retention is None else retention.max_length,
         first_id=info.first_id,
         last_id=info.last_id,
         entries_added=info.entries_added,
