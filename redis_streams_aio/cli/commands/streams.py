@@ -17,7 +17,7 @@ from ..parameters import connection_options, json_option
 from ..session import connect, run
 from ..show import age, number, size, visible
 
-COLUMNS = ("stream", "kind", "length#", "memory#", "groups#", "last event#", "max length#", "last id")
+COLUMNS = ("stream", "kind", "length#", "memory#", "groups#", "last event#", "bound#", "last id")
 
 
 class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
