@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from redis_streams_aio import Broker
+from redis_streams_aio import Broker, Retention
 from redis_streams_aio.models import ConsumerInfo, GroupInfo, LagReport, StreamInfo
 from redis_streams_aio.monitoring.doctor.groups import Group, judge_group, judge_stream
 from redis_streams_aio.monitoring.doctor.servers import Server as Examined
@@ -245,7 +245,7 @@ def test_many_names_and_large_streams_are_told() -> None:
     assert "consumer_expiry" in told(group(consumers=names))["consumers"]
     large = FoundStream(StreamInfo("orders", 2_000_000, 1, "1-0", "2-0", "2-0", 2), [], None, "events")
     assert [each.check for each in judge_stream(large, None)] == ["growth"]
-    assert list(judge_stream(large, 1_000)) == []
+    assert list(judge_stream(large, Retention(max_length=1_000))) == []
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ async def examine(connection: Connection, settings: Settings) -> list[Finding]:
         names = []
     streams = await find_streams(connection, names)
     for each in streams:
-        found += judge_stream(each, settings.stream(each.info.name).maxlen)
+        found += judge_stream(each, settings.stream(each.info.name).retention)
     groups = await _groups(connection, streams)
     found += missing_streams(settings.streams, names)
     of_groups = [each for group in groups for each in judge_group(group)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from ...config import Retention
 from ...events import entry_ids, keys
 from ...models import ConsumerInfo, GroupInfo, LagReport
 from ..finding import DEAD_LETTERS, FoundStream
@@ -52,16 +53,15 @@ def judge_group(group: Group) -> Iterator[Finding]:
         )
 
 
-def judge_stream(found: FoundStream, maxlen: int | None) -> Iterator[Finding]:
+def judge_stream(found: FoundStream, retention: Retention | None) -> Iterator[Finding]:
     """Yield what is found of a stream."""
     info = found.info
     if found.kind == DEAD_LETTERS:
         return
-    if info.length >= _LARGE and maxlen is None:
+    if info.length >= _LARGE and retention is None:
         told = f"{info.length:,} events, and no bound is known: acknowledging deletes nothing, so it grows for ever"
-        yield finding(
-            HINT, "growth", info.name, told, "bound it: retention, or streams: {name: {maxlen: ...}} in the settings"
-        )
+        advice = "say in the settings what may go: streams: {name: {retention: {acknowledged: true}}}"
+        yield finding(HINT, "growth", info.name, told, advice)
     if info.groups == 0 and info.length:
         yield finding(HINT, "groups", info.name, "nobody reads it: it has no group", "is its name spelled right?")
 
@@ -134,5 +134,5 @@ def _trimmed(group: Group) -> Iterator[Finding]:
     )
     if missing > 0 and first_is_unread and info.entries_added > info.length:
         told = f"{missing:,} events were trimmed or deleted before the group was given them"
-        advice = "raise the bound of the stream (maxlen, retention), or add consumers: the group is too slow for it"
+        advice = "raise the bound of the stream (its retention), or add consumers: the group is too slow for it"
         yield finding(CRITICAL, "trimmed", group.where, told, advice)
