@@ -25,10 +25,12 @@ from redis_streams_aio import (
     BatchDelivery,
     Broker,
     ConfigError,
+    Connection,
     Delivery,
     Reject,
     RetryPolicy,
     Settings,
+    StreamConsumer,
     StreamTypeError,
 )
 from redis_streams_aio.integrations import prometheus, prometheus_gauges
@@ -47,6 +49,7 @@ from redis_streams_aio.telemetry import (
     Reclaimed,
     RetryScheduled,
     StepFailed,
+    Telemetry,
 )
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
@@ -245,6 +248,23 @@ async def test_p20_p33_what_was_taken_over_lost_or_vanished_is_counted(url: str,
     assert seen("lost_entries_total", **GROUP) == sum(len(fact.ids) for fact in all_of(facts, EntriesVanished)) == 1
     lost = sum(fact.outcome == "lost" for fact in all_of(facts, Handled))
     assert (seen("handled_total", **BILL, outcome="lost") or 0) == lost
+
+
+async def test_p33_the_events_of_an_iterator_are_counted(url: str) -> None:
+    metrics = Prometheus(CollectorRegistry())
+    async with (
+        Connection(url) as connection,
+        Broker(url) as broker,
+        StreamConsumer(connection, "orders", "g", payload_type=Order, telemetry=Telemetry([metrics])) as consumer,
+    ):
+        await broker.publish_many("orders", [Order(number) for number in range(3)])
+        async for event in consumer.subscribe():
+            await consumer.acknowledge(event)
+            if event.payload.number == 2:
+                break
+    seen = scrape(metrics)
+    assert seen("handled_total", **GROUP, handler="", outcome="acknowledged") == 3
+    assert seen("latency_seconds_count", **GROUP, handler="") == 3
 
 
 async def test_p33_no_label_is_unbounded(url: str) -> None:
