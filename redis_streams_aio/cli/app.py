@@ -37,6 +37,7 @@ COMMANDS = {
     "Repair": {
         "seek": "Move a group back or forward in its stream.",
         "group": "Create, copy and delete consumer groups.",
+        "trim": "Delete what every group of a stream has settled.",
         "dead-letters": "Group, show, capture, replay and purge dead letters.",
     },
 }

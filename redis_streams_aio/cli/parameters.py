@@ -91,3 +91,12 @@ def moment(_: click.Context, parameter: click.Parameter, given: str | None) -> d
             f"{given!r} is neither a time such as 2026-01-31T12:00 nor an age such as 90s, 30min, 2h, 7d",
             param=parameter,
         ) from None
+
+
+def duration(_: click.Context, parameter: click.Parameter, given: str | None) -> float | None:
+    """Parse a length of time, e.g. `7d`, into seconds. A click callback."""
+    if given is None:
+        return None
+    if length := _AGE.fullmatch(given.strip()):
+        return timedelta(**{_UNITS[length["unit"]]: float(length["count"])}).total_seconds()
+    raise click.BadParameter(f"{given!r} is not an age such as 90s, 30min, 2h, 7d", param=parameter)

@@ -34,7 +34,7 @@ OPERATORS = {"replaying.REPLAY", "controls.PAUSE", "controls.RESUME"}
 DONE_WITHOUT = {("dead_letters.DEAD_LETTER", "dead_letters"): {"xdel", "xrevrange"}}
 """Commands that the ACL file leaves out. XDEL undoes a dead letter whose entry may not be acknowledged, which the
 file's consumers may; XREVRANGE finds one whose answer was lost, which is told as a lost lease without it."""
-SWEEPERS = {"retention.SWEEP"}
+SWEEPERS = {"counting.COUNT", "retention.SWEEP"}
 """Steps of a process that sweeps streams: the ACL file has a user for it, and its selectors may be given to another."""
 MANAGERS = {"groups.COPY_GROUP", "groups.DELETE_GROUP", "groups.USE", "seeking.SEEK", "streams.CREATE_STREAM"}
 """Steps of a program of the user's own, for which docs/connections.md has a line."""
