@@ -87,8 +87,14 @@ def _lag(group: tuple[str, str], report: LagReport | None) -> Iterator[Sample]:
     yield "lag_known", group, float(report is not None and report.lag is not None)
     if report is None:
         return
-    if report.lag is not None:
-        yield "lag", group, report.lag
+    for name, value in (
+        ("lag", report.lag),
+        ("rate_in", report.rate_in),
+        ("rate_out", report.rate_out),
+        ("time_to_drain_seconds", report.time_to_drain),
+    ):
+        if value is not None:
+            yield name, group, value
     yield "pending", group, report.pending
     yield "oldest_age_seconds", group, report.oldest_age or 0.0
 
@@ -108,6 +114,9 @@ MEANINGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lag_known": ("Whether the lag is known now.", GROUP),
     "lag": ("Entries not yet delivered to the group; missing if unknown.", GROUP),
     "pending": ("Entries delivered to the group and not yet settled.", GROUP),
+    "rate_in": ("Events added a second, over the last minute; missing if unknown.", GROUP),
+    "rate_out": ("Events settled a second, over the last minute; missing if unknown.", GROUP),
+    "time_to_drain_seconds": ("Until all is settled if both rates stay; missing if unknown or never.", GROUP),
     "oldest_age_seconds": ("Age of the oldest entry that is not settled; 0 if all are.", GROUP),
 }
 """The meaning and the labels of each gauge."""
@@ -121,6 +130,9 @@ TOGETHER: dict[str, Callable[[float, float], float]] = {
     "lag_known": max,
     "lag": max,
     "pending": max,
+    "rate_in": max,
+    "rate_out": max,
+    "time_to_drain_seconds": max,
     "oldest_age_seconds": max,
 }
 """How gauges of the same labels are put together, unless they are added."""

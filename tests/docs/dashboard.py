@@ -213,6 +213,26 @@ PANELS = [
         },
         text="Redis away, trimmed too early, paused",
     ),
+    Panel(
+        "Rates of the group",
+        0,
+        36,
+        12,
+        8,
+        {f"in {WHO}": of_group("rate_in"), f"out {WHO}": of_group("rate_out")},
+        "ops",
+        text="of all publishers, and of all processes of the group",
+    ),
+    Panel(
+        "Time to drain",
+        12,
+        36,
+        12,
+        8,
+        {WHO: of_group("time_to_drain_seconds")},
+        "s",
+        text="until all is settled; a gap: unknown, or never",
+    ),
 ]
 
 

@@ -39,6 +39,8 @@ async def exposed(url: str) -> dict[str, set[str]]:
         await until(lambda: scrape(metrics).total("dead_lettered_total") == 1, DEADLINE)
         await until(lambda: scrape(metrics)("event_loop_delay_seconds") is not None, DEADLINE)
         await until(lambda: scrape(metrics)("lag", **GROUP) is not None, DEADLINE)
+        await until(lambda: scrape(metrics)("rate_in", **GROUP) is not None, DEADLINE)
+        await until(lambda: scrape(metrics)("time_to_drain_seconds", **GROUP) is not None, DEADLINE)
         seen = scrape(metrics)
     return {**_series(seen), **_of_families_without_samples(metrics)}
 

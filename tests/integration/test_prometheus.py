@@ -311,6 +311,8 @@ async def test_p28_p33_gauges_are_of_now(url: str) -> None:
             1,
             0,
         )
+        await until(lambda: scrape(metrics)("rate_out", **GROUP) == 0, DEADLINE, "its handlers wait")
+        assert scrape(metrics)("time_to_drain_seconds", **GROUP) is None, "never, as it is now"
         age = seen("oldest_age_seconds", **GROUP)
         assert age is not None
         assert 0 < age < 60
