@@ -16,6 +16,8 @@ from redis_streams_aio.cli.demo import verdict
 from redis_streams_aio.cli.demo.flights import FLIGHTS, failures_of, is_rejected, load
 from redis_streams_aio.cli.demo.handlers import GROUPS
 from redis_streams_aio.cli.demo.tally import Logbook, Tally
+from redis_streams_aio.testing.asking import ask
+from redis_streams_aio.testing.clusters import Cluster
 from redis_streams_aio.testing.waiting import until
 from tests.integration.test_cli import invoke, process, started
 
@@ -47,6 +49,13 @@ async def test_the_demo_leaves_nothing_in_a_redis_that_it_was_given(url: str, re
     done = await process("demo", "--events", "300", "--url", url)
     assert await done.ended(60) == 0
     assert await redis.keys("*") == ["mine"]
+
+
+async def test_the_demo_runs_on_a_cluster_and_leaves_nothing_there(cluster: Cluster) -> None:
+    done = await process("demo", "--events", "300", "--url", cluster.url)
+    assert (await done.ended(60), done.err) == (0, [])
+    assert done.out[-1] == "Checked: every group handled every flight exactly as expected."
+    assert [ask(primary, "DBSIZE") for primary in cluster.primaries] == [0, 0, 0]
 
 
 async def test_a_single_flight_is_enough(url: str) -> None:
