@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .asking import ask, until
 from .migration import Migration
-from .servers import Server, free_port
+from .ports import free_port
+from .servers import Server
 from .views import agree, answers, epoch_of_claim, id_of, is_in_step, owner_in, seen_by, state_of
 
 SLOTS = 16384

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -17,6 +16,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from .ports import free_port
 
 DEFAULT = "valkey-9.1"
 NEWEST = "RSA_NEWEST_REDIS"
@@ -181,19 +182,3 @@ class Server:
             self._process.send_signal(signal.SIGCONT)  # does nothing to one that has ended by itself
             self.stop(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on. Clients' own ports lie above: they do not take one between two starts."""
-    while True:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port := _LOWEST_PORT + secrets.randbelow(_PORTS)))
-            except OSError:
-                continue
-            return port
-
-
-_LOWEST_PORT = 11_000
-_PORTS = 21_000
-"""Chosen at random, and not by what tests may seed: tests that run at once do not choose the same."""

@@ -15,6 +15,7 @@ from redis_streams_aio.connection.replies import Reply, Server
 from redis_streams_aio.testing import servers
 from redis_streams_aio.testing.asking import ask, until
 from redis_streams_aio.testing.clusters import Cluster
+from redis_streams_aio.testing.ports import free_port
 from redis_streams_aio.testing.sentinels import SentinelSet
 from redis_streams_aio.testing.waiting import until as eventually
 from tests.events import Order
@@ -72,7 +73,7 @@ async def test_p30_a_cluster_of_one_shard_is_one_server(
 ) -> None:
     """As ElastiCache Serverless and MemoryDB have it: both forms of the URL work, without a warning."""
     options = "--cluster-enabled", "yes", "--appendonly", "yes", "--maxmemory-policy", "noeviction"
-    server = new_server(*options, "--cluster-port", str(servers.free_port()))
+    server = new_server(*options, "--cluster-port", str(free_port()))
     ask(server, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     until(lambda: "cluster_state:ok" in ask(server, "CLUSTER", "INFO"), "it is well")
     got: list[int] = []
