@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .link import Link
     from .places import Places
     from .reader import Reader
+    from .verdicts import Move
 
 
 class Connection:
@@ -102,11 +103,9 @@ class Connection:
             await self.close()
         if self._places is not None:
             raise RuntimeError("the connection is open already")
-        self._home = Home()
-        self._stack = AsyncExitStack()
+        self._home, self._stack = Home(), AsyncExitStack()
         try:
-            places = open_places(self._address, self._client, __version__)
-            self._places = await self._stack.enter_async_context(places)
+            self._places = await self._stack.enter_async_context(open_places(self._address, self._client, __version__))
             leading = open_topology(self._places, self._dial, self._command_timeout, self._connect_timeout, self.shown)
             self._lead_to(await self._stack.enter_async_context(leading))
             self._server = await first_contact(self._dial_any, self._connect_timeout, self.shown)
@@ -194,6 +193,10 @@ class Connection:
         """The shared links for a purpose to all nodes that have keys. Raises `NotOpenError`, `WrongLoopError`."""
         self._check_here()
         return {node: self._links.of(purpose, node) for node in self._topology.nodes}
+
+    def link_to(self, purpose: Purpose, move: Move) -> Link:
+        """The shared link for a purpose to the node that a redirect names."""
+        return self._links.of(purpose, self._topology.target(move))
 
     def _shared_link(self, purpose: Purpose, key: Argument | None) -> Link:
         self._check_open()

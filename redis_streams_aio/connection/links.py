@@ -37,7 +37,7 @@ class Links:
         if (link := links.get(purpose)) is None:
             from .link import Link  # noqa: PLC0415  # not needed by programs that only import us
 
-            # a WAIT counts for its own connection: events that must wait are sent again with it, by their publisher
+            # a WAIT counts for its own connection: their publisher sends events that must wait again with it
             follows = self._topology.only is None and purpose != "durable"
             post_to = partial(self._post_to, purpose) if follows else None
             link = links[purpose] = Link(node, timeout=self._timeout, post_to=post_to)

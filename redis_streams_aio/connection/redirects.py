@@ -37,17 +37,17 @@ async def followed(
         return [error] * expected
     commands: list[bytes] = []
     for _ in range(MOST_HOPS):
-        if not (groups := _moved(answers)):
+        if not (groups := moved(answers)):
             break
         commands = commands or split(packed)
         for move, places in groups.items():
-            again = await _send(post_to(move), [commands[at] for at in places], asking=move.asking)
+            again = await send_again(post_to(move), [commands[at] for at in places], asking=move.asking)
             for at, answer in zip(places, again, strict=True):
                 answers[at] = answer
     return answers
 
 
-def _moved(answers: Sequence[Answer]) -> dict[Move, list[int]]:
+def moved(answers: Sequence[Answer]) -> dict[Move, list[int]]:
     """Return the places of commands that belong to other nodes, for each of these."""
     groups: dict[Move, list[int]] = {}
     for at, answer in enumerate(answers):
@@ -56,7 +56,7 @@ def _moved(answers: Sequence[Answer]) -> dict[Move, list[int]]:
     return groups
 
 
-async def _send(post: Post, commands: Sequence[bytes], *, asking: bool) -> Sequence[Answer]:
+async def send_again(post: Post, commands: Sequence[bytes], *, asking: bool) -> Sequence[Answer]:
     """Send commands in one write; the error of a connection takes the place of each answer."""
     try:
         if not asking:

@@ -7,7 +7,8 @@ States of a node and the copies asked for: *idle* -> *gathering*, for the rest o
 way*, one round at a time, while the next one gathers -> *idle*.
 
 When things fail: the error of the link takes the place of each answer in its round. A caller that is cancelled leaves
-its events in the round.
+its events in the round. Events whose stream has moved to another node of a Cluster are sent there, with a question of
+their own: copies are counted where they are written.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from weakref import WeakKeyDictionary
 from ..connection import Connection
 from ..connection.node import Node
 from ..connection.packing import pack
+from ..connection.redirects import moved, send_again
 from ..connection.replies import Answer
 from ..connection.steps.copies import Copies
 from ..exceptions import RedisStreamsError
@@ -88,13 +90,28 @@ class Rounds:
         while parts := gathering.next_round():
             packed = [command for part in parts for command in part.packed]
             try:
-                link = self._connection.link("durable", parts[0].stream)
-                *answers, copies = await link.send(b"".join((*packed, question)), len(packed) + 1)
+                answers, copies = await self._ask(packed, parts[0].stream, question)
             except RedisStreamsError as error:
-                answers, copies = [error] * len(packed), error
+                answers, copies = [error] * len(packed), [error] * len(packed)
             start = 0
             for part in parts:
                 end = start + len(part.packed)
                 if not part.answered.done():
-                    part.answered.set_result(Answers(answers[start:end], copies))
+                    part.answered.set_result(Answers(answers[start:end], copies[end - 1]))
                 start = end
+
+    async def _ask(self, packed: list[bytes], stream: str, question: bytes) -> tuple[list[Answer], list[Answer]]:
+        """Send events with the question; return their answers, and for each event the answer about its copies.
+
+        Raises the errors of `Link`.
+        """
+        link = self._connection.link("durable", stream)
+        *answers, answer = await link.send(b"".join((*packed, question)), len(packed) + 1)
+        copies = [answer] * len(packed)
+        for move, places in moved(answers).items():
+            commands = [*(packed[at] for at in places), question]
+            post = self._connection.link_to("durable", move).post
+            *again, answer = await send_again(post, commands, asking=move.asking)
+            for at, each in zip(places, again, strict=True):
+                answers[at], copies[at] = each, answer
+        return answers, copies

@@ -65,6 +65,25 @@ async def test_p30_durable_publishing_follows_a_slot(cluster: Cluster) -> None:
     assert [entry[0] for entry in ask(target, "XRANGE", STREAM, "-", "+")] == ids
 
 
+@on_each
+async def test_p30_copies_are_counted_where_a_slot_is_on_its_way_to(cluster: Cluster) -> None:
+    """The stream has gone, and the slot has not: the node answers `ASK` for as long as that takes."""
+    source = cluster.owner_of(STREAM)
+    target = next(each for each in cluster.primaries if each is not source)
+    migration = cluster.migration(cluster.slot_of(STREAM), target)
+    async with Connection(cluster.url) as connection:
+        producer = StreamProducer(connection, settings=durable([STREAM]))
+        ids = [await producer.publish(STREAM, Order(1))]
+        await asyncio.to_thread(migration.begin)
+        await asyncio.to_thread(migration.move)
+        asked = waits(target)
+        ids += await producer.publish_many(STREAM, [Order(2), Order(3)])
+        assert waits(target) > asked
+        await asyncio.to_thread(migration.finish)
+        ids.append(await producer.publish(STREAM, Order(4)))
+    assert [entry[0] for entry in ask(target, "XRANGE", STREAM, "-", "+")] == ids
+
+
 async def test_p30_a_replica_that_is_away_is_missed_for_its_own_shard_only(cluster: Cluster) -> None:
     streams = streams_of_each_shard(cluster)
     replica = cluster.replica_of(cluster.owner_of(STREAM))
