@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import hiredis
 import pytest
+from redis import Redis
 
 from redis_streams_aio.testing.asking import ask, until
 from redis_streams_aio.testing.clusters import Cluster
@@ -29,12 +30,14 @@ def pending(server: Server) -> int:
 
 
 def leave_three_of_five_pending(server: Server) -> None:
-    """Write five entries, and read three of them."""
-    for number in range(5):
-        ask(server, "XADD", STREAM, "*", "number", number)
-    ask(server, "XGROUP", "CREATE", STREAM, "g", "0")
-    ask(server, "XREADGROUP", "GROUP", "g", "c", "COUNT", 3, "STREAMS", STREAM, ">")
-    assert ask(server, "WAIT", 1, 2000) >= 1
+    """Write five entries, and read three of them. All replicas have that: `WAIT` counts for its own connection."""
+    with Redis(port=server.port, single_connection_client=True) as redis:
+        for number in range(5):
+            redis.xadd(STREAM, {"number": number})
+        redis.xgroup_create(STREAM, "g", "0")
+        redis.xreadgroup("g", "c", {STREAM: ">"}, count=3)
+        replicas = redis.info("replication")["connected_slaves"]  # type: ignore[index]
+        assert redis.execute_command("WAIT", replicas, 10_000) == replicas >= 1
 
 
 def another_primary(cluster: Cluster) -> Server:
