@@ -45,6 +45,7 @@ from ..telemetry import (
     PublishFailed,
     Reclaimed,
     StepFailed,
+    UnsettledTrimmed,
 )
 from .prometheus_gauges import Gauges
 from .prometheus_series import OfHandler, OfStream, Tally, Total
@@ -83,6 +84,7 @@ class Prometheus:
         self._duplicates = counter("duplicates", "Copies of handled events that were dropped.", *HANDLER)
         self._leases = counter("lost_leases", "Entries that another consumer took, or that are gone.", *HANDLER)
         self._vanished = counter("lost_entries", "Entries deleted or trimmed while they were pending.", *GROUP)
+        self._trimmed = counter("trimmed_unsettled", "Entries that a bound took before they were settled.", *GROUP)
         self._reclaimed = counter("reclaimed", "Entries taken over from consumers that are gone.", *GROUP)
         self._recreated = counter("groups_recreated", "Groups that were lost and recreated.", *GROUP)
         self._events = counter("published", "Events that were published, and that Redis confirmed.", "stream")
@@ -116,6 +118,7 @@ class Prometheus:
             PublishFailed: self._not_published,
             Reclaimed: lambda fact: self._reclaimed.labels(fact.stream, fact.group).inc(fact.count),
             StepFailed: lambda _: self._steps.inc(),
+            UnsettledTrimmed: lambda fact: self._trimmed.labels(fact.stream, fact.group).inc(fact.count),
         }
 
     def __call__(self, fact: Fact) -> None:

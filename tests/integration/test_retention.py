@@ -21,6 +21,7 @@ from redis_streams_aio.telemetry import (
     Telemetry,
     UnsettledTrimmed,
 )
+from redis_streams_aio.testing.clusters import Cluster
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
 from tests.processes import Worker, worker
@@ -284,3 +285,31 @@ async def make_group(redis: Redis, group: str) -> set[int]:
         moment.xrange("orders")
         _, entries = await moment.execute()
     return {json.loads(fields["payload"])["number"] for _, fields in entries}
+
+
+# -- on a Cluster -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(180)
+async def test_p21_p30_streams_on_several_nodes_are_swept(cluster: Cluster) -> None:
+    streams = [f"orders{number}" for number in range(6)]
+    kept = {stream: StreamSettings(retention=Retention(acknowledged=True)) for stream in streams}
+    broker = Broker(cluster.url, group="billing", settings=Settings(streams=kept, reclaim_interval=0.05))
+    got: list[int] = []
+
+    async def bill(order: Order) -> None:
+        got.append(order.number)
+
+    for stream in streams:
+        broker.handler(stream)(bill)
+    async with broker:
+        for stream in streams:
+            await broker.publish_many(stream, [Order(number) for number in range(50)])
+
+        async def empty() -> bool:
+            lengths = await broker.connection.call_many([("XLEN", stream) for stream in streams])
+            return lengths == [0] * len(streams)
+
+        await until(empty, WAIT)
+        assert len({broker.connection.node_of(stream) for stream in streams}) > 1
+    assert len(got) == 300

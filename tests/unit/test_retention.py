@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from redis_streams_aio import ConfigError, Retention, ServerError
 from redis_streams_aio.connection.replies import Reply
 from redis_streams_aio.connection.steps.retention import GroupState, Rules, Swept, swept
+from redis_streams_aio.integrations.prometheus import Prometheus
 from redis_streams_aio.monitoring.retention import PINNED_AFTER, Course, Watch, rules_of
-from redis_streams_aio.telemetry import Fact, RetentionNear, RetentionPinned
+from redis_streams_aio.telemetry import Fact, RetentionNear, RetentionPinned, UnsettledTrimmed
 
 # -- the option ---------------------------------------------------------------------------------------------------
 
@@ -166,6 +168,15 @@ def test_p21_who_has_settled_everything_pins_nothing() -> None:
     absent = state("audit", read="-", place="0-1")
     [facts] = told(watch, found(10**9, 100, 1_000, 2_000, [absent]))
     assert [(type(fact), fact.group) for fact in facts] == [(RetentionPinned, "audit")]  # type: ignore[attr-defined]
+
+
+def test_p33_entries_that_a_bound_took_are_a_metric() -> None:
+    registry = CollectorRegistry()
+    count = Prometheus(registry)
+    for lost in (3, 4):
+        count(UnsettledTrimmed(stream="orders", group="billing", bound="max_age", count=lost))
+    labels = {"stream": "orders", "group": "billing"}
+    assert registry.get_sample_value("redis_streams_trimmed_unsettled_total", labels) == 7
 
 
 # -- replies ------------------------------------------------------------------------------------------------------
