@@ -41,6 +41,7 @@ from .exceptions import (
     WrongLoopError,
     WrongNodeError,
 )
+from .handlers.breaker import Breaker
 from .handlers.options import CallNext, Middleware
 from .handlers.retry import RetryPolicy
 from .models import (
@@ -66,6 +67,7 @@ from .version import __version__
 __all__ = [
     "AuthenticationFailedError",
     "BatchDelivery",
+    "Breaker",
     "Broker",
     "CallNext",
     "Check",

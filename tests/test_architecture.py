@@ -58,7 +58,7 @@ LAYERS: list[list[str]] = [
     ["consumer.group_consumer", "consumer.halting", "consumer.holds", "consumer.room", "consumer.starvation"],
     ["consumer.reading"],
     ["consumer.subscription"],
-    ["consumer.controls"],
+    ["consumer.breaking", "consumer.controls"],
     ["consumer.stream_consumer"],
     ["consumer"],
     [

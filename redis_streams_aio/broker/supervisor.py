@@ -39,6 +39,7 @@ from anyio.abc import TaskGroup
 
 from ..checkpoint import CheckpointStore, InMemoryCheckpointStore, RedisCheckpointStore
 from ..connection.backoff import delays
+from ..consumer.breaking import Guards
 from ..consumer.consumer_options import consumer_options
 from ..consumer.controls import Controls
 from ..consumer.group_consumer import GroupConsumer
@@ -114,10 +115,14 @@ class Supervisor:
     def subscription(self, plan: Plan) -> Subscription:
         """Return a new subscription, which is to be started."""
         settings = consumer_options(plan.options, self._settings)
+        guards = Guards(self._shared.clock, self._telemetry)
+        plan = guards.of(plan)
         pages = Pages(plan, self._handlers_context)
         consumer = GroupConsumer(self._shared, plan.options, settings, self._checkpoints, pages.parse)
         handling = of_handlers(plan, consumer.holdings, consumer.settlement, self._handlers_context)
-        return Subscription(consumer, handling)
+        subscription = Subscription(consumer, handling)
+        guards.attach(subscription)
+        return subscription
 
     async def start(self, subscription: Subscription) -> None:
         """Let a subscription work beside the others, when it has joined its group.

@@ -6,8 +6,8 @@ from typing import Literal
 
 from ..models import Pause
 
-Hold = Literal["group", "code"]
-"""Who may hold a subscription: the controls of its group, for all its consumers, or code of this process."""
+Hold = Literal["group", "code", "breaker"]
+"""Who may hold a subscription: the controls of its group, code of this process, or the breaker of a handler."""
 BY_CODE = Pause("code of this process", "", None)
 
 

@@ -17,6 +17,7 @@ from ..events import entry_ids
 from ..events.batch import BatchDelivery
 from ..events.delivery import Delivery
 from ..exceptions import ConfigError
+from .breaker import Breaker
 from .retry import RetryPolicy
 
 Order = Literal["stream", "key", "none"]
@@ -83,6 +84,9 @@ class HandlerOptions(HandledStream, frozen=True, kw_only=True):
     * `batch`: the handler takes a list of up to `batch` payloads (`list[Click]`, and `BatchDelivery`), each with its
       own fate. `within`: the longest time that a batch waits until it is full (default 0.1).
 
+    * `breaker`: pauses the subscription in this process while most calls of the handler fail, and tries it with one
+      event: `breaker=Breaker()`.
+
     `concurrency`, `order`, `key`, `start`, `lease`, `dead_letter`, `unknown`, `batch` and `within` belong to the
     subscription: they must be equal for all handlers with the same stream and group. Raises `HandlerDefinitionError`
     if the function or an option cannot work.
@@ -105,6 +109,7 @@ class HandlerOptions(HandledStream, frozen=True, kw_only=True):
     deduplicate: float | None = None
     batch: int | None = None
     within: float | None = None
+    breaker: Breaker | None = None
 
     @property
     def effective_order(self) -> Order:
@@ -208,6 +213,9 @@ def _part_problems(options: HandlerOptions) -> Iterator[str]:
     retry: object = options.retry
     if not isinstance(retry, RetryPolicy):
         yield f"retry={shown(retry)}: expected a RetryPolicy, {_policy_for(retry)}"
+    breaker: object = options.breaker
+    if breaker is not None and not isinstance(breaker, Breaker):
+        yield f"breaker={shown(breaker)}: expected a Breaker, e.g. breaker=Breaker(rate=0.5), or None"
     try:
         if options.codec is not None:
             reading_codec(options.codec)

@@ -17,6 +17,7 @@ from ..events import entry_ids, wire_format
 from ..events.wire_format import Fields
 from ..exceptions import HandlerDefinitionError
 from .around import wrapped
+from .breaker import Breaker
 from .calls import Call, OfPayload, with_timeout
 from .declaration import Declaration
 from .error_texts import describe, message_of
@@ -41,6 +42,7 @@ class Route(msgspec.Struct, frozen=True):
     """Whether the handler or a middleware gets the delivery, so that it may read the payload at any time."""
     alone: Callable[[object], Awaitable[object]]
     """`call` with the payload alone, for a handler that is shown no delivery."""
+    breaker: Breaker | None = None
     plain: Callable[[bytes], object] | None = None
     """Decodes the payload of an entry that names no format, from its bytes alone; `None` if the codec needs more."""
     max_payload: int = 0
@@ -222,6 +224,7 @@ def _route(declared: Declaration, max_payload_bytes: int) -> Route:
         options.deduplicate,
         declared.takes_delivery or bool(options.middleware),
         call.handler if isinstance(call, OfPayload) else lambda payload: call(payload, None),
+        options.breaker,
         *((decode.plain, decode.limit) if isinstance(decode, PayloadDecoder) else ()),
     )
 

@@ -42,13 +42,15 @@ from .facts import (
     StreamPastBound,
     Subscribed,
 )
-from .flow import Paused, Resumed
+from .flow import BreakerClosed, BreakerOpened, Paused, Resumed
 from .observers import SILENT, Observer, Telemetry, write
 from .retention import RetentionNear, RetentionPinned, UnsettledTrimmed
 
 __all__ = [
     "SILENT",
     "Acted",
+    "BreakerClosed",
+    "BreakerOpened",
     "CheckpointSaved",
     "ConsumerRemoved",
     "DeadLettered",

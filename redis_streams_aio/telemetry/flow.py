@@ -1,4 +1,4 @@
-"""Facts of flow control: a group is paused, and goes on."""
+"""Facts of flow control: a group or a subscription is paused, and goes on."""
 
 from __future__ import annotations
 
@@ -41,3 +41,30 @@ class Resumed(GroupFact, frozen=True, kw_only=True):
         return (f", resumed by {self.by}" if self.by else ", which is no longer in Redis") + (
             f": {self.why}" if self.why else ""
         )
+
+
+class BreakerOpened(GroupFact, frozen=True, kw_only=True):
+    """Most calls of a handler failed lately, so its subscription is paused in this process until a probe succeeds.
+
+    What to do: look at the error: something that the handler needs is down. Events wait, and lose no attempts.
+    """
+
+    level: ClassVar[int] = logging.ERROR
+    line: ClassVar[str] = (
+        "breaker of {0.handler} opened: {0.failures} of {0.calls} calls failed, "
+        "trying one event in {0.delay:.3g} s: {0.error}"
+    )
+    handler: str
+    calls: int
+    failures: int
+    delay: float
+    error: str
+
+
+class BreakerClosed(GroupFact, frozen=True, kw_only=True):
+    """A probe succeeded: the subscription works again, `seconds` after its breaker opened."""
+
+    level: ClassVar[int] = logging.INFO
+    line: ClassVar[str] = "breaker of {0.handler} closed after {0.seconds:.3g} s"
+    handler: str
+    seconds: float
