@@ -31,7 +31,7 @@ local function bytes_of(entry)
   for _, word in ipairs(entry and entry[2] or {}) do sum = sum + #word end
   return sum
 end
-local most = math.max(100, math.min(tonumber(ARGV[3]), math.floor(ARGV[11] / bytes_of(stream['first-entry']))))
+local most = math.max(8, math.min(tonumber(ARGV[3]), math.floor(ARGV[11] / bytes_of(stream['first-entry']))))
 local first, length, trimmed, more = first_of(stream['first-entry']), stream['length'], 0, 0
 
 local groups, floor = {}, nil

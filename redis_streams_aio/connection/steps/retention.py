@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MOST = 1_000
 """Entries that one step deletes at most, apart from the rest of a node (about 100 entries)."""
 MOST_BYTES = 4_000_000
-"""About as many bytes one step deletes at most, where that is more than 100 entries; the oldest tells their size."""
+"""About as many bytes one step deletes at most, where that is more than 8 entries; the oldest tells their size."""
 GONE_FOR_MS = 600_000
 """Milliseconds for which a group that is lost, or was deleted, still counts."""
 REMEMBERED_MS = 864_000_000
@@ -68,6 +68,9 @@ local function take(target, counter, left)
   for _, stop in ipairs(stops) do
     if more == 1 or left < 1 then break end
     local gone = redis.call('XTRIM', KEYS[1], 'MINID', '~', stop, 'LIMIT', math.min(left, most))
+    if gone == 0 and most < 100 and left == math.huge then  -- large entries, of which a node has many all the same
+      gone = redis.call('XTRIM', KEYS[1], 'MINID', '~', stop, 'LIMIT', 100)
+    end
     if gone > 0 then
       more = 1
     elseif left == math.huge then  -- the rest of one node

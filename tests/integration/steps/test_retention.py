@@ -334,14 +334,24 @@ async def test_p21_sequences_beyond_what_lua_can_count_lose_nothing(connection: 
 # -- time ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "most"), [(10, MOST), (100_000, 100)])
+@pytest.mark.parametrize(("size", "most"), [(10, MOST), (100_000, 40), (1_000_000, 8)])
 async def test_p21_a_step_is_small_also_where_entries_are_large(
     size: int, most: int, connection: Connection, redis: Redis
 ) -> None:
-    await add(redis, 1_500 if size < 1_000 else 300, size)
+    await add(redis, 1_500 if size < 1_000 else 60, size)
     await redis.xgroup_create("orders", "billing", "$")
     first = await step(connection, SETTLED)
     assert (first.more, 0 < first.trimmed <= most) == (True, True)
+
+
+async def test_p21_a_step_is_small_also_where_nodes_have_many_large_entries(new_server: Callable[..., Server]) -> None:
+    server = new_server("--stream-node-max-bytes", "0")
+    async with Connection(server.url) as connection, Redis.from_url(server.url, decode_responses=True) as redis:
+        await add(redis, 350, 100_000)
+        await redis.xgroup_create("orders", "billing", "$")
+        steps = [await step(connection, SETTLED) for _ in range(5)]
+        assert [each.trimmed for each in steps] == [100, 100, 100, 50, 0]
+        assert [each.more for each in steps] == [True, True, True, True, False]
 
 
 async def test_p21_a_full_redis_can_be_swept(new_server: Callable[..., Server]) -> None:
