@@ -18,6 +18,7 @@ COMMANDS = {
         "demo": "Handle a week of flights, and check that none is lost.",
         "run": "Run a broker until a signal stops it, then drain it.",
         "publish": "Add an event, or each line of standard input.",
+        "config": "Check a configuration file: what is wrong, or in force.",
     },
     "Look": {
         "streams": "All streams: length, memory, groups, last event.",

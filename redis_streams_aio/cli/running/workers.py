@@ -28,9 +28,9 @@ from ...broker.signals import stop_on_signals
 from ...telemetry.logs import log
 from .watching import SUFFIXES, changes, snapshot
 
-NUMBER = "REDIS_STREAMS_WORKER"
+NUMBER = "RSA_RUN_WORKER"
 """The environment variable with the worker's number, from 1."""
-PIPE = "REDIS_STREAMS_PARENT"
+PIPE = "RSA_RUN_PARENT"
 """The environment variable with the descriptor of the pipe, which ends when the parent has ended."""
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 30.0
