@@ -25,6 +25,7 @@ from redis_streams_aio import (
 )
 from redis_streams_aio.events import keys
 from redis_streams_aio.telemetry import Fact, GroupFact, GroupRecreated, Paused, Resumed, StepFailed, Subscribed
+from redis_streams_aio.testing.clusters import Cluster
 from redis_streams_aio.testing.proxy import proxy
 from redis_streams_aio.testing.servers import Server
 from redis_streams_aio.testing.waiting import until
@@ -226,6 +227,27 @@ async def test_p28_a_stream_consumer_yields_nothing_while_its_group_is_paused(
             await groups.resume("orders", "g", by="bob")
             await until(lambda: yielded == [1, 2])
             consumer.stop()
+
+
+async def test_p28_p30_on_a_cluster_one_stream_is_paused_and_streams_of_other_nodes_go_on(cluster: Cluster) -> None:
+    handled: list[int] = []
+    streams = {"orders": 1, "clicks": 2, "mails": 3}
+    broker = Broker(cluster.url, group="g", settings=Settings(reclaim_interval=0.05, block_ms=100))
+
+    async def handle(order: Order) -> None:
+        handled.append(order.number)
+
+    for stream in streams:
+        broker.handler(stream)(handle)
+    async with broker, Connection(cluster.url) as connection:
+        groups = ConsumerGroupManager(connection)
+        await groups.pause("orders", "g", by="ada", why="a bad deploy")
+        await until(lambda: [status.paused is not None for status in broker.status] == [True, False, False], 20)
+        for stream, number in streams.items():
+            await broker.publish(stream, Order(number))
+        await until(lambda: sorted(handled) == [2, 3], 20)
+        await groups.resume("orders", "g", by="bob")
+        await until(lambda: sorted(handled) == [1, 2, 3], 20)
 
 
 # -- who may hold -------------------------------------------------------------------------------------------------
