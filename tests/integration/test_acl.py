@@ -240,9 +240,9 @@ async def test_a_producer_publishes_and_does_nothing_else(locked: Server, admin:
     assert await admin.xlen("orders") == 3
 
 
-async def operate(locked: Server, *arguments: str) -> str:
+async def operate(locked: Server, *arguments: str, user: str = "operator") -> str:
     """A command of the command line, as the operator runs it."""
-    command = [sys.executable, "-m", "redis_streams_aio", *arguments, "--url", url_of(locked, "operator")]
+    command = [sys.executable, "-m", "redis_streams_aio", *arguments, "--url", url_of(locked, user)]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
@@ -284,6 +284,11 @@ async def test_a_sweeper_deletes_what_retention_lets_go(locked: Server, admin: R
     await admin.xack("orders", "mail", found[0][1][0][0])
     async with Broker(url_of(locked, "sweeper"), settings=Settings(streams={"orders": kept})):
         await until(lambda: has_length(admin, "orders", 2))
+    await admin.xgroup_setid("orders", "mail", "$")
+    await admin.xack("orders", "mail", found[0][1][1][0])
+    await operate(locked, "trim", "orders", "--safe", "--dry-run", user="sweeper")
+    await operate(locked, "trim", "orders", "--safe", "--yes", user="sweeper")
+    assert await admin.xlen("orders") == 0
     assert await refusals(admin) == set()
 
 
