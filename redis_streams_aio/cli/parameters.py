@@ -22,7 +22,9 @@ CommandT = TypeVar("CommandT", bound=Callable[..., object])
 _AGE = re.compile(r"(?P<count>\d+(\.\d+)?) ?(?P<unit>s|min|h|d|w)")
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
+json_option: Callable[[CommandT], CommandT] = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line, for machines."
+)
 
 
 def meanings(words: Mapping[str, str]) -> str:

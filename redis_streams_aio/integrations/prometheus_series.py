@@ -96,10 +96,10 @@ class OfStream:
     __slots__ = ("bytes", "events", "failed", "took")
 
     def __init__(self, events: Total, size: Total, failed: Total, took: Tally) -> None:
-        self.events = events
-        self.bytes = size
-        self.failed = failed
-        self.took = took
+        self.events: Total = events
+        self.bytes: Total = size
+        self.failed: Total = failed
+        self.took: Tally = took
 
     def carry(self) -> None:
         """Carry all of them."""

@@ -63,7 +63,8 @@ class Search:
 
         Raises `StreamTypeError`, `RedisUnavailableError`, `ServerError`.
         """
-        pages, self.next = Handful(_PAGE), start
+        pages = Handful(_PAGE)
+        self.next = start
         while self.next is not None and self.looked_at < limit:
             page, is_last = await self._page(self.next, pages, backwards=backwards, most=limit - self.looked_at)
             for entry in page:
