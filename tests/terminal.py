@@ -26,7 +26,7 @@ class Terminal:
     """A process in a terminal, which reads what it writes and can press keys."""
 
     def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
-        self._master = master
+        self.master = master
         self.process = process
         self._said = b""
         self._loop = asyncio.get_running_loop()
@@ -35,18 +35,23 @@ class Terminal:
 
     def _read(self) -> None:
         try:
-            more = os.read(self._master, 65_536)
+            more = os.read(self.master, 65_536)
         except OSError:  # the other end is closed
             more = b""
         self._said += more
         if not more:
-            self._loop.remove_reader(self._master)
+            self._loop.remove_reader(self.master)
             self._closed.set()
 
     @property
     def text(self) -> str:
         """All that was written, without colours."""
         return _ESCAPES.sub("", self._said.decode("utf-8", "replace")).replace("\r\n", "\n")
+
+    @property
+    def raw(self) -> str:
+        """All that was written, with colours."""
+        return self._said.decode("utf-8", "replace").replace("\r\n", "\n")
 
     @property
     def lines(self) -> list[str]:
@@ -59,8 +64,14 @@ class Terminal:
         whole = pictures[-2] if len(pictures) > 2 else ""  # the last may be half of one
         return _ESCAPES.sub("", whole).replace("\r\n", "\n")
 
+    @property
+    def gave_the_screen_back(self) -> bool:
+        """Whether it left the other screen, and the terminal reads whole lines again."""
+        settings = termios.tcgetattr(self.master)
+        return b"\x1b[?1049l" in self._said and bool(settings[3] & termios.ICANON and settings[3] & termios.ECHO)
+
     def press(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
+        os.write(self.master, keys.encode())
 
     async def ended(self, seconds: float = 30) -> int:
         async with asyncio.timeout(seconds):
@@ -69,8 +80,8 @@ class Terminal:
 
     def close(self) -> None:
         with contextlib.suppress(ValueError):
-            self._loop.remove_reader(self._master)
-        os.close(self._master)
+            self._loop.remove_reader(self.master)
+        os.close(self.master)
 
 
 @asynccontextmanager

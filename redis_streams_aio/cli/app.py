@@ -23,6 +23,8 @@ COMMANDS = {
     "Look": {
         "streams": "All streams: length, memory, groups, last event.",
         "groups": "How far each consumer group has come.",
+        "lag": "How far groups are behind, and how fast; --watch.",
+        "top": "All groups live: rates, lag, pending, dead letters.",
         "consumers": "Who is in a group, what they hold, who is gone.",
         "pending": "What was delivered and not settled, and its failures.",
         "show": "One event: its fields, and its state in each group.",

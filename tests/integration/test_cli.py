@@ -353,6 +353,7 @@ async def test_a_lag_that_nobody_knows_is_shown_as_unknown(url: str, redis: Redi
         "pending": 0,
         "lag": None,
         "dead_letters": 0,
+        "paused": None,
         "last_delivered_id": "100-1",
     }
 

@@ -123,6 +123,20 @@ async def test_groups_without_a_name_are_those_of_all_streams(url: str, redis: R
     ]
 
 
+async def test_p28_groups_shows_who_has_paused_one_and_doctor_why(url: str, redis: Redis) -> None:
+    await filled(redis)
+    await invoke("pause", "orders", "billing", "--yes", "--by", "ada", "--why", "the bank is away", "--url", url)
+    paused = {row["group"]: row["paused"] for row in await rows("groups", "--url", url)}
+    assert (paused["billing"]["by"], paused["billing"]["why"], paused["g"]) == ("ada", "the bank is away", None)
+    shown_to_people = await invoke("groups", "orders", "--url", url)
+    assert "paused by ada" in shown_to_people.stdout
+    doctor = await invoke("doctor", "--url", url)
+    assert "the bank is away" in doctor.stdout
+    assert "abandoned: orders / billing" not in doctor.stdout
+    [live] = [json.loads(line) for line in (await invoke("lag", "orders", "--json", "--url", url)).stdout.splitlines()]
+    assert live["paused"]
+
+
 async def test_groups_where_there_are_none_says_so(url: str) -> None:
     done = await invoke("groups", "--url", url)
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "no stream has a group\n")

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from redis_streams_aio.cli.app import COMMANDS, NAMES, app
 from redis_streams_aio.cli.commands import check, consumers, doctor, groups, pending, show, streams
+from redis_streams_aio.cli.live.measuring import LiveRow
 from redis_streams_aio.monitoring.doctor.findings import Finding
 from tests.test_architecture import modules_after
 from tests.unit.test_docs import code, rows, section
@@ -66,6 +67,7 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "pending": pending.PendingRow,
     "show": show.EventStory,
     "doctor": Finding,
+    "lag": LiveRow,
 }
 STATES = {
     "consumers": consumers.STATES,

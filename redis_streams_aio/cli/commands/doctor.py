@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from ...config import Settings
@@ -14,6 +16,7 @@ from ..show import visible
 
 CODES = {WARNING: 1, CRITICAL: 2, UNKNOWN: 3}
 """Exit codes by the worst level; all others are 0."""
+_INDENT = " " * 10
 _HELP = {
     **LEVELS,
     "exit code": "0 if nothing is worse than a hint, 1 a warning, 2 critical, 3 something is not known.",
@@ -34,8 +37,9 @@ def command(*, with_ok: bool, as_json: bool, settings: Settings) -> None:
     if as_json:
         show.print_json(shown)
     else:
+        width = show.console().width
         for each in shown:
-            _print(each)
+            _print(each, width)
         click.echo(f"{len(found):,} things looked at, {sum(each.level != 'ok' for each in found):,} to read", err=True)
     code = _code(found)
     if code:
@@ -52,7 +56,12 @@ def _code(found: list[Finding]) -> int:
     return next((CODES[level] for level in (CRITICAL, WARNING, UNKNOWN) if level in levels), 0)
 
 
-def _print(found: Finding) -> None:
-    click.echo(f"{found.level.upper():8}  {found.check}: {visible(found.where)}: {visible(found.told)}")
+def _print(found: Finding, width: int) -> None:
+    lines = [f"{found.level.upper():8}  {found.check}: {visible(found.where)}: {visible(found.told)}"]
     if found.advice is not None:
-        click.echo(f"          -> {visible(found.advice)}")
+        lines.append(f"{_INDENT}-> {visible(found.advice)}")
+    for line in lines:
+        whole = textwrap.wrap(
+            line, width, subsequent_indent=_INDENT + "   ", break_long_words=False, break_on_hyphens=False
+        )
+        click.echo("\n".join(whole))

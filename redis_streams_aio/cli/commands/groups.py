@@ -17,10 +17,10 @@ from ...exceptions import RedisStreamsError, StreamNotFoundError
 from ...models import GroupInfo, LagReport, Pause
 from ...monitoring import LagWatcher
 from .. import show, tables
+from ..finding import names_of_all
 from ..parameters import connection_options, json_option, redis_name
 from ..session import connect, run, stream_named
 from ..show import age, number, visible
-from .streams import names_of_all
 
 COLUMNS = ("stream", "group", "consumers#", "pending#", "lag#", "oldest#", "dead#", "last delivered")
 

@@ -8,11 +8,11 @@ import click
 import msgspec
 
 from ...config import Retention, Settings
-from ...connection import Connection, replies
+from ...connection import replies
 from ...events import entry_ids
-from ...exceptions import PermissionDeniedError
-from ...monitoring.finding import FoundStream, find_streams, stream_names
+from ...monitoring.finding import FoundStream, find_streams
 from .. import show, tables
+from ..finding import names_of_all
 from ..parameters import connection_options, json_option
 from ..session import connect, run
 from ..show import age, number, size, visible
@@ -82,16 +82,6 @@ async def streams_of(settings: Settings, pattern: str) -> list[StreamRow]:
         found = await find_streams(connection, await names_of_all(connection, pattern))
         now = replies.clock(await connection.call("TIME"))
     return [_row(each, now, settings.stream(each.info.name).retention) for each in found]
-
-
-async def names_of_all(connection: Connection, pattern: str = "*") -> list[str]:
-    """Return the names of all streams; say what to do where the user may not look for them."""
-    try:
-        return await stream_names(connection, pattern)
-    except PermissionDeniedError as error:
-        raise PermissionDeniedError(
-            f"SCAN: {error}; streams are found by looking through all keys: permit +scan, or name the streams"
-        ) from None
 
 
 def _row(found: FoundStream, now: float, retention: Retention | None) -> StreamRow:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from time import time
 
 from ...config import Settings
 from ...connection import Connection, replies
 from ...connection.link import Link
 from ...connection.node import Node
+from ...connection.replies import Answer
+from ...connection.steps import controls
 from ...connection.steps.consumer import Consumer
 from ...connection.steps.describing import describe_consumers
 from ...connection.steps.leases import known_leases
 from ...events import keys
 from ...exceptions import RedisStreamsError, StreamNotFoundError
+from ...models import GroupInfo, LagReport
 from ..finding import FoundStream, find_streams, stream_names
 from ..lag import LagWatcher
 from .findings import UNKNOWN, Finding, by_severity, finding
@@ -89,27 +93,33 @@ async def _groups(connection: Connection, streams: list[FoundStream]) -> list[Gr
     letters = await connection.call_many(
         [("XLEN", keys.dead_letters(stream.info.name, group.name)) for stream, group in pairs]
     )
+    told = await connection.call_many([controls.reading(stream.info.name, group.name) for stream, group in pairs])
     found = []
-    for (stream, group), count in zip(pairs, letters, strict=True):
-        name = (stream.info.name, group.name)
-        try:
-            consumers, leases = await asyncio.gather(
-                describe_consumers(connection, *name), _leases(connection, Consumer(*name, ""))
-            )
-        except StreamNotFoundError:  # deleted meanwhile
-            continue
-        dead_letters = 0 if isinstance(count, RedisStreamsError) else replies.integer(count)
-        found.append(
-            Group(
-                stream=stream,
-                info=group,
-                consumers=consumers,
-                leases=leases,
-                report=watcher.reports.get(name),
-                dead_letters=dead_letters,
-            )
-        )
+    for (stream, group), count, answer in zip(pairs, letters, told, strict=True):
+        report = watcher.reports.get((stream.info.name, group.name))
+        with suppress(StreamNotFoundError):  # deleted meanwhile
+            found.append(await _group(connection, stream, group, report, (count, answer)))
     return found
+
+
+async def _group(
+    connection: Connection, stream: FoundStream, group: GroupInfo, report: LagReport | None, told: tuple[Answer, Answer]
+) -> Group:
+    """Return a group with its consumers; `told` are the answers about dead letters and controls."""
+    name = (stream.info.name, group.name)
+    consumers, leases = await asyncio.gather(
+        describe_consumers(connection, *name), _leases(connection, Consumer(*name, ""))
+    )
+    letters, control = told
+    return Group(
+        stream=stream,
+        info=group,
+        consumers=consumers,
+        leases=leases,
+        report=report,
+        dead_letters=0 if isinstance(letters, RedisStreamsError) else replies.integer(letters),
+        pause=None if isinstance(control, RedisStreamsError) else controls.controls(control).paused,
+    )
 
 
 async def _leases(connection: Connection, who: Consumer) -> dict[str, float]:

@@ -8,7 +8,7 @@ import msgspec
 
 from ...config import Retention
 from ...events import entry_ids, keys
-from ...models import ConsumerInfo, GroupInfo, LagReport
+from ...models import ConsumerInfo, GroupInfo, LagReport, Pause
 from ..finding import DEAD_LETTERS, FoundStream
 from .findings import CRITICAL, HINT, OK, WARNING, Finding, finding
 
@@ -29,6 +29,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     leases: dict[str, float]
     report: LagReport | None
     dead_letters: int
+    pause: Pause | None = None
 
     @property
     def where(self) -> str:
@@ -38,8 +39,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_group(group: Group) -> Iterator[Finding]:
     """Yield what is found of a group."""
-    yield from _abandoned(group)
-    yield from _dead_consumers(group)
+    if group.pause is not None:
+        yield _paused(group, group.pause)
+    else:
+        yield from _abandoned(group)
+        yield from _dead_consumers(group)
     yield from _trimmed(group)
     if len(group.consumers) >= _MANY:
         told = f"{len(group.consumers):,} names in the group"
@@ -92,6 +96,13 @@ def _is_served(group: Group) -> bool:
 
 def _processes(group: Group) -> list[ConsumerInfo]:
     return [each for each in group.consumers if each.name not in (keys.RELEASED, keys.PARKED)]
+
+
+def _paused(group: Group, pause: Pause) -> Finding:
+    since = "" if pause.since is None else f" since {pause.since:%Y-%m-%d %H:%M} UTC"
+    told = f"it is paused by {pause.by or 'somebody'}{since}: {pause.why or 'no reason given'}"
+    advice = f"when the reason is gone: redis-streams-aio resume {group.stream.info.name} {group.info.name}"
+    return finding(HINT, "paused", group.where, told, advice)
 
 
 def _abandoned(group: Group) -> Iterator[Finding]:

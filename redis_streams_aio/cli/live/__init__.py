@@ -1,0 +1,1 @@
+"""Live figures: groups measured again and again (`measuring`), and shown on a screen (`screen`)."""
