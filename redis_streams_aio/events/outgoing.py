@@ -40,6 +40,11 @@ class Outgoing(Addressed, frozen=True, kw_only=True):
 class PublishNext(Protocol):
     """`call_next` of a publish middleware."""
 
+    @property
+    def sends(self) -> bool:
+        """Whether it sends the event at once. If not, the event leaves later, together with others."""
+        ...
+
     def __call__(self, event: Outgoing | None = None, /) -> Awaitable[str | None]:
         """Publish the event, or another one in its place, and return its entry id.
 

@@ -39,10 +39,10 @@ class Around:
     def __bool__(self) -> bool:
         return bool(self._middleware)
 
-    async def run(self, event: Outgoing, send: Send) -> str | None:
-        """Send an event through the middleware, and return the result of `send`."""
+    async def run(self, event: Outgoing, send: Send, *, sends: bool = True) -> str | None:
+        """Send an event through the middleware, and return the result of `send`, which `sends` it or keeps it."""
         for around in reversed(self._middleware):
-            send = partial(_run, around, send)
+            send = partial(_run, around, send, sends)
         return await send(event)
 
     async def through(self, event: Outgoing) -> Outgoing:
@@ -52,7 +52,7 @@ class Around:
         async def keep(event: Outgoing) -> None:
             passed.append(event)
 
-        await self.run(event, keep)
+        await self.run(event, keep, sends=False)
         return passed[-1]
 
     async def all_through(self, events: Iterable[Outgoing]) -> list[Outgoing]:
@@ -67,9 +67,9 @@ class Around:
         return passed
 
 
-async def _run(around: PublishMiddleware, inner: Send, event: Outgoing) -> str | None:
+async def _run(around: PublishMiddleware, inner: Send, sends: bool, event: Outgoing) -> str | None:  # noqa: FBT001  # a partial
     """Run one middleware around the next one. Raises `TypeError`, `RuntimeError` if it did not publish the event."""
-    call_next = _CallNext(inner, event)
+    call_next = _CallNext(inner, event, sends=sends)
     await around(event, call_next)
     if call_next.is_unawaited():
         raise TypeError(f"middleware {name_of(around)} called call_next() and did not await it: write 'await'")
@@ -84,9 +84,10 @@ async def _run(around: PublishMiddleware, inner: Send, event: Outgoing) -> str |
 class _CallNext:
     """Sends the event, or calls the next middleware: once, and again only after it has failed."""
 
-    __slots__ = ("_event", "_inner", "_may_run", "_run", "has_sent", "result")
+    __slots__ = ("_event", "_inner", "_may_run", "_run", "has_sent", "result", "sends")
 
-    def __init__(self, inner: Send, event: Outgoing) -> None:
+    def __init__(self, inner: Send, event: Outgoing, *, sends: bool) -> None:
+        self.sends = sends
         self._inner = inner
         self._event = event
         self._may_run = True

@@ -37,7 +37,7 @@ from .durably import Durably
 from .extras import checked_headers
 from .once import Once
 from .resending import UNASKED, Ask, Resending
-from .telling import Telling, types_of
+from .telling import Telling, of_many, of_one
 
 _PART = 1000
 """The most events in one round trip."""
@@ -89,7 +89,7 @@ class Publisher:
         sending = self.send_one(packed, event.stream, durability, is_named=event.event_id is not None)
         if not self._telling.is_wanted:
             return await sending
-        return await self._telling.of(event.stream, types_of(event.event_type, [event.payload]), [packed], sending)
+        return await self._telling.of(of_one(event), [packed], sending)
 
     async def publish_many(
         self,
@@ -110,7 +110,7 @@ class Publisher:
         sending = self._send_durably(packed, stream, durability)
         if not self._telling.is_wanted:
             return await sending
-        return await self._telling.of(stream, types_of(event_type, payloads), packed, sending)
+        return await self._telling.of(of_many(stream, event_type, payloads), packed, sending)
 
     def _packed_in(self, stream: str, event: Outgoing) -> bytes:
         if event.stream != stream:

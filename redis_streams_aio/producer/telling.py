@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from time import monotonic
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
+from ..events.outgoing import Outgoing
 from ..exceptions import NotDurableError, PartialPublishError, RedisStreamsError
 from ..handlers.error_texts import describe, shortened
-from ..telemetry import Published, PublishFailed, Telemetry
+from ..telemetry import Published, PublishedBy, PublishFailed, Telemetry
 
 T = TypeVar("T", str, list[str])
+
+
+class What(TypedDict):
+    """The fields that both facts share."""
+
+    stream: str
+    event_type: str
+    by: PublishedBy
 
 
 class Telling:
@@ -21,41 +30,26 @@ class Telling:
         self.is_wanted: bool = telemetry.wants(Published) or telemetry.wants(PublishFailed)
         """Whether an observer wants these facts."""
 
-    async def of(self, stream: str, event_type: str, packed: Sequence[bytes], sending: Awaitable[T]) -> T:
+    async def of(self, what: What, packed: Sequence[bytes], sending: Awaitable[T]) -> T:
         """Await the sending of these commands, tell its result, and return it. Raises its errors."""
         began = monotonic()
         try:
             sent = await sending
         except RedisStreamsError as error:
-            self._tell(stream, event_type, packed, _published(error, len(packed)), monotonic() - began)
+            published = _published(error, len(packed))
+            self._tell(what, packed, published, monotonic() - began)
+            count, seconds = published.count(False), monotonic() - began
             self._telemetry.emit(
-                PublishFailed(
-                    stream=stream,
-                    event_type=shortened(event_type),
-                    count=_published(error, len(packed)).count(False),
-                    error=describe(error),
-                    seconds=monotonic() - began,
-                    exception=error,
-                )
+                PublishFailed(**what, count=count, error=describe(error), seconds=seconds, exception=error)
             )
             raise
-        self._tell(stream, event_type, packed, [True] * len(packed), monotonic() - began)
+        self._tell(what, packed, [True] * len(packed), monotonic() - began)
         return sent
 
-    def _tell(
-        self, stream: str, event_type: str, packed: Sequence[bytes], published: Sequence[bool], seconds: float
-    ) -> None:
-        if any(published):
-            sizes = [len(command) for command, is_there in zip(packed, published, strict=True) if is_there]
-            self._telemetry.emit(
-                Published(
-                    stream=stream,
-                    event_type=shortened(event_type),
-                    count=len(sizes),
-                    bytes=sum(sizes),
-                    seconds=seconds,
-                )
-            )
+    def _tell(self, what: What, packed: Sequence[bytes], published: Sequence[bool], seconds: float) -> None:
+        sizes = [len(command) for command, is_there in zip(packed, published, strict=True) if is_there]
+        if sizes:
+            self._telemetry.emit(Published(**what, count=len(sizes), bytes=sum(sizes), seconds=seconds))
 
 
 def _published(error: RedisStreamsError, count: int) -> Sequence[bool]:
@@ -67,9 +61,13 @@ def _published(error: RedisStreamsError, count: int) -> Sequence[bool]:
     return [False] * count
 
 
-def types_of(event_type: str | None, payloads: Sequence[object]) -> str:
-    """Return the event type of all payloads; empty if they have several."""
-    if event_type is not None:
-        return event_type
-    names = {type(payload).__name__ for payload in payloads}
-    return names.pop() if len(names) == 1 else ""
+def of_one(event: Outgoing) -> What:
+    """Return what is told of one event."""
+    event_type = event.event_type or type(event.payload).__name__
+    return {"stream": event.stream, "event_type": shortened(event_type), "by": "publish"}
+
+
+def of_many(stream: str, event_type: str | None, payloads: Sequence[object]) -> What:
+    """Return what is told of the events of one call."""
+    names = {event_type or type(payload).__name__ for payload in payloads}
+    return {"stream": stream, "event_type": shortened("".join(names)) if len(names) == 1 else "", "by": "publish_many"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ..exceptions import RedisStreamsError, UnansweredError
 from .bases import CountFact, Fact, GroupFact, ReportFact, entries
@@ -36,6 +36,10 @@ class Fetched(CountFact, frozen=True, kw_only=True):
     line: ClassVar[str] = "read {0.entries}"
 
 
+PublishedBy = Literal["publish", "publish_many", "follow_up"]
+"""How events are published: by a call, or with the acknowledgement of the event that they follow."""
+
+
 class Published(Fact, frozen=True, kw_only=True):
     """Events were published, and Redis has confirmed them: by `publish`, `publish_many`, or as follow-ups."""
 
@@ -43,6 +47,7 @@ class Published(Fact, frozen=True, kw_only=True):
     stream: str
     event_type: str
     """Empty if the events have several types."""
+    by: PublishedBy
     count: int
     bytes: int
     """The size of the commands that were sent."""
@@ -65,6 +70,7 @@ class PublishFailed(Fact, frozen=True, kw_only=True):
     stream: str
     event_type: str
     """Empty if the events have several types."""
+    by: PublishedBy
     count: int
     """The number of events that are not known to be published."""
     error: str

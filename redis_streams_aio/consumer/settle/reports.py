@@ -57,6 +57,7 @@ def of_follow_ups(holdings: Holdings, commands: Iterable[Command]) -> None:
         fact = Published(
             stream=str(command[1]),
             event_type=shortened(str(command[command.index("*") + 2])),  # behind the name of the first field
+            by="follow_up",
             count=1,
             bytes=len(pack(command)),
             seconds=None,
