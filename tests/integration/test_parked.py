@@ -16,7 +16,7 @@ from redis_streams_aio import Broker, RetryLater, Settings
 from redis_streams_aio.consumer import room
 from redis_streams_aio.consumer.subscription import Subscription
 from redis_streams_aio.events import keys
-from redis_streams_aio.telemetry import DuplicateDropped, Fact, LeaseLost, ReadingAgain, Starved
+from redis_streams_aio.telemetry import DuplicateDropped, Fact, LeaseLost, ReadingAgain, Reclaimed, Starved
 from redis_streams_aio.testing.waiting import until
 from tests.events import Order
 from tests.processes import worker
@@ -157,6 +157,15 @@ async def test_p7_p19_per_key_it_starves_once_and_reads_again_when_the_first_one
         await until(lambda: broker.ready)
     told = [type(fact) for fact in group.facts if isinstance(fact, Starved | ReadingAgain)]
     assert told == [Starved, ReadingAgain]
+
+
+async def test_p33_parked_events_that_are_due_were_left_by_nobody(url: str, redis: Redis) -> None:
+    group = Group(url, "none")
+    async with group.broker() as broker:
+        await broker.publish_many("orders", list(map(Order, range(COUNT))))
+        await until(lambda: group.waits(redis, broker), 30)
+        await until(lambda: group.is_settled(redis), 30)
+    assert not [fact for fact in group.facts if isinstance(fact, Reclaimed)]
 
 
 async def test_p2_parked_events_of_a_killed_process_are_handled_by_another(url: str, redis: Redis) -> None:

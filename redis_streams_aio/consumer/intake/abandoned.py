@@ -26,7 +26,6 @@ import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ...connection.replies import RawEntry
 from ...connection.steps.claims import Claim
 from ...connection.steps.describing import describe_consumers
 from ...connection.steps.leases import known_leases, note_lease
@@ -169,7 +168,7 @@ class Reclaimer:
                 self._next_parked = math.inf  # `_take_page` takes them
                 return
             holdings.report_vanished(due.gone)
-            yield (taken := await self._counted(due.entries))
+            yield (taken := await take_pending(holdings, due.entries, counts=True))  # nobody has left these
             room -= len(taken)
             self._next_parked = math.inf if due.next_ms is None else loop.time() + (due.next_ms - due.now_ms) / 1000
 
@@ -226,11 +225,6 @@ class Reclaimer:
         found = await claim(holdings, claims)
         for entry_id in uncertain:
             holdings.uncertain.pop(entry_id, None)
-        return await self._counted(found)
-
-    async def _counted(self, found: Iterable[RawEntry]) -> list[Entry]:
-        """Hold entries that were claimed, and count their delivery."""
-        holdings = self._holdings
         taken = await take_pending(holdings, found, counts=True)
         if taken:
             holdings.telemetry.emit(Reclaimed(**holdings.here, count=len(taken)))
