@@ -208,6 +208,7 @@ PANELS = [
             "failed steps {{instance}}": f"sum by (instance) (rate(redis_streams_failed_steps_total{RATE}))",
             "not published {{stream}}": rate("publish_failed", "stream", 'stream=~"$stream"'),
             f"lost entries {WHO}": rate("lost_entries", "stream,group"),
+            f"trimmed unsettled {WHO}": rate("trimmed_unsettled", "stream,group"),
             f"groups recreated {WHO}": rate("groups_recreated", "stream,group"),
             f"paused {WHO}": of_group("paused"),
         },
