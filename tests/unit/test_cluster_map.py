@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from redis_streams_aio import RedisUnavailableError, ServerError, WrongNodeError
-from redis_streams_aio.connection.cluster.slots import Range, ranges, slot_of
+from redis_streams_aio.connection.cluster.slots import Range, ranges, replicas, slot_of
 from redis_streams_aio.connection.hosts import Host
 from redis_streams_aio.connection.packing import pack
 from redis_streams_aio.connection.redirects import ASKING, MOST_HOPS, asking, followed, split
@@ -38,7 +38,8 @@ def test_p30_the_map_is_read_and_a_node_that_does_not_know_its_address_is_the_on
         Range(5461, 10922, Host("10.0.0.1", 7003)),
         Range(10923, 16383, Host("10.0.0.1", 7004)),
     ]
-    assert ranges([], ASKED) == []
+    assert replicas(reply, ASKED) == [Host("10.0.0.3", 7002)]
+    assert ranges([], ASKED) == replicas([], ASKED) == []
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ async def test_p30_a_moved_slot_is_known_at_once_and_others_stay() -> None:
     assert found.node_of("bills").where.endswith(A.shown), "ASK is about one command"
 
 
+async def test_p30_replicas_are_asked_for_the_next_map_too_because_all_owners_may_be_gone_then() -> None:
+    found = nodes()
+    found._take([Range(0, SLOTS - 1, A)], B, [B, C])
+    assert found._order == (B, A, C, ASKED)
+
+
 async def test_p30_a_redirect_without_a_host_stays_on_the_host_of_the_map() -> None:
     found = nodes()
     found._take([Range(0, SLOTS - 1, A)], A)

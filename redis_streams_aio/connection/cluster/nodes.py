@@ -40,7 +40,7 @@ from ..places import Places
 from ..verdicts import Move, Verdict, verdict
 from ..wire.line import drop
 from .asking import ask_first
-from .slots import SLOTS, Range, ranges, slot_of
+from .slots import SLOTS, Range, ranges, replicas, slot_of
 
 COOLDOWN = 0.2
 """Seconds between two looks at the map."""
@@ -165,7 +165,7 @@ class ClusterNodes:
     async def learn(self) -> Dialled:
         """Learn the map, and return the connection to the node that said it. Raises `RedisUnavailableError`, ..."""
         dialled, host, reply = await ask_first(self._places.to, self._order, self._where, "CLUSTER", "SLOTS")
-        self._take(ranges(reply, host), host)
+        self._take(ranges(reply, host), host, replicas(reply, host))
         return dialled
 
     async def refresh(self) -> int:
@@ -198,9 +198,10 @@ class ClusterNodes:
                 await asyncio.sleep(COOLDOWN)
                 self._wanted.set()  # links and readers say what is wrong
 
-    def _take(self, found: Sequence[Range], said_by: Host) -> None:
-        """Replace the map."""
-        self._order = tuple(dict.fromkeys((said_by, *(each.owner for each in found), *self._places.seeds)))
+    def _take(self, found: Sequence[Range], said_by: Host, others: Sequence[Host] = ()) -> None:
+        """Replace the map. Replicas (`others`) are asked for the next one too: all owners may move while we sleep."""
+        owning = (each.owner for each in found)
+        self._order = tuple(dict.fromkeys((said_by, *owning, *others, *self._places.seeds)))
         if tuple(found) == self._ranges and self.version:
             return
         owners = list(self._owners)

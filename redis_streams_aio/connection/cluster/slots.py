@@ -39,9 +39,19 @@ def ranges(reply: Reply, asked: Host) -> list[Range]:
     return [_range(each, asked) for each in map(rows, rows(reply))]
 
 
+@reads
+def replicas(reply: Reply, asked: Host) -> list[Host]:
+    """`CLUSTER SLOTS`: the nodes that follow the owners. They know the map too, and may be owners next."""
+    return list(dict.fromkeys(_host(rows(each), asked) for row in map(rows, rows(reply)) for each in row[3:]))
+
+
 def _range(row: list[Reply], asked: Host) -> Range:
-    first, last, owner = integer(row[0]), integer(row[1]), rows(row[2])
+    first, last = integer(row[0]), integer(row[1])
     if not 0 <= first <= last < SLOTS:
         raise ValueError
-    host = "" if owner[0] is None else text(owner[0])
-    return Range(first, last, Host(asked.host if host in ("", "?") else host, integer(owner[1])))
+    return Range(first, last, _host(rows(row[2]), asked))
+
+
+def _host(node: list[Reply], asked: Host) -> Host:
+    host = "" if node[0] is None else text(node[0])
+    return Host(asked.host if host in ("", "?") else host, integer(node[1]))
