@@ -87,12 +87,12 @@ class _CallNext:
     __slots__ = ("_event", "_inner", "_may_run", "_run", "has_sent", "result", "sends")
 
     def __init__(self, inner: Send, event: Outgoing, *, sends: bool) -> None:
-        self.sends = sends
+        self.sends: bool = sends
         self._inner = inner
         self._event = event
         self._may_run = True
         self._run: Awaitable[object] | None = None
-        self.has_sent = False
+        self.has_sent: bool = False
         self.result: str | None = None
 
     def __call__(self, event: Outgoing | None = None, /) -> Awaitable[str | None]:

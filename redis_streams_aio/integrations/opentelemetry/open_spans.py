@@ -28,7 +28,7 @@ class OpenSpan:
     def __init__(self, span: Span, keys: Sequence[Key]) -> None:
         self.span: Span = span
         self.keys: Sequence[Key] = keys
-        self.left = set(keys)
+        self.left: set[Key] = set(keys)
         """The entries whose outcome is not known."""
         self.ended_at: int | None = None
         """When the handler ended, in nanoseconds; `None` while it runs."""
