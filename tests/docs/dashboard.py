@@ -59,9 +59,7 @@ WHO, WHERE = "{{stream}}/{{group}}", "{{stream}}/{{group}} {{handler}}"
 HANDLER = "stream,group,handler"
 
 PANELS = [
-    Panel(
-        "Ready", 0, 0, 4, 4, {"processes": "min(redis_streams_ready)"}, kind="stat", text="1: every process is ready"
-    ),
+    Panel("Ready", 0, 0, 4, 4, {"processes": "min(redis_streams_ready)"}, kind="stat", text="1: all processes"),
     Panel("Live", 4, 0, 4, 4, {"processes": "min(redis_streams_live)"}, kind="stat", text="0: a restart helps"),
     Panel(
         "Oldest unsettled",
@@ -93,7 +91,7 @@ PANELS = [
         4,
         {"": f"sum(increase(redis_streams_dead_lettered_total{{{CHOSEN}}}[1h]))"},
         kind="stat",
-        text="events that were given up",
+        text="events given up",
     ),
     Panel("Lag", 0, 4, 8, 8, {WHO: of_group("lag")}, text="not read yet, by group; a gap: unknown"),
     Panel(
