@@ -59,8 +59,13 @@ async def publish(
     """
     publisher = self._publisher
     link = publisher.connection.link("publish", stream)  # refuses another event loop or process before all else
-    asked = event_id is not None or durability is not None or when_behind is not None
-    if asked or publisher.is_special or publisher.shut:
+    if (
+        event_id is not None
+        or durability is not None
+        or when_behind is not None
+        or publisher.is_special
+        or publisher.shut
+    ):
         await publisher.admit(stream, when_behind)
         event = Outgoing(stream, payload, event_type=event_type, key=key, event_id=event_id, headers=headers)
         return await publisher.publish(event, durability)
