@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -75,7 +76,13 @@ def worst(states: Iterable[str]) -> str:
     return max(states, key=_BY_SEVERITY.index, default=OK)
 
 
-class BoundsType(click.ParamType[Bounds]):
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Bounds]
+else:
+    _ParamType = click.ParamType  # not generic in click 8.2
+
+
+class BoundsType(_ParamType):
     """`WARNING,CRITICAL`, one of them alone (`100` or `,100`), or `none`. Numbers, or ages such as `5min`."""
 
     name = "WARNING,CRITICAL"

@@ -53,7 +53,7 @@ class Search:
         self._connection = connection
         self._stream = stream
         self._matches = wanted.matches()
-        self.looked_at = 0
+        self.looked_at: int = 0
         """How many entries were read."""
         self.next: str | None = None
         """The entry to go on with; `None` if there is none."""

@@ -74,10 +74,10 @@ class View:
     """The choice of the person who looks: order and filter."""
 
     def __init__(self, sort: str, part: str) -> None:
-        self.sort = sort
-        self.part = part
-        self.is_typing = False
-        self.ended = False
+        self.sort: str = sort
+        self.part: str = part
+        self.is_typing: bool = False
+        self.ended: bool = False
 
     def chosen(self, rows: list[LiveRow]) -> list[LiveRow]:
         """Return the rows that are shown, in their order."""
