@@ -174,7 +174,7 @@ async def test_p4_losing_the_leases_of_a_big_batch_blocks_nobody(url: str, redis
             entry = subscription.holdings.entry_of(raw_id)
             assert entry is not None
             subscription.holdings.lose(entry)
-        assert time.process_time() - before < 2
+        assert time.process_time() - before < 10, "looked through once for each it would be minutes"
         await until(cancelled.is_set)
         assert broker.status[0].delayed == 0
 

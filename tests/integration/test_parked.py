@@ -124,6 +124,8 @@ async def test_p2_p7_p17_what_waits_beyond_the_cap_is_handled_whatever_happens(
         assert group.got == []
         await act(group, broker, redis, stack)
         await until(lambda: group.is_settled(redis), 30)
+        if act is lose_group:  # the set may list entries that came again: a clean-up drops them, page by page
+            await until(lambda: _cleaned_up(redis, running(broker)))
         await until(lambda: _none_is_parked(redis))
     assert group.shortest >= group.wait - 0.001, "none is early; Redis's times are whole milliseconds"
     if order == "key":
@@ -134,6 +136,11 @@ async def test_p2_p7_p17_what_waits_beyond_the_cap_is_handled_whatever_happens(
     if act is not lose_group:
         assert len(group.got) == COUNT, "each was handled once"
         assert not [fact for fact in group.facts if isinstance(fact, LeaseLost)]
+
+
+async def _cleaned_up(redis: Redis, subscription: Subscription) -> bool:
+    await subscription.clean_up(3600)
+    return await _none_is_parked(redis)
 
 
 async def _none_is_parked(redis: Redis) -> bool:

@@ -365,6 +365,7 @@ async def test_p33_what_was_measured_before_an_outage_says_nothing_about_now(
         seen = scrape(metrics)
         assert (seen("lag", **GROUP), seen("pending", **GROUP)) == (None, None)
         await until(lambda: (scrape(metrics)("ready"), scrape(metrics)("live")) == (0, 1), DEADLINE)
+        await until(lambda: all_of(facts, StepFailed), DEADLINE)
         server.start()
         await until(lambda: scrape(metrics)("lag", **GROUP) == 0, DEADLINE)
     assert scrape(metrics)("failed_steps_total") == len(all_of(facts, StepFailed)) > 0
